@@ -1,0 +1,1 @@
+"""Speed beside peers, one file a kernel."""

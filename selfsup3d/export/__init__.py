@@ -1,0 +1,1 @@
+"""Export formats: BVH, glTF, ONNX."""

@@ -1,0 +1,1 @@
+"""Parts: the puppet, its transform into part maps, and the labels drawn from them."""
