@@ -86,6 +86,7 @@ class Batch(_Tensors):
         confidence: (B, 17) or (B, T, 17); 0 = missing.
         joints_3d: (B, 17, 3) camera frame, metres, of `target`. Labels.
         source_joints_2d, source_joints_3d: the same of `source`.
+        bone_lengths: (B, 17) of the person, metres, where they are known and may be used (a label).
         K: (B, 3, 3) pinhole of the crop, px; None = the default focal length.
         bbox: (B, 4) x, y, width, height of the crop in the full frame, px.
         part_labels: (B, H, W) int64 part ids of `target`, background last. Labels.
@@ -111,6 +112,7 @@ class Batch(_Tensors):
     joints_3d: Tensor | None = None
     source_joints_2d: Tensor | None = None
     source_joints_3d: Tensor | None = None
+    bone_lengths: Tensor | None = None
     K: Tensor | None = None
     bbox: Tensor | None = None
     part_labels: Tensor | None = None

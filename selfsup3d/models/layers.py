@@ -1,0 +1,41 @@
+"""Layers that encoder and decoder share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ChannelwiseLinear", "ConvNormAct", "group_norm"]
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with groups of 16 channels (8 where 16 does not divide); its statistics know nothing of the batch."""
+    for size in (16, 8, 4, 2, 1):
+        if channels % size == 0:
+            return nn.GroupNorm(channels // size, channels)
+    raise ValueError(f"channels must be positive, got {channels}")
+
+
+class ConvNormAct(nn.Sequential):
+    """3x3 convolution, GroupNorm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), group_norm(outputs), nn.ReLU(inplace=True)
+        )
+
+
+class ChannelwiseLinear(nn.Module):
+    """One fully-connected layer per channel over space (Pathak et al. 2016, "Context encoders"): no mixing of channels.
+
+    Starts at zero, so that what it is added to leads at first.
+    """
+
+    def __init__(self, channels: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(channels, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, inputs) -> (N, C, outputs)."""
+        return torch.einsum("nci,cio->nco", x, self.weight) + self.bias

@@ -1,0 +1,154 @@
+"""Every loss term of the part-guided system: a pure function of tensors, with its equation.
+
+Each returns one value per sample, (B,), so that the caller's mean is a mean over samples whatever the process count.
+Image terms average over their own region: a person covers a few per cent of the frame, and a mean over the whole
+frame would teach the background alone. Shapes: images (B, 3, H, W), masks (B, 1, H, W) in [0, 1], joints (B, J, D).
+
+Notation (Kundu et al. 2020, suppl.): Î_{a}^{p} is the image decoded from appearance a and pose p; s and t are two
+frames of one person, z an unpaired pose. **[paper]** is stated there, **[ours]** is our definition.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "appearance_energy",
+    "background",
+    "consistency",
+    "joint_distance",
+    "masked_l1",
+    "pose_energy",
+    "reconstruction",
+    "segmentation",
+    "silhouette",
+    "vector_distance",
+]
+
+_EMPTY = 1e-3
+"""Share of the frame below which a region is treated as empty: its mean would be a few pixels' noise."""
+
+
+def masked_l1(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference within a soft mask, (B,): sum(m |x - y|) / sum(m) over pixels, mean over channels."""
+    difference = (image - target).abs().mean(1, keepdim=True)
+    area = mask.mean((1, 2, 3)).clamp_min(_EMPTY)
+    return (mask * difference).mean((1, 2, 3)) / area
+
+
+def background(image: Tensor, colour: Tensor, foreground: Tensor) -> Tensor:
+    """(1 - m) |Î - BG_c| averaged over the background, (B,); `colour` (3,) is the constant BG_c **[paper]**."""
+    return masked_l1(image, colour.view(1, 3, 1, 1).expand_as(image), 1.0 - foreground)
+
+
+def reconstruction(
+    image: Tensor, target: Tensor, saliency: Tensor | None, foreground: Tensor, colour: Tensor, beta: float
+) -> dict[str, Tensor]:
+    """L_I^u: the target's picture from the source's appearance and the target's pose.
+
+    beta m_sal |Î_{a_s}^{p_t} - I_t| + w_fg^{p_t} |Î_{a_s}^{p_t} - I_t| + (1 - max(m_sal, w_fg^{p_t})) |Î - BG_c|
+    **[ours, by the paper's description]**, each term averaged over its own region.
+
+    Args:
+        image: Î_{a_s}^{p_t}. target: I_t. saliency: m_sal, or None (the ablation without it). foreground: w_fg^{p_t}.
+        colour: BG_c (3,). beta: weight of the saliency term, lowered once learning is stable.
+
+    Returns:
+        terms "salient" (absent without saliency), "foreground", "background", each (B,).
+    """
+    union = foreground if saliency is None else torch.maximum(saliency, foreground)
+    terms = {
+        "foreground": masked_l1(image, target, foreground),
+        "background": background(image, colour, union),
+    }
+    if saliency is not None:
+        terms["salient"] = beta * masked_l1(image, target, saliency)
+    return terms
+
+
+def silhouette(soft: Tensor, saliency: Tensor) -> Tensor:
+    """Soft intersection over union of the part maps' silhouette and the saliency, as a loss (B,) in [0, 1] **[ours]**.
+
+    1 - sum(s m) / sum(s + m - s m). The only direct gradient from shape to pose: every mask above is hard.
+    """
+    intersection = (soft * saliency).sum((1, 2, 3))
+    union = (soft + saliency - soft * saliency).sum((1, 2, 3))
+    return 1.0 - intersection / union.clamp_min(1.0)
+
+
+def consistency(image_s: Tensor, image_t: Tensor, foreground: Tensor, colour: Tensor) -> dict[str, Tensor]:
+    """L_I^c **[paper]**: both frames of a person give one picture in an unpaired pose, over the constant background.
+
+    w_fg^{p_z} |Î_{a_s}^{p_z} - Î_{a_t}^{p_z}| + (1 - w_fg^{p_z}) |Î_{a_s}^{p_z} - BG_c|, terms "same" and "background".
+    """
+    return {
+        "same": masked_l1(image_s, image_t, foreground),
+        "background": background(image_s, colour, foreground),
+    }
+
+
+def segmentation(logits: Tensor, labels: Tensor, uncertain: Tensor) -> Tensor:
+    """L_seg **[paper]**: (1 - w_unc) CE(ŷ, y^{p_z}) + w_unc SE(ŷ), (B,).
+
+    CE is averaged over foreground apart from background; SE is the entropy of ŷ **[ours]**, which asks for a decision
+    in the band around the outline and leaves open which.
+
+    Args:
+        logits: (B, P+1, H, W), background last.
+        labels: (B, H, W) int64 y^{p_z}.
+        uncertain: (B, 1, H, W) w_unc.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    cross_entropy = F.nll_loss(log_p, labels, reduction="none")[:, None]
+    entropy = -(log_p.exp() * log_p).sum(1, keepdim=True)
+    certain = 1.0 - uncertain
+    person = (labels != logits.shape[1] - 1)[:, None].to(certain.dtype)
+    loss = torch.zeros(logits.shape[0], device=logits.device)
+    for region, value in ((certain * person, cross_entropy), (certain * (1 - person), cross_entropy), (uncertain, entropy)):
+        loss = loss + (region * value).mean((1, 2, 3)) / region.mean((1, 2, 3)).clamp_min(_EMPTY)
+    return loss
+
+
+def joint_distance(predicted: Tensor, target: Tensor, confidence: Tensor | None = None) -> Tensor:
+    """Mean Euclidean distance over joints, (B,), in the joints' unit; missing joints (confidence 0) are left out.
+
+    A missing joint's coordinates may be NaN: they reach neither the value nor the gradient.
+    """
+    if confidence is None:
+        return (predicted - target).norm(dim=-1).mean(-1)
+    seen = confidence > 0
+    difference = torch.where(seen[..., None], predicted - target.nan_to_num(0.0), torch.zeros_like(predicted))
+    # The square root's slope is infinite at 0, where masked joints sit: the offset keeps their gradient at 0.
+    distance = (difference.square().sum(-1) + 1e-12).sqrt() * confidence
+    return torch.where(seen, distance, 0.0).sum(-1) / confidence.sum(-1).clamp_min(1e-6)
+
+
+def pose_energy(
+    canonical: Tensor, canonical_hat: Tensor, posed: Tensor, posed_hat: Tensor, pixels: Tensor, pixels_hat: Tensor
+) -> dict[str, Tensor]:
+    """L_p = |p_z - p̂_z| **[paper]** on canonical joints, and **[ours]** on root-relative camera joints and 2D joints.
+
+    Canonical joints alone never train the camera.
+
+    Args:
+        canonical, canonical_hat: (B, 17, 3) body frame, metres.
+        posed, posed_hat: (B, 17, 3) camera axes, root-relative, metres.
+        pixels, pixels_hat: (B, 17, 2) in units of the image side, so that all three are of order one tenth.
+    """
+    return {
+        "canonical": joint_distance(canonical_hat, canonical),
+        "posed": joint_distance(posed_hat, posed),
+        "pixels": joint_distance(pixels_hat, pixels),
+    }
+
+
+def appearance_energy(appearance_hat: Tensor, appearance: Tensor) -> Tensor:
+    """L_a = |a_s - â|, (B,), a_s detached **[paper]**: its target must not chase its estimate."""
+    return (appearance_hat - appearance.detach()).abs().flatten(1).mean(1)
+
+
+def vector_distance(vectors_hat: Tensor, vectors: Tensor) -> Tensor:
+    """Mean Euclidean distance of unit vectors, (B,): the puppet warm-up's term on local limb vectors **[ours]**."""
+    return joint_distance(vectors_hat, vectors)
