@@ -16,10 +16,10 @@ from torch import Tensor
 
 from selfsup3d.skeleton import H36M_17, Skeleton
 
-__all__ = ["Batch", "Camera", "MissingFieldError", "PoseOutput"]
+__all__ = ["Batch", "Camera", "MissingFieldError", "PoseOutput", "TensorFields"]
 
 
-class _Tensors:
+class TensorFields:
     """Device, dtype and slicing for a dataclass whose fields are tensors, nested dataclasses of tensors, or other."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
@@ -29,7 +29,7 @@ class _Tensors:
             value = getattr(self, entry.name)
             if isinstance(value, Tensor):
                 changes[entry.name] = function(value)
-            elif isinstance(value, _Tensors):
+            elif isinstance(value, TensorFields):
                 changes[entry.name] = value.map(function)
         return replace(self, **changes)  # type: ignore[type-var]
 
@@ -51,7 +51,7 @@ class _Tensors:
 
 
 @dataclass(frozen=True)
-class Camera(_Tensors):
+class Camera(TensorFields):
     """A camera that sees the body frame: x_camera = rotation @ x_body + translation, then the pinhole K.
 
     Attributes:
@@ -70,7 +70,7 @@ class MissingFieldError(ValueError):
 
 
 @dataclass(frozen=True)
-class Batch(_Tensors):
+class Batch(TensorFields):
     """A batch of samples; a field that the data does not have is None.
 
     Attributes:
@@ -162,7 +162,7 @@ class Batch(_Tensors):
 
 
 @dataclass(frozen=True)
-class PoseOutput(_Tensors):
+class PoseOutput(TensorFields):
     """Predicted poses: S hypotheses for each of B samples.
 
     Attributes:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Draws", "gaussian_noise"]
+__all__ = ["Draws", "gaussian_noise", "uniform_noise"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -87,3 +87,9 @@ def gaussian_noise(seeds: Tensor, shape: tuple[int, ...], stream: int = 0) -> Te
     """
     draws = Draws(0x5EED, stream, seeds.detach().cpu().numpy())
     return torch.from_numpy(draws.normal(*shape).astype(np.float32)).to(seeds.device)
+
+
+def uniform_noise(seeds: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
+    """(B, *shape) float32 uniform in [0, 1) that depends on each sample's seed alone, on the seeds' device."""
+    draws = Draws(0x5EED, stream, seeds.detach().cpu().numpy())
+    return torch.from_numpy(draws.uniform(*shape).astype(np.float32)).to(seeds.device)

@@ -139,8 +139,16 @@ class Encoder(nn.Module):
         heat, depth = self.maps(self.smooth(merged)).float().chunk(2, dim=1)
         return heat.flatten(2).softmax(-1).view_as(heat), depth, top
 
-    def forward(self, images: Tensor, K: Tensor) -> Encoding:
-        """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px."""
+    def forward(self, images: Tensor, K: Tensor, freeze_pose: bool = False) -> Encoding:
+        """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px; `freeze_pose` keeps no graph of the pose path."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_pose):
+            heat, *pose = self.pose_path(images, K)
+        return Encoding(*pose[:5], self.appearance(images, heat.detach()), pose[5])
+
+    def pose_path(
+        self, images: Tensor, K: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Camera, Tensor | None]:
+        """Heat maps, then keypoints, depths, local vectors, hip angle, camera and (in the ablation) joints."""
         heat, depth, top = self.keypoint_maps(images)
         unit, depths = soft_argmax(heat, depth)
         confidence = heat.amax((2, 3))
@@ -148,7 +156,6 @@ class Encoder(nn.Module):
         summary = torch.cat([centred.flatten(1), depths * 2.0, confidence * 4.0, top], 1)
         raw = self.head(summary).float()
         camera_raw, body_raw = raw[:, :3], raw[:, 3:]
-        appearance = self.appearance(images, heat.detach())
         size = float(images.shape[-1])
         # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
         pelvis = (unit[:, 0] + 0.1 * camera_raw[:, :2]) * size
@@ -162,16 +169,17 @@ class Encoder(nn.Module):
             identity = torch.eye(3, device=raw.device).expand(len(raw), 3, 3)
             zeros = torch.zeros(len(raw), NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
-            return Encoding(unit * size, depths, zeros, zeros[:, 0, :2], camera, appearance, joints)
+            return heat, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints
         vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
         hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
-        return Encoding(
-            keypoints=unit * size,
-            keypoint_depths=depths,
-            local_vectors=normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
-            hip_angle=F.normalize(hip, dim=-1, eps=1e-4),
-            camera=Camera(rotation_6d_to_matrix(rotation), translation, K),
-            appearance=appearance,
+        return (
+            heat,
+            unit * size,
+            depths,
+            normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
+            F.normalize(hip, dim=-1, eps=1e-4),
+            Camera(rotation_6d_to_matrix(rotation), translation, K),
+            None,
         )
 
 
