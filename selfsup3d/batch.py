@@ -91,6 +91,7 @@ class Batch(TensorFields):
         bbox: (B, 4) x, y, width, height of the crop in the full frame, px.
         part_labels: (B, H, W) int64 part ids of `target`, background last. Labels.
         second_view, second_view_camera, second_view_joints_3d: a true other view of `target` at the same instant.
+        second_view_labels, transfer_labels: (B, H, W) part labels of these two pictures, as `part_labels`. Labels.
         transfer, transfer_joints_3d: a true picture of the person of `source` in another's pose, seen by K.
         skeleton: of every joint field.
         meta: B dicts: dataset, person, action, file, frame ... for reports and error messages.
@@ -121,6 +122,8 @@ class Batch(TensorFields):
     second_view_joints_3d: Tensor | None = None
     transfer: Tensor | None = None
     transfer_joints_3d: Tensor | None = None
+    second_view_labels: Tensor | None = None
+    transfer_labels: Tensor | None = None
     skeleton: Skeleton = H36M_17
     meta: tuple[dict[str, Any], ...] = ()
 
