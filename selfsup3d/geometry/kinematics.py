@@ -1,0 +1,439 @@
+"""Forward kinematics T_fk (Kundu et al. 2020, suppl.), its inverse, and mirroring.
+
+Body frame, right-handed, metres: pelvis at the origin, +X the way the hips face, +Y left, +Z from pelvis to neck. The
+pose of a body is the tilt h of its hip line in the YZ plane and 13 limb vectors, each in the frame of its parent limb:
+
+    neck = (0, 0, alpha), left hip = +alpha (0, cos h, sin h), right hip = -alpha (0, cos h, sin h)
+    p(j) = p(parent) + alpha_j unit(v_x a + v_y b + v_z n)
+
+a is the unit vector of the parent limb (+Z for children of the pelvis), b = +X made orthogonal to a, n = a x b. No such
+field of frames on the sphere is both continuous and defined everywhere. Two are offered, equal at hips, pelvis and neck:
+
+`parallel_transport` [ours, default]: the parent's frame carried by the minimal rotation from a to a'. Where a limb folds
+    back on its parent beyond 161.8 degrees (a.a' < -0.95) it goes round: keep b, turn a to -a, then the minimal rotation
+    from -a to a'. It jumps at that switch and nowhere else; |db/da| <= 7.
+`gram_schmidt` (the paper's): b from +X by Gram-Schmidt; where a is within 5.7 degrees of +X or -X, from +Z instead [ours]
+    (a reference in the mirror plane, so that mirroring still commutes). It jumps at that cone; |db/da| <= 10.
+
+Frames are orthonormal on both sides of each switch, so the inverse is exact everywhere. Inside, the batch is the last
+dimension and all joints at one depth of the tree are placed at once: a handful of vectorised operations for any batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfsup3d.geometry.rotation import rotate, unit
+from selfsup3d.geometry.shapes import check_shape, working_dtype
+from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, NUM_JOINTS, NUM_LOCAL, fk_levels, joint_index
+
+__all__ = [
+    "Frames",
+    "LocalPose",
+    "body_frame",
+    "bone_lengths",
+    "canonicalize",
+    "forward_kinematics",
+    "inverse_kinematics",
+    "mirror_joints",
+    "mirror_local_pose",
+    "normalize_local_vectors",
+]
+
+Frames = Literal["parallel_transport", "gram_schmidt"]
+
+FOLD_COSINE = -0.95
+"""`parallel_transport` goes round where the cosine between a limb and its parent is below this."""
+CONE_SINE = 0.1
+"""`gram_schmidt` takes +Z as its reference where a limb's part orthogonal to +X is shorter than this."""
+PELVIS_TOLERANCE = 1e-3
+"""Metres that the pelvis may lie off the middle stretch of the hip line before inverse kinematics refuses it."""
+SHORTEST_BONE = 1e-5
+"""Metres below which a bone has no direction."""
+
+_PELVIS, _NECK = joint_index("pelvis"), joint_index("neck")
+_RIGHT_HIP, _LEFT_HIP = joint_index("right_hip"), joint_index("left_hip")
+
+
+def _levels() -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Local joints by depth, ordered so that the k-th joint of a level is the child of the k-th of the level above.
+
+    Below hips, pelvis and neck the tree is a set of chains (each joint has at most one child). With longer chains
+    first, the joints of a level are children of the first joints of the level above, so no gather is needed.
+    """
+    levels = fk_levels()
+    chains = [[joint] for joint in levels[0]]
+    for level in levels[1:]:
+        for joint in level:
+            next(chain for chain in chains if chain[-1] == FK_PARENTS[joint]).append(joint)
+    chains.sort(key=len, reverse=True)
+    ordered = tuple(tuple(chain[depth] for chain in chains if len(chain) > depth) for depth in range(len(levels)))
+    return ordered, tuple(FK_PARENTS[chain[0]] for chain in chains)
+
+
+_LEVELS, _CHAIN_ROOTS = _levels()
+_PLACED = (_PELVIS, _RIGHT_HIP, _LEFT_HIP, _NECK)
+_CHAIN_ROOT_SLOTS = tuple(_PLACED.index(joint) for joint in _CHAIN_ROOTS)
+_LOCAL_ORDER = tuple(LOCAL_JOINTS.index(joint) for level in _LEVELS for joint in level)
+_LOCAL_ORDER_INVERSE = tuple(_LOCAL_ORDER.index(i) for i in range(NUM_LOCAL))
+_PLACING_ORDER = (*_PLACED, *(joint for level in _LEVELS for joint in level))
+_JOINT_ORDER = tuple(_PLACING_ORDER.index(joint) for joint in range(NUM_JOINTS))
+_LOCAL_FLIP = tuple(LOCAL_JOINTS.index(H36M_17.flip_order[joint]) for joint in LOCAL_JOINTS)
+
+
+class LocalPose(NamedTuple):
+    """A pose as joint angles of a kind, and where it stands: `rotation @ forward_kinematics(...) + translation`.
+
+    Attributes:
+        local_vectors: (..., 13, 3) unit limb vectors in their parents' frames, in the order of `LOCAL_JOINTS`.
+        hip_angle: (..., 2) cos h, sin h of the hip line in the YZ plane.
+        bone_lengths: (..., 17) metres, to the parent in `FK_PARENTS`; 0 at the pelvis.
+        rotation: (..., 3, 3) body frame -> the joints' frame.
+        translation: (..., 3) pelvis in the joints' frame, metres.
+    """
+
+    local_vectors: Tensor
+    hip_angle: Tensor
+    bone_lengths: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+    def joints(self, frames: Frames = "parallel_transport") -> Tensor:
+        """(..., 17, 3) joints in the frame that `rotation` and `translation` lead to."""
+        body = forward_kinematics(self.local_vectors, self.hip_angle, self.bone_lengths, frames)
+        return rotate(self.rotation, body) + self.translation[..., None, :]
+
+
+def normalize_local_vectors(raw: Tensor) -> Tensor:
+    """A network's output as local vectors: tanh, then unit length (Kundu 2020, suppl.).
+
+    A vector shorter than 0.001 after the tanh is moved along its parent limb first (see `rotation.unit`), so gradients
+    are finite, bounded by 1000 and alive for an all-zero output.
+
+    Args:
+        raw: (..., 13, 3).
+
+    Returns:
+        (..., 13, 3) unit vectors; float32 at least.
+    """
+    check_shape(raw, (NUM_LOCAL, 3), "raw local vectors")
+    return unit(torch.tanh(raw if raw.dtype == torch.float64 else raw.float()))
+
+
+def bone_lengths(joints: Tensor) -> Tensor:
+    """(..., 17, 3) -> (..., 17) distances to the parents in `FK_PARENTS`; 0 at the pelvis. Unit of the input.
+
+    The gradient at a zero-length bone is zero.
+    """
+    check_shape(joints, (NUM_JOINTS, 3), "joints")
+    offsets = joints[..., 1:, :] - joints[..., list(FK_PARENTS[1:]), :]
+    squared = (offsets * offsets).sum(-1)
+    positive = squared > 0
+    lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+    return torch.nn.functional.pad(lengths, (1, 0))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Frames. Layout inside: vectors (3, joints, N), frames (3 axes a b n, 3 coordinates, joints, N)
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _root_frames(hip: Tensor) -> Tensor:
+    """Frames at the roots of the chains, from the unit hip direction (2, N): (3, 3, chains, N).
+
+    At pelvis and neck a = +Z, b = +X, n = +Y. At the hips a = +-(0, cos h, sin h), and b = +X is orthogonal already.
+    """
+    cosine, sine = hip
+    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    up = torch.stack((zero, zero, one, one, zero, zero, zero, one, zero))  # (9, N): a, b, n
+    left = torch.stack((zero, cosine, sine, one, zero, zero, zero, sine, -cosine))
+    right = torch.stack((zero, -cosine, -sine, one, zero, zero, zero, -sine, cosine))
+    placed = {_LEFT_HIP: left, _RIGHT_HIP: right}
+    return torch.stack([placed.get(joint, up) for joint in _CHAIN_ROOTS], dim=1).unflatten(0, (3, 3))
+
+
+def _direction(frame: Tensor, local: Tensor) -> Tensor:
+    """Limb directions v_x a + v_y b + v_z n: frames (3, 3, J, N), unit local vectors (3, J, N) -> (3, J, N)."""
+    return (frame * local[:, None]).sum(0)
+
+
+def _transported(frame: Tensor, local: Tensor, limb: Tensor) -> Tensor:
+    """Frames of child limbs by parallel transport: frames (3, 3, J, N), local = (frame)^T limb.
+
+    The minimal rotation from a to a' takes c orthogonal to a to c - (c.a') / (1 + a.a') (a + a'). Going round keeps b,
+    negates a and n, and does the same from there; `side` is -1 then.
+    """
+    side = torch.where(local[0] < FOLD_COSINE, -1.0, 1.0).to(local.dtype)
+    middle = (side * frame[0] + limb) / (1.0 + side * local[0])
+    across = frame[1] - local[1] * middle
+    normal = side * (frame[2] - local[2] * middle)
+    return torch.stack((limb, across, normal))
+
+
+def _orthogonalized(limb: Tensor) -> Tensor:
+    """Frames of limbs (3, J, N) by Gram-Schmidt from +X, or from +Z within the cone about +-X: (3, 3, J, N)."""
+    x, y, z = limb
+    beside_x = y * y + z * z  # squared length of X - (a.X) a
+    cone = beside_x < CONE_SINE**2
+    # X - (a.X) a = (1 - x^2, -xy, -xz), written without cancellation for a unit limb; Z - (a.Z) a likewise.
+    from_x = torch.stack((beside_x, -x * y, -x * z))
+    from_z = torch.stack((-x * z, -y * z, x * x + y * y))
+    across = torch.where(cone, from_z, from_x)
+    across = across / (across * across).sum(0).sqrt()
+    return torch.stack((limb, across, torch.linalg.cross(limb, across, dim=0)))
+
+
+def _child_frames(frame: Tensor, local: Tensor, limb: Tensor, frames: Frames) -> Tensor:
+    """Frames carried by the limbs just placed, for the level below."""
+    return _transported(frame, local, limb) if frames == "parallel_transport" else _orthogonalized(limb)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Forward and inverse
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def forward_kinematics(
+    local_vectors: Tensor, hip_angle: Tensor, bone_lengths: Tensor, frames: Frames = "parallel_transport"
+) -> Tensor:
+    """Joint positions in the body frame from limb vectors, hip tilt and bone lengths (T_fk, Kundu 2020, suppl.).
+
+    Leading dimensions broadcast, so one (17,) set of bone lengths serves a batch. Thighs of a standing person hang at
+    v_z = -1 (right) and +1 (left).
+
+    Args:
+        local_vectors: (..., 13, 3), of any length (scaled to 1 here), in the order of `LOCAL_JOINTS`.
+        hip_angle: (..., 2) cos h, sin h, of any length.
+        bone_lengths: (..., 17) metres; the pelvis entry is not read.
+        frames: field of frames, see the module; must match the inverse's.
+
+    Returns:
+        (..., 17, 3) metres, pelvis at the origin; float32 at least.
+
+    Raises:
+        ValueError: a shape does not fit, or `frames` is unknown.
+    """
+    check_shape(local_vectors, (NUM_LOCAL, 3), "local_vectors")
+    check_shape(hip_angle, (2,), "hip_angle")
+    check_shape(bone_lengths, (NUM_JOINTS,), "bone_lengths")
+    _check_frames(frames)
+    batch = torch.broadcast_shapes(local_vectors.shape[:-2], hip_angle.shape[:-1], bone_lengths.shape[:-1])
+    dtype = working_dtype(local_vectors, hip_angle, bone_lengths)
+    local = unit(_batch_last(local_vectors.to(dtype), batch, 2)[:, _LOCAL_ORDER], dim=0)  # (3, 13, N)
+    hip = unit(_batch_last(hip_angle.to(dtype), batch, 1), dim=0)  # (2, N)
+    lengths = _batch_last(bone_lengths.to(dtype), batch, 1)[list(_PLACING_ORDER)]  # (17, N)
+
+    zero = torch.zeros_like(hip[0])
+    placed = torch.stack(
+        (
+            torch.stack((zero, zero, zero, zero)),
+            torch.stack((zero, -lengths[1] * hip[0], lengths[2] * hip[0], zero)),
+            torch.stack((zero, -lengths[1] * hip[1], lengths[2] * hip[1], lengths[3])),
+        )
+    )  # (3, 4, N): pelvis, right hip, left hip, neck
+    levels = [placed]
+    frame = _root_frames(hip)
+    above = placed[:, _CHAIN_ROOT_SLOTS]
+    first = 0
+    for depth, level in enumerate(_LEVELS):
+        count = len(level)
+        vectors = local[:, first : first + count]
+        limb = _direction(frame[:, :, :count], vectors)
+        above = above[:, :count] + lengths[4 + first : 4 + first + count] * limb
+        levels.append(above)
+        first += count
+        if depth + 1 < len(_LEVELS):
+            deeper = len(_LEVELS[depth + 1])  # the joints that have a child are the first ones
+            frame = _child_frames(frame[:, :, :deeper], vectors[:, :deeper], limb[:, :deeper], frames)
+    joints = torch.cat(levels, dim=1)[:, _JOINT_ORDER]  # (3, 17, N)
+    return joints.permute(2, 1, 0).contiguous().view(*batch, NUM_JOINTS, 3)
+
+
+def body_frame(joints: Tensor) -> tuple[Tensor, Tensor]:
+    """The body frame of each pose: Z = unit(neck - pelvis), X = unit((left_hip - right_hip) x Z), Y = Z x X.
+
+    Args:
+        joints: (..., 17, 3) metres, any frame.
+
+    Returns:
+        rotation (..., 3, 3) body -> joints' frame, its columns X, Y, Z; translation (..., 3), the pelvis.
+
+    Raises:
+        ValueError: neck and pelvis coincide, or the hip line is parallel to the line from pelvis to neck.
+    """
+    check_shape(joints, (NUM_JOINTS, 3), "joints")
+    translation = joints[..., _PELVIS, :]
+    up = joints[..., _NECK, :] - translation
+    length = _length(up)
+    _refuse(~(length > SHORTEST_BONE), "neck and pelvis coincide (or are not finite): there is no up direction")
+    up = up / length[..., None]
+    hips = joints[..., _LEFT_HIP, :] - joints[..., _RIGHT_HIP, :]
+    forward = torch.linalg.cross(hips, up)
+    sine = _length(forward)
+    parallel = ~(sine > 1e-3 * _length(hips.detach()) + SHORTEST_BONE)
+    _refuse(
+        parallel, "the hip line is parallel to the line from pelvis to neck (or has no length): no facing direction"
+    )
+    forward = forward / sine[..., None]
+    return torch.stack((forward, torch.linalg.cross(up, forward), up), dim=-1), translation
+
+
+def inverse_kinematics(joints: Tensor, frames: Frames = "parallel_transport", recentre: bool = False) -> LocalPose:
+    """Local vectors, hip tilt, bone lengths and place of poses: `result.joints(frames)` gives the joints back.
+
+    Exact to 1e-5 m in float32 for people near the origin. The frames are those that `forward_kinematics` will rebuild
+    from the result, by the same operations, so both always fall on the same side of a switch.
+
+    Args:
+        joints: (..., 17, 3) metres, any frame.
+        frames: field of frames.
+        recentre: move the pelvis to the middle of the hips first. Without it, poses whose pelvis lies more than 1 mm
+            off the stretch between the hips are refused: T_fk cannot express them.
+
+    Returns:
+        LocalPose with the leading dimensions of `joints`.
+
+    Raises:
+        ValueError: a bone of no length, non-finite joints, a hip line parallel to the line from pelvis to neck, or a
+            pelvis off the hip line.
+    """
+    check_shape(joints, (NUM_JOINTS, 3), "joints")
+    _check_frames(frames)
+    joints = joints.to(working_dtype(joints))
+    joints = _recentred(joints) if recentre else joints
+    rotation, translation = body_frame(joints)
+    if not recentre:
+        _check_pelvis(joints)
+    lengths = bone_lengths(joints)
+    _refuse(~(lengths[..., 1:] > SHORTEST_BONE).all(-1), "a bone has no length (or is not finite)")
+
+    batch = joints.shape[:-2]
+    body = _batch_last(rotate(rotation.transpose(-1, -2), joints - translation[..., None, :]), batch, 2)  # (3, 17, N)
+    hip = unit((body[:, _LEFT_HIP] - body[:, _RIGHT_HIP])[1:], dim=0, shortest=SHORTEST_BONE)  # (2, N)
+    frame = _root_frames(unit(hip, dim=0))
+    found = []
+    for depth, level in enumerate(_LEVELS):
+        offset = body[:, level] - body[:, [FK_PARENTS[joint] for joint in level]]
+        direction = offset / (offset * offset).sum(0).sqrt()
+        vectors = (frame[:, :, : len(level)] * direction[None]).sum(1)  # the frame's transpose
+        vectors = vectors / (vectors * vectors).sum(0).sqrt()
+        found.append(vectors)
+        if depth + 1 < len(_LEVELS):
+            deeper = len(_LEVELS[depth + 1])
+            rebuilt = unit(vectors, dim=0)  # what forward_kinematics will see
+            limb = _direction(frame[:, :, : len(level)], rebuilt)
+            frame = _child_frames(frame[:, :, :deeper], rebuilt[:, :deeper], limb[:, :deeper], frames)
+    local = torch.cat(found, dim=1)[:, _LOCAL_ORDER_INVERSE].permute(2, 1, 0).contiguous()
+    return LocalPose(
+        local.view(*batch, NUM_LOCAL, 3), hip.transpose(0, 1).reshape(*batch, 2), lengths, rotation, translation
+    )
+
+
+def canonicalize(joints: Tensor, recentre: bool = False) -> Tensor:
+    """Poses turned and moved into the body frame (pelvis at the origin, facing +X, neck on +Z).
+
+    Conditions and errors as in `inverse_kinematics`, bone lengths apart.
+
+    Args:
+        joints: (..., 17, 3) metres, any frame.
+        recentre: move the pelvis to the middle of the hips first.
+
+    Returns:
+        (..., 17, 3) metres, body frame.
+    """
+    check_shape(joints, (NUM_JOINTS, 3), "joints")
+    joints = joints.to(working_dtype(joints))
+    joints = _recentred(joints) if recentre else joints
+    rotation, translation = body_frame(joints)
+    if not recentre:
+        _check_pelvis(joints)
+    return rotate(rotation.transpose(-1, -2), joints - translation[..., None, :])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Mirroring
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def mirror_joints(joints: Tensor, axis: int) -> Tensor:
+    """The mirrored person: left and right joints swapped, one coordinate negated.
+
+    Args:
+        joints: (..., 17, D); body frame: `axis=1`; camera frame: `axis=0`.
+        axis: the coordinate to negate.
+
+    Returns:
+        (..., 17, D).
+    """
+    if joints.dim() < 2 or joints.shape[-2] != NUM_JOINTS:
+        raise ValueError(f"joints must have shape (..., {NUM_JOINTS}, D), got {tuple(joints.shape)}")
+    sign = torch.ones(joints.shape[-1], dtype=joints.dtype, device=joints.device)
+    sign[axis] = -1
+    return joints[..., list(H36M_17.flip_order), :] * sign
+
+
+def mirror_local_pose(pose: LocalPose) -> LocalPose:
+    """The mirrored person, seen in the mirrored picture (camera frame, x -> -x).
+
+    Left and right entries swap, v_z of all 13 changes sign (n = a x b does under a reflection), h -> -h,
+    R -> diag(-1, 1, 1) R diag(1, -1, 1), t_x -> -t_x. Forward kinematics of the result is the mirrored body.
+    """
+    check_shape(pose.local_vectors, (NUM_LOCAL, 3), "local_vectors")
+    image, body = pose.rotation.new_tensor([-1.0, 1.0, 1.0]), pose.rotation.new_tensor([1.0, -1.0, 1.0])
+    return LocalPose(
+        pose.local_vectors[..., list(_LOCAL_FLIP), :] * pose.local_vectors.new_tensor([1.0, 1.0, -1.0]),
+        pose.hip_angle * pose.hip_angle.new_tensor([1.0, -1.0]),
+        pose.bone_lengths[..., list(H36M_17.flip_order)],
+        image[:, None] * pose.rotation * body,
+        pose.translation * image,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Checks and layout
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _check_frames(frames: str) -> None:
+    if frames not in ("parallel_transport", "gram_schmidt"):
+        raise ValueError(f"frames must be 'parallel_transport' or 'gram_schmidt', got {frames!r}")
+
+
+def _refuse(bad: Tensor, reason: str) -> None:
+    """Raise for the poses marked in `bad` (...), telling how many and which is the first."""
+    if bool(bad.any()):
+        where = bad.flatten().nonzero().flatten()
+        raise ValueError(f"{len(where)} of {bad.numel()} poses cannot be used, the first at {int(where[0])}: {reason}")
+
+
+def _check_pelvis(joints: Tensor) -> None:
+    """Refuse poses whose pelvis is off the stretch between the hips by more than `PELVIS_TOLERANCE`."""
+    pelvis, right = joints[..., _PELVIS, :].detach(), joints[..., _RIGHT_HIP, :].detach()
+    line = joints[..., _LEFT_HIP, :].detach() - right
+    along = ((pelvis - right) * line).sum(-1) / (line * line).sum(-1)
+    offset = _length(pelvis - right - along.clamp(0, 1)[..., None] * line)
+    _refuse(
+        ~(offset <= PELVIS_TOLERANCE),
+        f"the pelvis lies up to {1000 * float(offset.max() if offset.numel() else 0):.1f} mm off the line between the"
+        " hips; where a source's pelvis is another point, pass recentre=True to take the middle of the hips",
+    )
+
+
+def _recentred(joints: Tensor) -> Tensor:
+    """The pelvis moved to the middle of the hips."""
+    middle = (joints[..., _LEFT_HIP, :] + joints[..., _RIGHT_HIP, :]) / 2
+    return torch.cat((middle[..., None, :], joints[..., 1:, :]), dim=-2)
+
+
+def _length(vector: Tensor) -> Tensor:
+    return (vector * vector).sum(-1).sqrt()
+
+
+def _batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
+    """(..., [J,] D) broadcast to `batch` -> (D, [J,] N)."""
+    tensor = tensor.expand(*batch, *tensor.shape[-dims:]).reshape(math.prod(batch), *tensor.shape[-dims:])
+    return tensor.permute(*range(tensor.dim() - 1, -1, -1))
