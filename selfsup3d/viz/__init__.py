@@ -1,0 +1,1 @@
+"""Drawing, headless, with OpenCV and tensors: skeletons, parts, 3D views, sheets and animations."""

@@ -1,0 +1,129 @@
+"""Sheets of pictures with titles, and pictures to and from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from selfsup3d.files import atomic_path
+from selfsup3d.viz.colours import Colour
+
+__all__ = ["sheet", "tile", "to_uint8", "write_png"]
+
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (30, 30, 30)
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """Pictures (..., 3, H, W) in [0, 1] -> (..., H, W, 3) uint8 on the CPU; values outside are clipped."""
+    values = image.detach().float().nan_to_num(0.0).clamp(0.0, 1.0).mul(255.0).round()
+    return np.ascontiguousarray(values.movedim(-3, -1).byte().cpu().numpy())
+
+
+def tile(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 2, paper: Colour = _PAPER) -> np.ndarray:
+    """Pictures in rows and columns; a cell is as large as the largest picture, smaller ones lie in its middle.
+
+    Args:
+        rows: pictures (H, W, 3) uint8; rows may be of different length.
+        gap: px between cells and around them.
+        paper: colour between them.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    pictures = [picture for row in rows for picture in row]
+    if not pictures:
+        raise ValueError("a sheet needs at least one picture")
+    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    columns = max(len(row) for row in rows)
+    canvas = np.full((gap + len(rows) * (height + gap), gap + columns * (width + gap), 3), paper, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            h, w = picture.shape[:2]
+            y, x = gap + r * (height + gap) + (height - h) // 2, gap + c * (width + gap) + (width - w) // 2
+            canvas[y : y + h, x : x + w] = picture
+    return canvas
+
+
+def sheet(
+    columns: Mapping[str, Tensor],
+    *,
+    row_titles: Sequence[str] | None = None,
+    cell: int | None = None,
+    titles: bool = True,
+    limit: int | None = None,
+) -> np.ndarray:
+    """One column a title, one row a sample.
+
+    Args:
+        columns: title -> (N, 3, H, W) in [0, 1], the same N for all.
+        row_titles: N texts, written above each row's first picture.
+        cell: height of the cells in px (pictures are enlarged by whole factors where they fit); None = as they are,
+            but at least 64 px, below which titles cannot be read.
+        titles: write the titles.
+        limit: at most so many rows.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        ValueError: no column, or columns of different length.
+    """
+    lengths = {title: len(pictures) for title, pictures in columns.items()}
+    if not lengths or len(set(lengths.values())) != 1:
+        raise ValueError(f"a sheet needs columns of one length, got {lengths}")
+    count = min(next(iter(lengths.values())), limit or 10**9)
+    height = cell or max(64, *(pictures.shape[-2] for pictures in columns.values()))
+    drawn = {title: [_fit(p, height) for p in to_uint8(pictures[:count])] for title, pictures in columns.items()}
+    body = tile([[pictures[n] for pictures in drawn.values()] for n in range(count)])
+    if row_titles is not None:
+        for n in range(count):
+            _write(body, row_titles[n], 6, 2 + n * ((body.shape[0] - 2) // count) + 12, body.shape[1] - 8)
+    if not titles:
+        return body
+    head = np.full((18, body.shape[1], 3), _PAPER, np.uint8)
+    step = (body.shape[1] - 2) // len(drawn)
+    for c, title in enumerate(drawn):
+        _write(head, title, 4 + c * step, 13, step - 6)
+    return np.concatenate([head, body])
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all.
+
+    Raises:
+        OSError: OpenCV could not encode or write it.
+    """
+    path = Path(path)
+    with atomic_path(path.with_suffix(".png")) as temporary:
+        if not cv2.imwrite(str(temporary), np.ascontiguousarray(image[..., ::-1])):
+            raise OSError(f"{path}: could not be written as PNG")
+
+
+def _fit(picture: np.ndarray, height: int) -> np.ndarray:
+    """Scale to a height: whole factors by repetition (sharp pixels), anything else smoothly."""
+    factor = height / picture.shape[0]
+    if factor == 1:
+        return picture
+    size = (round(picture.shape[1] * factor), height)
+    how = (
+        cv2.INTER_NEAREST
+        if factor > 1 and factor == int(factor)
+        else cv2.INTER_AREA
+        if factor < 1
+        else cv2.INTER_LINEAR
+    )
+    return cv2.resize(picture, size, interpolation=how)
+
+
+def _write(canvas: np.ndarray, text: str, x: int, y: int, room: int) -> None:
+    """Text with a light outline, made smaller until it fits into `room` px."""
+    scale = 0.4
+    width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+    scale *= min(1.0, room / max(width, 1))
+    for colour, thickness in ((_PAPER, 3), (_INK, 1)):
+        cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
