@@ -1,0 +1,157 @@
+"""What stands behind the person of a still camera: the plate, its noise, and how far each frame is from it.
+
+A robust temporal median per pixel, refined with the first mask left out, gives the plate; the spread of the quiet
+frames gives the noise; the distance of a frame from the plate is measured in units of that noise, with changes that
+only darken (shadows) counted less. All of it is label-free. [ours; the classical recipe: Horprasert, Harwood & Davis
+1999 for the split into brightness and chromaticity]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ["BackgroundModel", "camera_is_still", "fill_from_surroundings", "fit_background", "foreground_distance"]
+
+
+@dataclass(frozen=True)
+class BackgroundModel:
+    """A still background.
+
+    Attributes:
+        plate: (H, W, 3) float32 grey levels.
+        noise: (H, W) float32 standard deviation, grey levels.
+        visible: (H, W) float32 share of the frames in which the background was taken to be seen.
+    """
+
+    plate: np.ndarray
+    noise: np.ndarray
+    visible: np.ndarray
+
+
+def camera_is_still(frames: np.ndarray, tolerance: float = 12.0, share: float = 0.7) -> bool:
+    """Whether most of the border keeps its colour: `share` of its pixels within `tolerance` levels of their median.
+
+    The border is the outer fifth of the picture, where a crop round a person mostly shows background.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+    """
+    count, height, width = frames.shape[:3]
+    if count < 3:
+        return True
+    chosen = frames[np.unique(np.linspace(0, count - 1, 16).astype(int))]
+    border = np.ones((height, width), dtype=bool)
+    border[height // 5 : height - height // 5, width // 5 : width - width // 5] = False
+    pixels = chosen[:, border].astype(np.float32)  # (t, n, 3)
+    off = np.abs(pixels - np.median(pixels, axis=0)).max(-1)  # (t, n)
+    return bool((off < tolerance).mean() > share)
+
+
+def fit_background(frames: np.ndarray, masks: np.ndarray | None = None) -> BackgroundModel:
+    """Median and noise over the frames, pixels under `masks` left out.
+
+    A pixel that is hidden in more than four fifths of the frames has `visible` 0 where no frame shows it; its plate is
+    then filled in from the surroundings.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        masks: (T, H, W) bool, True = not background in this frame; None = all frames show the background.
+    """
+    if masks is None:
+        plate = median_over_time(frames)
+        visible = np.ones(frames.shape[1:3], dtype=np.float32)
+    else:
+        plate, visible = _masked_median(frames, masks)
+        hidden = visible == 0
+        if hidden.any():
+            plate = fill_from_surroundings(np.rint(plate).astype(np.uint8), hidden).astype(np.float32)
+    return BackgroundModel(plate=plate, noise=_noise(frames, plate), visible=visible)
+
+
+def median_over_time(frames: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 median of (T, H, W, 3) uint8 frames (lower median)."""
+    middle = (len(frames) - 1) // 2
+    return np.partition(frames, middle, axis=0)[middle].astype(np.float32)
+
+
+def _masked_median(frames: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median (H, W, 3) of the unmasked values, and the share of frames that it rests on (H, W)."""
+    count = len(frames)
+    values = frames.astype(np.int16)
+    values[masks] = 256  # sorts behind every real value
+    values.sort(axis=0)
+    seen = count - masks.sum(0)  # (H, W)
+    middle = np.maximum(seen - 1, 0) // 2
+    plate = np.take_along_axis(values, middle[None, :, :, None], axis=0)[0].astype(np.float32)
+    return np.minimum(plate, 255.0), (seen / count).astype(np.float32)
+
+
+def _noise(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """(H, W) noise from the quieter part of the deviations, bounded by the whole picture's."""
+    off = np.abs(frames.astype(np.int16) - np.rint(plate).astype(np.int16)).max(-1)  # (T, H, W)
+    rank = int(0.4 * (len(frames) - 1))
+    # Of a normal distribution's absolute values, 40 % lie below 0.524 sigma; the largest of three channels lies higher.
+    quiet = np.partition(off, rank, axis=0)[rank].astype(np.float32) / 0.9
+    typical = max(float(np.median(quiet)), 1.5)
+    noise = cv2.blur(np.clip(quiet, typical, 4.0 * typical), (3, 3))
+    return np.maximum(noise, 1.5)
+
+
+def foreground_distance(frames: np.ndarray, model: BackgroundModel, shadow: float = 0.6) -> np.ndarray:
+    """(T, H, W) float32 distance of each pixel from the background, in units of its noise.
+
+    A pixel x is split against the plate b into brightness a = <x, b> / <b, b> and the colour that is left, x - a b. A
+    pixel that only darkens, 0.5 < a < 1, counts with `shadow` of its brightness distance: cast shadows do that.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        shadow: weight of pure darkening; 1 = shadows count in full.
+    """
+    plate = model.plate + 4.0  # keeps the direction of nearly black pixels tame
+    energy = np.maximum((plate * plate).sum(-1), 1.0)  # (H, W)
+    scale = np.sqrt(energy) / model.noise
+    out = np.empty(frames.shape[:3], dtype=np.float32)
+    for index, frame in enumerate(frames):
+        x = frame.astype(np.float32) + 4.0
+        x *= _exposure(x, plate)
+        gain = (x * plate).sum(-1) / energy
+        colour = x - gain[..., None] * plate
+        colour_distance = (colour * colour).sum(-1) / (model.noise * model.noise)
+        weight = np.where((gain > 0.5) & (gain < 1.0), shadow, 1.0)
+        brightness = (gain - 1.0) * scale * weight
+        out[index] = np.sqrt((colour_distance + brightness * brightness) / 3.0)
+    return out
+
+
+def _exposure(frame: np.ndarray, plate: np.ndarray) -> float:
+    """Factor that brings a frame's exposure to the plate's, 0.9-1.1, read where most pixels agree."""
+    ratio = float(np.median(plate[::2, ::2].sum(-1) / frame[::2, ::2].sum(-1)))
+    return min(max(ratio, 0.9), 1.1)
+
+
+def fill_from_surroundings(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 with the pixels of `hole` (H, W) bool filled in from outside.
+
+    Small pictures go to `cv2.inpaint` (Telea 2004) whole; of large ones only a reduced copy, since a person-sized hole
+    gets a smooth filling anyway.
+    """
+    if not hole.any():
+        return image
+    if hole.all():
+        return np.full_like(image, 127)
+    height, width = hole.shape
+    reduction = max(1, round(max(height, width) / 96))
+    if reduction == 1:
+        return cv2.inpaint(image, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    size = (max(width // reduction, 1), max(height // reduction, 1))
+    # Weighted reduction: only pixels outside the hole contribute.
+    weight = cv2.resize((~hole).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image.astype(np.float32) * ~hole[..., None], size, interpolation=cv2.INTER_AREA)
+    small = small / np.maximum(weight, 1e-6)[..., None]
+    unknown = weight < 1e-3
+    filled = cv2.inpaint(np.clip(small, 0, 255).astype(np.uint8), unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(hole[..., None], smooth, image)
