@@ -1,1 +1,1 @@
-"""Metrics, protocols, evaluator."""
+"""Metrics, the rules they are taken by, the baselines beside them, and the evaluator that prints them together."""

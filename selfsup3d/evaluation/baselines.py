@@ -1,0 +1,181 @@
+"""What a result must beat: guesses that see no more of the picture than is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.batch import Batch
+from selfsup3d.evaluation.metrics import root_relative, valid_joints
+from selfsup3d.skeleton import FK_PARENTS, NUM_JOINTS
+
+__all__ = [
+    "Baselines",
+    "FrameSource",
+    "NearestNeighbour",
+    "bone_floor",
+    "known_joints",
+    "labelled_baselines",
+    "mean_canonical_pose",
+    "mean_colour",
+    "mean_pose",
+    "picture_features",
+]
+
+
+class FrameSource(Protocol):
+    """What the evaluator needs of a dataset."""
+
+    @property
+    def name(self) -> str:
+        """E.g. "synthetic"."""
+        ...
+
+    def __len__(self) -> int:
+        """Evaluation frames."""
+        ...
+
+    def frames(self, indices: np.ndarray) -> Batch:
+        """Evaluation frames with ground truth, where there is any."""
+        ...
+
+
+def mean_pose(joints: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean root-relative pose (17, 3) of camera-frame joints (N, 17, 3), each joint over the frames that have it.
+
+    Raises:
+        ValueError: a joint is valid in no frame.
+    """
+    valid = valid_joints(joints) if valid is None else valid
+    valid = valid & valid[:, :1]  # without its root a frame has no root-relative pose
+    relative = torch.where(valid[..., None], root_relative(joints), torch.zeros_like(joints))
+    count = valid.sum(0)
+    if (count == 0).any():
+        raise ValueError(
+            f"joints {(count == 0).nonzero().flatten().tolist()} are valid in none of {len(joints)} frames"
+        )
+    return relative.sum(0) / count[:, None]
+
+
+def mean_canonical_pose(poses: Tensor) -> Tensor:
+    """Mean (17, 3) of body-frame poses (N, 17, 3): the guess of who knows the unpaired prior and nothing else."""
+    return poses.double().mean(0)
+
+
+def bone_floor(target: Tensor, bone_lengths: Tensor) -> Tensor:
+    """The true directions with other bone lengths: no method with these lengths can do better.
+
+    Args:
+        target: (N, 17, 3) metres.
+        bone_lengths: (17,) or (N, 17) metres, of the kinematic tree (pelvis 0).
+
+    Returns:
+        (N, 17, 3), rooted at the true pelvis.
+    """
+    placed: list[Tensor] = [target[..., 0, :]]
+    for joint in range(1, NUM_JOINTS):
+        parent = FK_PARENTS[joint]
+        direction = nn.functional.normalize(target[..., joint, :] - target[..., parent, :], dim=-1)
+        placed.append(placed[parent] + bone_lengths[..., joint, None] * direction)
+    return torch.stack(placed, -2)
+
+
+def mean_colour(image: Tensor, mask: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) of one colour: the mean of `image` inside the mask (B, 1, H, W), or of all of it if empty."""
+    weight = (mask > 0.5).to(image.dtype)
+    weight = torch.where(weight.sum((1, 2, 3), keepdim=True) > 0, weight, torch.ones_like(weight))
+    colour = (image * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
+    return colour.expand_as(image)
+
+
+def picture_features(batch: Batch, size: int = 16) -> Tensor | None:
+    """(B, 3 * size * size): `target`, shrunk, with the saliency as its mask where there is one; None without pictures."""
+    if batch.target is None:
+        return None
+    image = batch.target.float()
+    if batch.target_saliency is not None:
+        image = image * batch.target_saliency
+    return nn.functional.interpolate(image, (size, size), mode="area").flatten(1)
+
+
+@dataclass(frozen=True)
+class NearestNeighbour:
+    """The pose of the training picture that looks most alike.
+
+    Attributes:
+        features: (M, D) of `picture_features`.
+        poses: (M, 17, 3) root-relative, camera axes.
+    """
+
+    features: Tensor
+    poses: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B, 17, 3)."""
+        nearest = torch.cdist(features, self.features.to(features)).argmin(1)
+        return self.poses.to(features.device)[nearest]
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Baselines of the pose; one that is not there is reported as null with its reason.
+
+    Attributes:
+        mean_pose: (17, 3) root-relative, camera axes, of the labelled training frames.
+        mean_canonical: (17, 3) body frame, of the unpaired prior; measured after Procrustes only.
+        bone_lengths: (17,) metres, of the model.
+        neighbour: see `NearestNeighbour`.
+        reasons: baseline -> why it is missing.
+    """
+
+    mean_pose: Tensor | None = None
+    mean_canonical: Tensor | None = None
+    bone_lengths: Tensor | None = None
+    neighbour: NearestNeighbour | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def labelled_baselines(
+    train: FrameSource, *, limit: int = 2000, batch_size: int = 250
+) -> tuple[Tensor | None, NearestNeighbour | None]:
+    """Mean pose and nearest neighbour from the evaluation frames of a training split (labels serve the baselines only).
+
+    Args:
+        train: labelled frames.
+        limit: at most so many, evenly spaced.
+
+    Returns:
+        (mean pose (17, 3), nearest neighbour); None where the data has no poses or no pictures.
+    """
+    indices = np.unique(np.linspace(0, len(train) - 1, min(limit, len(train))).round().astype(np.int64))
+    poses, features = [], []
+    for start in range(0, len(indices), batch_size):
+        batch = train.frames(indices[start : start + batch_size])
+        if batch.joints_3d is None:
+            return None, None
+        known = known_joints(batch)
+        poses.append(torch.where(known[..., None], batch.joints_3d, torch.full_like(batch.joints_3d, float("nan"))))
+        found = picture_features(batch)
+        if found is not None:
+            features.append(found)
+    joints = torch.cat(poses)
+    neighbour = None
+    if features:
+        whole = valid_joints(joints).all(-1)
+        if whole.any():
+            neighbour = NearestNeighbour(torch.cat(features)[whole], root_relative(joints[whole]))
+    return mean_pose(joints), neighbour
+
+
+def known_joints(batch: Batch) -> Tensor:
+    """(B, 17) joints whose truth is known: finite, and with a confidence above 0 where there is one per joint.
+
+    The confidence of a sequence (B, T, 17) is that of its 2D input and says nothing of the truth.
+    """
+    assert batch.joints_3d is not None
+    per_joint = batch.confidence is not None and batch.confidence.dim() == 2
+    return valid_joints(batch.joints_3d, batch.confidence if per_joint else None)

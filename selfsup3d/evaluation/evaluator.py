@@ -1,0 +1,313 @@
+"""Run a system over the frames of a dataset and put every number, with its rules, into one result.
+
+    result = evaluate(system, source, protocol=dataset_protocol("synthetic"))
+
+The frames are split over the processes without padding, so that every frame counts once, whatever their number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from selfsup3d import __version__
+from selfsup3d.batch import Batch, PoseOutput
+from selfsup3d.errors import InputError
+from selfsup3d.evaluation.baselines import Baselines, FrameSource, known_joints, picture_features
+from selfsup3d.evaluation.diagnostics import occluded_joints
+from selfsup3d.evaluation.images import Lpips, iou, label_overlap
+from selfsup3d.evaluation.protocols import Protocol
+from selfsup3d.evaluation.records import Records, save_frames
+from selfsup3d.evaluation.summary import Summary, summarise
+from selfsup3d.evaluation.synthesis import cycle, synthesis_values
+from selfsup3d.geometry.rotation import minimal_rotation
+from selfsup3d.parts.puppet import Puppet, default_puppet
+from selfsup3d.skeleton import NUM_JOINTS, joint_index
+from selfsup3d.system import System
+
+__all__ = ["collect", "evaluate", "frame_indices", "parts_of_joint"]
+
+
+def evaluate(
+    system: System,
+    source: FrameSource,
+    *,
+    protocol: Protocol | None = None,
+    baselines: Baselines | None = None,
+    split: str = "",
+    batch_size: int = 64,
+    samples: int = 1,
+    limit: int | None = None,
+    accelerator: Accelerator | None = None,
+    lpips: Lpips | None = None,
+    pictures: bool = True,
+    progress: bool = True,
+    checkpoint: str = "",
+    config_hash: str = "",
+    frames_file: str | Path | None = None,
+) -> dict[str, Any]:
+    """Every metric of a system on a dataset, in the literal shape of a result file.
+
+    Args:
+        system: unwrapped; it is put into eval mode and back.
+        source: the frames, see `FrameSource`.
+        protocol: the rules; None = strict, 17 joints.
+        baselines: guesses to print beside; None = none.
+        split: of the dataset, for the result.
+        batch_size: frames at a time in each process.
+        samples: hypotheses to ask of a probabilistic system; the first is measured, and the best of them beside it.
+        limit: at most so many frames, evenly spaced over the dataset.
+        accelerator: processes and device; None = this process on the system's own device.
+        lpips: see `evaluation.images.find_lpips`; None = reported as null.
+        pictures: measure synthesis too, where system and data can.
+        progress: bar on stderr.
+        checkpoint, config_hash: what was evaluated, for the result.
+        frames_file: write per-frame values there (.npz), for paired comparisons.
+
+    Returns:
+        The result as a dict that JSON can hold; the same on every process.
+
+    Raises:
+        MissingFieldError: the system needs a field that the data lacks.
+        InputError: the dataset has no frames.
+    """
+    protocol = protocol or Protocol()
+    baselines = baselines or Baselines()
+    records = collect(
+        system,
+        source,
+        protocol=protocol,
+        baselines=baselines,
+        batch_size=batch_size,
+        samples=samples,
+        limit=limit,
+        accelerator=accelerator,
+        lpips=lpips,
+        pictures=pictures,
+        progress=progress,
+    )
+    summary = summarise(records, protocol, baselines)
+    if frames_file is not None and (accelerator is None or accelerator.is_main_process):
+        save_frames(frames_file, records, summary.per_frame)
+    result = {
+        "dataset": source.name,
+        "split": split,
+        "protocol": protocol.name,
+        "flags": protocol.flags.as_dict(),
+        **_numbers(summary, baselines),
+        "checkpoint": checkpoint,
+        "config_hash": config_hash,
+        "versions": {"selfsup3d": __version__, "torch": torch.__version__},
+    }
+    result["skipped"] += int(getattr(source, "skipped", 0))
+    notes = {**protocol.notes, **getattr(source, "notes", {})}
+    if protocol.joints != "h36m_17":
+        notes["joints"] = protocol.joints
+    if notes:
+        result["notes"] = notes
+    datasets = records.values.get("dataset", np.array([]))
+    names = sorted(set(datasets.tolist()) - {""})
+    if len(names) > 1:
+        result["per_dataset"] = {
+            n: _numbers(summarise(records.where(datasets == n), protocol, baselines), baselines) for n in names
+        }
+    return result
+
+
+@torch.inference_mode()
+def collect(
+    system: System,
+    source: FrameSource,
+    *,
+    protocol: Protocol,
+    baselines: Baselines,
+    batch_size: int = 64,
+    samples: int = 1,
+    limit: int | None = None,
+    accelerator: Accelerator | None = None,
+    lpips: Lpips | None = None,
+    pictures: bool = True,
+    progress: bool = True,
+) -> Records:
+    """Per-frame records of all frames, on every process; arguments as in `evaluate`."""
+    indices = frame_indices(source, limit)
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    device = accelerator.device if accelerator else _device_of(system)
+    chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    if lpips is not None:
+        lpips = lpips.to(device)
+    pieces = []
+    bar = tqdm(
+        total=len(indices),
+        desc=f"evaluate {source.name}",
+        unit="frame",
+        file=sys.stderr,
+        disable=not progress or rank > 0,
+    )
+    with _evaluating(system), bar:
+        for position in range(rank, len(chunks), world):
+            batch = source.frames(chunks[position]).to(device)
+            batch.require(system.predict_requires, by=type(system).__name__)
+            output = system.predict(batch, samples)
+            piece = frame_records(batch, output, chunks[position], protocol, baselines)
+            if pictures:
+                _add_pictures(piece, system, batch, lpips)
+            pieces.append(piece)
+            bar.update(sum(len(chunk) for chunk in chunks[position : position + world]))
+    everyone = gather_object(pieces) if accelerator is not None and world > 1 else pieces
+    return Records.joined(everyone)
+
+
+def frame_indices(source: FrameSource, limit: int | None = None) -> np.ndarray:
+    """Indices of the frames to evaluate: all, or `limit` of them, evenly spaced.
+
+    Raises:
+        InputError: there is none, or the limit is below 1.
+    """
+    count = len(source)
+    if count == 0:
+        raise InputError(f"dataset {source.name}: it has no evaluation frames; check the split and the path")
+    if limit is None or limit >= count:
+        return np.arange(count)
+    if limit < 1:
+        raise InputError(f"the number of frames to evaluate must be at least 1, got {limit}")
+    return np.unique(np.linspace(0, count - 1, limit).round().astype(np.int64))
+
+
+def frame_records(
+    batch: Batch, output: PoseOutput, indices: np.ndarray, protocol: Protocol, baselines: Baselines
+) -> Records:
+    """What is kept of one batch: poses, truth, overlaps, and who is in it."""
+    pose = output.pose
+    if pose.dim() != 4 or pose.shape[0] != len(indices) or pose.shape[2:] != (NUM_JOINTS, 3):
+        raise ValueError(f"predict must return poses ({len(indices)}, S, {NUM_JOINTS}, 3), got {tuple(pose.shape)}")
+    if protocol.flags.crop_ray and batch.K is not None and batch.target is not None:
+        pose = _along_the_ray(pose, batch.K, (batch.target.shape[-2], batch.target.shape[-1]))
+    found: dict[str, Tensor] = {"pose": pose}
+    if output.root is not None:
+        found["root"] = output.root
+    if batch.joints_3d is not None:
+        found["target"], found["known"] = batch.joints_3d, known_joints(batch)
+    if output.joints_2d is not None and batch.joints_2d is not None and batch.joints_2d.dim() == 3:
+        distance = torch.linalg.vector_norm(output.joints_2d[:, 0] - batch.joints_2d, dim=-1)
+        found["joints_2d_error"] = distance.nanmean(-1)
+    overlaps, reasons = _overlaps(batch, output)
+    found |= overlaps
+    if baselines.neighbour is not None:
+        features = picture_features(batch)
+        if features is not None:
+            found["neighbour"] = baselines.neighbour(features)
+    values = {name: value.detach().float().cpu().numpy() for name, value in found.items()}
+    values["index"] = np.asarray(indices, np.int64)
+    for key in ("dataset", "person", "action"):
+        if any(key in meta for meta in batch.meta):
+            values[key] = np.array([str(meta.get(key, "")) for meta in batch.meta])
+    return Records(values, reasons, unit=output.unit)
+
+
+def parts_of_joint(puppet: Puppet) -> dict[int, tuple[int, ...]]:
+    """Joint -> the parts that show it: those it is an anchor of, and for joints inside the body head or torso."""
+    inside = {"nose": "head", "pelvis": "torso", "spine": "torso", "neck": "torso"}
+    shown: dict[int, list[int]] = {joint_index(name): [puppet[part].id] for name, part in inside.items()}
+    for part in puppet.parts:
+        for name in part.anchors:
+            shown.setdefault(joint_index(name), []).append(part.id)
+    return {joint: tuple(sorted(set(parts))) for joint, parts in sorted(shown.items())}
+
+
+def _overlaps(batch: Batch, output: PoseOutput) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Part and saliency overlaps with the true labels, and the joints that other parts hide; or why they are missing."""
+    if batch.part_labels is None:
+        return {}, dict.fromkeys(("miou_fg", "miou_parts", "saliency_iou"), "the data has no part labels")
+    reasons: dict[str, str] = {}
+    puppet = default_puppet()
+    labels = batch.part_labels
+    found: dict[str, Tensor] = {}
+    if output.segmentation is not None:
+        scores = output.segmentation.float()
+        if scores.shape[1] != len(puppet) + 1:
+            raise ValueError(
+                f"segmentation has {scores.shape[1]} channels, the part table {len(puppet)} parts + background"
+            )
+        if scores.shape[-2:] != labels.shape[-2:]:
+            scores = torch.nn.functional.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
+        found["overlap"] = label_overlap(scores.argmax(1), labels, puppet.background)
+    else:
+        reasons |= dict.fromkeys(("miou_fg", "miou_parts"), "the system gives no segmentation")
+    if batch.target_saliency is None:
+        reasons["saliency_iou"] = "the data has no saliency"
+    else:
+        found["saliency_overlap"] = iou(batch.target_saliency, (labels != puppet.background)[:, None].float())
+    if batch.joints_2d is not None and batch.joints_2d.dim() == 3:
+        found["hidden"] = occluded_joints(batch.joints_2d, labels, parts_of_joint(puppet))
+    return found, reasons
+
+
+def _add_pictures(piece: Records, system: System, batch: Batch, lpips: Lpips | None) -> None:
+    values, reasons, images = synthesis_values(system, batch, default_puppet().background, lpips)
+    if "transfer" in images and "target" in system.predict_requires:
+        values |= cycle(system, batch, images["transfer"])
+    piece.values |= {name: value.detach().float().cpu().numpy() for name, value in values.items()}
+    piece.reasons |= reasons
+
+
+def _along_the_ray(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Turn poses (B, S, 17, 3) from the virtual camera that looks through the crop's centre into the true one's axes."""
+    centre = pose.new_tensor([0.5 * size[1], 0.5 * size[0], 1.0])
+    ray = torch.linalg.solve(K.to(pose.dtype), centre.expand(len(K), 3))
+    turn = minimal_rotation(pose.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
+    return torch.einsum("bij,bsnj->bsni", turn, pose)
+
+
+def _numbers(summary: Summary, baselines: Baselines) -> dict[str, Any]:
+    """The numbers of a summary as JSON holds them, rounded far below what they can tell apart."""
+    reasons = dict(summary.reasons)
+    for name, found in summary.baselines.items():
+        if all(number is None for number in found.values()):
+            reasons[f"baselines.{name}"] = baselines.reasons.get(name, "not given")
+    numbers: dict[str, Any] = {
+        "frames": summary.frames,
+        "skipped": summary.skipped,
+        "metrics": summary.metrics,
+        "reasons": reasons,
+        "per_joint": summary.per_joint,
+        "per_action": summary.per_action,
+        "baselines": summary.baselines,
+    }
+    if summary.per_occlusion:
+        numbers["per_occlusion"] = summary.per_occlusion
+    if summary.beside:
+        numbers["beside"] = summary.beside
+    return _rounded(numbers)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _device_of(system: System) -> torch.device:
+    parameter = next(system.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@contextmanager
+def _evaluating(system: System) -> Iterator[None]:
+    """Eval mode inside, the former mode after."""
+    training = system.training
+    system.eval()
+    try:
+        yield
+    finally:
+        system.train(training)

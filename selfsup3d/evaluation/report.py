@@ -1,0 +1,160 @@
+"""A result as tables, in plain text for terminals and in Markdown for files. Flags stand beside every number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["comparison", "markdown", "text"]
+
+_UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
+_POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
+_TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_transfer"}
+_PICTURE_ROWS = {"this system": "", "copy the source": "copy_source", "mean colour": "mean_colour"}
+_LABELS = {
+    "mean_pose": "mean training pose",
+    "mean_canonical_pose": "mean canonical pose of the prior",
+    "bone_floor": "bone floor (true directions)",
+    "nearest_neighbour": "nearest training picture",
+}
+
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, header, rows."""
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Plain text, columns aligned."""
+    lines = [_heading(result), _rules(result), ""]
+    for title, header, rows in _tables(result):
+        widths = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
+        lines.append(title)
+        for row in [header, *rows]:
+            cells = [
+                cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  " + "  ".join(cells).rstrip())
+        lines.append("")
+    return "\n".join(lines + _remarks(result)) + "\n"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Markdown, ready for a file of results."""
+    lines = [f"### {_heading(result)}", "", f"`{_rules(result)}`", ""]
+    for title, header, rows in _tables(result):
+        lines += [f"**{title}**", "", *markdown_rows(header, rows), ""]
+    return "\n".join(lines + [f"- {remark}" for remark in _remarks(result)]) + "\n"
+
+
+def comparison(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] = _POSE) -> str:
+    """Markdown with one row a result, its flags in the last column; a missing number is n/a.
+
+    Args:
+        results: row title -> result.
+        metrics: columns.
+    """
+    header = ["", *(_title(m) for m in metrics), "frames", "rules"]
+    rows = []
+    for title, result in results.items():
+        numbers = [_number(result["metrics"].get(m), m) for m in metrics]
+        rows.append([title, *numbers, str(result["frames"]), _rules(result)])
+    return "\n".join(markdown_rows(header, rows)) + "\n"
+
+
+def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, numbers to the right."""
+    marks = ["---", *("---:" for _ in header[1:])]
+    return ["| " + " | ".join(row) + " |" for row in [header, marks, *rows]]
+
+
+def _heading(result: Mapping[str, Any]) -> str:
+    where = " ".join(word for word in (result["dataset"], result["split"]) if word)
+    skipped = f", {result['skipped']} skipped" if result["skipped"] else ""
+    return f"{where}: {result['frames']} frames{skipped}"
+
+
+def _rules(result: Mapping[str, Any]) -> str:
+    flags = {k: ("yes" if v else "no") if isinstance(v, bool) else v for k, v in result["flags"].items()}
+    joints = result.get("notes", {}).get("joints", "h36m_17")
+    return " ".join([f"protocol={result['protocol']}", *(f"{k}={v}" for k, v in flags.items()), f"joints={joints}"])
+
+
+def _tables(result: Mapping[str, Any]) -> list[Table]:
+    tables = [_pose_table(result), *_picture_tables(result)]
+    metrics = result["metrics"]
+    shown = ("miou_fg", "miou_parts", "saliency_iou")
+    if any(metrics.get(name) is not None for name in shown):
+        tables.append(("Overlap (IoU)", ["", *shown], [["this system", *(_number(metrics.get(n), n) for n in shown)]]))
+    kinds = [name for name in metrics if name.startswith(("flip_", "frechet", "joints_2d", "cycle_"))]
+    rows = [[_title(name), _number(metrics[name], name)] for name in kinds if metrics[name] is not None]
+    rows += [
+        [_title(name), _number(metrics[name], name)] for name in metrics if "_best_of_" in name or "_actions" in name
+    ]
+    if rows:
+        tables.append(("Further figures", ["", "value"], rows))
+    for key, title in (("per_action", "By action"), ("per_occlusion", "By number of hidden joints")):
+        if result.get(key):
+            header = ["", "frames", "mpjpe [mm]", "pa_mpjpe [mm]", "pck_150"]
+            body = [
+                [name, str(row["frames"]), *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe", "pck_150"))]
+                for name, row in result[key].items()
+            ]
+            tables.append((title, header, body))
+    if result.get("per_joint"):
+        body = [[n, *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe"))] for n, row in result["per_joint"].items()]
+        tables.append(("By joint", ["", "mpjpe [mm]", "pa_mpjpe [mm]"], body))
+    return [table for table in tables if table[2]]
+
+
+def _pose_table(result: Mapping[str, Any]) -> Table:
+    def row(title: str, numbers: Mapping[str, Any]) -> list[str]:
+        return [title, *(_number(numbers.get(m), m, absent="-" if m not in numbers else "n/a") for m in _POSE)]
+
+    rows = [row("this system", result["metrics"])]
+    rows += [row(f"{joints} joints", numbers) for joints, numbers in result.get("beside", {}).items()]
+    for name, dataset in result.get("per_dataset", {}).items():
+        rows.append(row(f"on {name} ({dataset['frames']} frames)", dataset["metrics"]))
+    for name, label in _LABELS.items():
+        numbers = result["baselines"].get(name, {})
+        if any(number is not None for number in numbers.values()):
+            rows.append(row(label, numbers))
+    if all(result["metrics"].get(m) is None for m in _POSE):
+        rows = []
+    return "Pose", ["", *(_title(m) for m in _POSE)], rows
+
+
+def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
+    tables: list[Table] = []
+    for task, suffix in _TASKS.items():
+        names = [metric + suffix for metric in ("psnr", "ssim", "lpips")]
+        if all(result["metrics"].get(name) is None for name in names):
+            continue
+        rows = []
+        for title, key in _PICTURE_ROWS.items():
+            numbers = result["baselines"].get(key, {}) if key else result["metrics"]
+            rows.append([title, *(_number(numbers.get(n), n, _absent(result, n)) for n in names)])
+        tables.append((f"Pictures, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))
+    return tables
+
+
+def _remarks(result: Mapping[str, Any]) -> list[str]:
+    """Notes, and why numbers are missing: one line a reason."""
+    remarks = [f"{label}: {note}" for label, note in result.get("notes", {}).items() if label != "joints"]
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in result["reasons"].items():
+        by_reason.setdefault(reason, []).append(name.removeprefix("baselines."))
+    return remarks + [f"n/a ({reason}): {', '.join(names)}" for reason, names in by_reason.items()]
+
+
+def _absent(result: Mapping[str, Any], metric: str) -> str:
+    return "n/a (weights absent)" if result["reasons"].get(metric) == "weights absent" else "n/a"
+
+
+def _title(metric: str) -> str:
+    unit = next((unit for key, unit in _UNITS.items() if key in metric), "")
+    return f"{metric} [{unit}]" if unit else metric
+
+
+def _number(value: float | None, metric: str, absent: str = "n/a") -> str:
+    if value is None:
+        return absent
+    return f"{value:.1f}" if any(key in metric for key in _UNITS) and "px" not in metric else f"{value:.3f}"

@@ -1,0 +1,138 @@
+"""Pictures made by a system against true ones: reconstruction, novel view, pose transfer, and the cycle back to a pose.
+
+A system takes part by offering the methods of `Synthesizes`; those that it lacks are reported as null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from selfsup3d.batch import Batch
+from selfsup3d.evaluation.baselines import mean_colour
+from selfsup3d.evaluation.images import Lpips, masked_psnr, masked_ssim
+from selfsup3d.evaluation.metrics import mpjpe, pa_mpjpe
+from selfsup3d.system import System
+
+__all__ = ["TASKS", "Synthesizes", "Task", "cycle", "synthesis_values"]
+
+
+@runtime_checkable
+class Synthesizes(Protocol):
+    """Pictures of people, (B, 3, H, W) in [0, 1]. Each method is optional."""
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """`target` from the appearance of `source` and the pose predicted from `target`."""
+        ...
+
+    def novel_view(self, batch: Batch) -> Tensor:
+        """The person of `target`, at the same instant, from `second_view_camera`."""
+        ...
+
+    def transfer(self, batch: Batch) -> Tensor:
+        """The person of `source` in the given pose `transfer_joints_3d`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of synthesis.
+
+    Attributes:
+        method: of the system.
+        suffix: of its metrics ("psnr" + suffix).
+        truth: field of the batch with the true picture.
+        labels: field with the part labels of the true picture: they say where the person is.
+        appearance: field with the picture that shows the person to the system, which "copy the source" copies.
+    """
+
+    method: str
+    suffix: str
+    truth: str
+    labels: str
+    appearance: str
+
+
+TASKS: tuple[Task, ...] = (
+    Task("reconstruct", "", "target", "part_labels", "source"),
+    Task("novel_view", "_novel_view", "second_view", "second_view_labels", "target"),
+    Task("transfer", "_transfer", "transfer", "transfer_labels", "source"),
+)
+
+
+def synthesis_values(
+    system: object, batch: Batch, parts: int, lpips: Lpips | None
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Tensor]]:
+    """Per-frame picture metrics inside the true person's mask.
+
+    Args:
+        system: may offer the methods of `Synthesizes`.
+        batch: with the true pictures and their part labels.
+        parts: P, the label of the background.
+        lpips: see `evaluation.images.find_lpips`.
+
+    Returns:
+        values: (B,) by name: "psnr", "ssim", "lpips" + suffix, and the same under "copy_source/" and "mean_colour/".
+        reasons: name of the metric -> why it is missing.
+        images: what the system painted, by method.
+    """
+    values: dict[str, Tensor] = {}
+    reasons: dict[str, str] = {}
+    images: dict[str, Tensor] = {}
+    for task in TASKS:
+        names = [metric + task.suffix for metric in ("psnr", "ssim", "lpips")]
+        reason = _why_not(system, batch, task)
+        if reason:
+            reasons |= dict.fromkeys(names, reason)
+            continue
+        truth, labels = getattr(batch, task.truth).float(), getattr(batch, task.labels)
+        mask = (labels != parts)[:, None]
+        painted = getattr(system, task.method)(batch).float()
+        shown = getattr(batch, task.appearance).float()
+        images[task.method] = painted
+        guesses = {"": painted, "copy_source/": shown, "mean_colour/": mean_colour(shown, _person(batch, task, parts))}
+        for prefix, image in guesses.items():
+            values[prefix + names[0]] = masked_psnr(image, truth, mask)
+            values[prefix + names[1]] = masked_ssim(image, truth, mask)
+            if lpips is not None:
+                values[prefix + names[2]] = lpips(image, truth, mask)
+        if lpips is None:
+            reasons[names[2]] = "weights absent"
+    return values, reasons, images
+
+
+def cycle(system: System, batch: Batch, transferred: Tensor) -> dict[str, Tensor]:
+    """Encode a transferred picture again: how far is the pose found in it from the one that drove it?
+
+    Returns:
+        "cycle_mpjpe" and "cycle_pa_mpjpe" (B,) mm, strict rules; to be read beside the direct errors.
+    """
+    assert batch.transfer_joints_3d is not None
+    found = system.predict(replace(batch, target=transferred, target_saliency=None, part_labels=None))
+    target = batch.transfer_joints_3d.double()
+    pose = found.pose[:, 0].double()
+    return {"cycle_mpjpe": mpjpe(pose, target), "cycle_pa_mpjpe": pa_mpjpe(pose, target)}
+
+
+def _why_not(system: object, batch: Batch, task: Task) -> str:
+    """Why a task cannot be measured, or ""."""
+    if not callable(getattr(system, task.method, None)):
+        return f"the system has no {task.method}()"
+    needed = [task.truth, task.labels, task.appearance]
+    needed += {"novel_view": ["second_view_camera"], "transfer": ["transfer_joints_3d"]}.get(task.method, [])
+    missing = [name for name in needed if getattr(batch, name) is None]
+    return f"the data has no {', '.join(missing)}" if missing else ""
+
+
+def _person(batch: Batch, task: Task, parts: int) -> Tensor:
+    """Where the person is in the picture of the appearance (B, 1, H, W): saliency, else labels, else everywhere."""
+    saliency = batch.source_saliency if task.appearance == "source" else batch.target_saliency
+    if saliency is not None:
+        return saliency
+    if task.appearance == "target" and batch.part_labels is not None:
+        return (batch.part_labels != parts)[:, None]
+    assert batch.target is not None
+    return torch.ones_like(batch.target[:, :1])
