@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from selfsup3d.evaluation.bootstrap import paired_bootstrap
+
+
+def frames(people=12, each=20, gain=0.0, seed=0):
+    """Frames of one person share an offset, so they are far from independent."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(people), each)
+    base = rng.normal(100, 30, people)[who] + rng.normal(0, 5, who.size)
+    return base, base - gain + rng.normal(0, 8, people)[who] + rng.normal(0, 2, who.size), who.astype(str)
+
+
+def test_difference_is_that_of_the_means_and_the_interval_holds_it():
+    a, b, who = frames(gain=10)
+    found = paired_bootstrap(a, b, who)
+    assert found.difference == pytest.approx((b - a).mean())
+    assert found.low < found.difference < found.high
+    assert (found.people, found.frames, found.level) == (12, 240, 0.95)
+
+
+def test_it_is_repeatable_and_seeded():
+    a, b, who = frames()
+    assert paired_bootstrap(a, b, who) == paired_bootstrap(a, b, who)
+    assert paired_bootstrap(a, b, who, seed=1) != paired_bootstrap(a, b, who)
+
+
+def test_it_equals_resampling_written_as_a_loop():
+    a, b, who = frames(people=5, each=3)
+    random = np.random.Generator(np.random.Philox(key=[3, 0]))
+    names = np.unique(who)
+    drawn = random.integers(5, size=(500, 5))
+    means = [np.concatenate([(b - a)[who == names[p]] for p in row]).mean() for row in drawn]
+    found = paired_bootstrap(a, b, who, rounds=500, seed=3)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+def test_people_not_frames_decide_how_sure_it_is():
+    a, b, who = frames(people=12, each=200, seed=4)
+    by_people, by_frames = (
+        paired_bootstrap(a, b, who),
+        paired_bootstrap(a, b, np.arange(len(a)).astype(str), rounds=500),
+    )
+    assert by_people.high - by_people.low > 5 * (by_frames.high - by_frames.low)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    hits = 0
+    for seed in range(200):
+        a, b, who = frames(people=40, each=5, gain=5, seed=seed)
+        found = paired_bootstrap(a, b, who, rounds=400)
+        hits += found.low <= -5 <= found.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_significance_needs_zero_outside():
+    a, b, who = frames(gain=40)
+    assert paired_bootstrap(a, b, who).significant
+    assert not paired_bootstrap(a, a, who).significant
+
+
+def test_frames_missing_on_either_side_are_left_out_of_both():
+    a, b, who = frames(gain=10)
+    b[::7] = np.nan
+    kept = np.isfinite(b)
+    assert paired_bootstrap(a, b, who) == paired_bootstrap(a[kept], b[kept], who[kept])
+
+
+def test_bad_input_is_refused():
+    a, b, who = frames()
+    with pytest.raises(ValueError, match="one length"):
+        paired_bootstrap(a, b[:-1], who)
+    with pytest.raises(ValueError, match="at least 2"):
+        paired_bootstrap(a, b, np.full(len(a), "x"))
