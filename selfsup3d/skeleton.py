@@ -473,7 +473,7 @@ _LSP_14 = (
     "head_top",
 )
 
-_CMU_MOCAP = (  # ASF bone ends, mocap.cs.cmu.edu; hips are the ends of the hip-joint bones
+_CMU_MOCAP = (  # ends of the ASF bones, mocap.cs.cmu.edu; hips are the ends of the hip-joint bones
     "root",
     "lhipjoint",
     "lfemur",
@@ -490,9 +490,11 @@ _CMU_MOCAP = (  # ASF bone ends, mocap.cs.cmu.edu; hips are the ends of the hip-
     "lclavicle",
     "lhumerus",
     "lradius",
+    "lwrist",
     "rclavicle",
     "rhumerus",
     "rradius",
+    "rwrist",
 )
 
 # 3DHP's `head` is our nose slot and its `head_top` our head (the released 28 -> 17 tables read so).
@@ -538,16 +540,16 @@ FOREIGN: dict[str, ForeignSkeleton] = {
                 "left_hip": ("lhipjoint",),
                 "left_knee": ("lfemur",),
                 "left_ankle": ("ltibia",),
-                "spine": ("upperback",),
+                "spine": ("lowerback",),
                 "neck": ("thorax",),
                 "nose": ("upperneck",),
                 "head": ("head",),
                 "left_shoulder": ("lclavicle",),
                 "left_elbow": ("lhumerus",),
-                "left_wrist": ("lradius",),
+                "left_wrist": ("lwrist",),  # `radius` is the forearm's first two thirds
                 "right_shoulder": ("rclavicle",),
                 "right_elbow": ("rhumerus",),
-                "right_wrist": ("rradius",),
+                "right_wrist": ("rwrist",),
             },
         ),
     )

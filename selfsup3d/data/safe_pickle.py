@@ -13,7 +13,8 @@ import codecs
 import io
 import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -338,8 +339,12 @@ def load_pickle(path: str | Path, max_bytes: int = _MAX_BYTES) -> Any:
     return loads(path.read_bytes(), str(path))
 
 
-def load_npz(path: str | Path, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
-    """Read every array of an npz; object arrays go through `loads`, and a 0-d object array becomes its one object.
+def load_npz(path: str | Path, keys: Collection[str] | None = None, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+    """Read the arrays of an npz; object arrays go through `loads`, and a 0-d object array becomes its one object.
+
+    Args:
+        keys: entries to read, where they exist; None = all.
+        max_bytes: limit of what these unpack to.
 
     Raises:
         InputError: absent, no zip, larger than `max_bytes` when unpacked, or an entry that cannot be read as data.
@@ -349,14 +354,13 @@ def load_npz(path: str | Path, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
         raise InputError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            chosen = {key: entry for key, entry in entries.items() if keys is None or key in keys}
+            total = sum(entry.file_size for entry in chosen.values())
             if total > max_bytes:
                 raise InputError(f"{path}: unpacks to {total} bytes, more than the {max_bytes} that are read")
-            return {
-                entry.filename.removesuffix(".npy"): _read_entry(archive.read(entry), f"{path}: {entry.filename}")
-                for entry in archive.infolist()
-            }
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            return {key: _read_entry(archive.read(entry), f"{path}: {key}") for key, entry in chosen.items()}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: not a readable npz ({error}); download or export it again") from None
 
 

@@ -1,0 +1,140 @@
+"""From a folder of motion-capture files of any known format to recordings; damaged files are counted, not fatal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from selfsup3d.data.mocap_formats.amass import BodyModel, load_body_model, read_amass
+from selfsup3d.data.mocap_formats.asf_amc import read_asf_amc
+from selfsup3d.data.mocap_formats.bvh import read_bvh_recording
+from selfsup3d.data.mocap_formats.c3d_points import read_c3d
+from selfsup3d.data.mocap_formats.expmap import read_expmap
+from selfsup3d.data.mocap_formats.joint_tables import load_table
+from selfsup3d.data.mocap_formats.recording import Recording
+from selfsup3d.data.safe_pickle import load_npz
+from selfsup3d.errors import InputError
+
+__all__ = ["SUFFIXES", "MocapOptions", "find_recordings", "read_recording", "subjects_of"]
+
+SUFFIXES = (".amc", ".bvh", ".c3d", ".txt", ".npz")
+"""File kinds; `.txt` is exponential maps, `.npz` is AMASS."""
+
+_FIRST_IS_T_POSE = ("cgspeed_bvh", "daz_bvh", "expmap_txt")
+
+
+@dataclass(frozen=True)
+class MocapOptions:
+    """What files of one collection need besides themselves.
+
+    Attributes:
+        fps: true rate where a file does not say (AMC, text: 120) or says wrong (BVH).
+        table: YAML joint table for BVH of an unknown version.
+        skeleton: BVH whose bone lengths exponential maps take.
+        body_models: gender ("male", "female", "neutral") -> model npz, for AMASS.
+        actions: file name without suffix -> action.
+        keep_t_pose: keep the first frame of formats that open with a T-pose.
+        unit: metres of one BVH unit, where the table leaves it open.
+        up: "y" or "z", where a BVH's table leaves it open.
+    """
+
+    fps: float | None = None
+    table: Path | None = None
+    skeleton: Path | None = None
+    body_models: Mapping[str, Path] | None = None
+    actions: Mapping[str, str] | None = None
+    keep_t_pose: bool = False
+    unit: float | None = None
+    up: str | None = None
+
+
+def find_recordings(folder: str | Path) -> list[Path]:
+    """Motion files under a folder, sorted; exponential-map texts are those whose first line is numbers.
+
+    Raises:
+        InputError: no such folder, or nothing in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected motion capture ({', '.join(SUFFIXES)})")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = [p for p in found if p.suffix.lower() != ".txt" or _starts_with_numbers(p)]
+    if not found:
+        raise InputError(f"{folder}: no motion capture in it (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def _starts_with_numbers(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return re.match(rb"\s*-?\d+(\.\d*)?(e-?\d+)?[\s,]", handle.read(64)) is not None
+
+
+def read_recording(path: str | Path, options: MocapOptions | None = None) -> Recording:
+    """One file of any known format as 17 joints; subjects of CMU's file names (`02_01`) become "cmu002".
+
+    Raises:
+        InputError: unknown suffix, or whatever its reader refuses.
+    """
+    path, options = Path(path), options or MocapOptions()
+    action = (options.actions or {}).get(path.stem, "")
+    subject = _cmu_subject(path.stem)
+    readers: dict[str, Callable[[], Recording]] = {
+        ".amc": lambda: read_asf_amc(path, subject=subject, action=action, fps=options.fps or 120.0),
+        ".bvh": lambda: read_bvh_recording(
+            path,
+            load_table(options.table) if options.table else None,
+            subject=subject,
+            action=action,
+            fps=options.fps,
+            unit=options.unit,
+            up=options.up,
+        ),
+        ".c3d": lambda: read_c3d(path, subject=subject, action=action),
+        ".txt": lambda: read_expmap(path, options.skeleton, action=action, fps=options.fps or 120.0),
+        ".npz": lambda: read_amass(path, _body_model(path, options), action=action),
+    }
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: not a known motion-capture format ({', '.join(SUFFIXES)})")
+    recording = readers[path.suffix.lower()]()
+    if recording.kind in _FIRST_IS_T_POSE and not options.keep_t_pose and len(recording) > 1:
+        recording = replace(recording, positions=recording.positions[1:])
+    return recording
+
+
+def _cmu_subject(stem: str) -> str:
+    found = re.fullmatch(r"(\d{1,3})_\d{1,3}", stem)
+    return f"cmu{int(found[1]):03d}" if found else ""
+
+
+_MODELS: dict[Path, BodyModel] = {}
+
+
+def _body_model(path: Path, options: MocapOptions) -> BodyModel:
+    models = options.body_models or {}
+    if not models:
+        raise InputError(
+            f"{path}: AMASS files hold body-model parameters; give the model: --body-model neutral=/path/model.npz "
+            "(from https://mano.is.tue.mpg.de or https://smpl.is.tue.mpg.de, under their licence)"
+        )
+    chosen = Path(models.get(_gender(path), next(iter(models.values()))))
+    if chosen not in _MODELS:
+        _MODELS[chosen] = load_body_model(chosen)
+    return _MODELS[chosen]
+
+
+def _gender(path: Path) -> str:
+    value = load_npz(path, keys=("gender",)).get("gender", np.array("neutral"))
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+def subjects_of(recordings: Iterable[Recording]) -> dict[str, int]:
+    """Frames by subject, sorted by name."""
+    counts: dict[str, int] = {}
+    for recording in recordings:
+        counts[recording.subject] = counts.get(recording.subject, 0) + len(recording)
+    return dict(sorted(counts.items()))
