@@ -113,6 +113,8 @@ def evaluate(
     notes = {**protocol.notes, **getattr(source, "notes", {})}
     if protocol.joints != "h36m_17":
         notes["joints"] = protocol.joints
+    if result["metrics"].get("psnr") is not None and "labelled" not in records:
+        notes["mask"] = "pictures are compared inside the saliency: the data has no true masks"
     if notes:
         result["notes"] = notes
     datasets = records.values.get("dataset", np.array([]))
@@ -211,7 +213,7 @@ def frame_records(
     values["index"] = np.asarray(indices, np.int64)
     for key in ("dataset", "person", "action"):
         if any(key in meta for meta in batch.meta):
-            values[key] = np.array([str(meta.get(key, "")) for meta in batch.meta])
+            values[key] = np.array(["" if meta.get(key) is None else str(meta[key]) for meta in batch.meta])
     return Records(values, reasons, unit=output.unit)
 
 
@@ -232,7 +234,7 @@ def _overlaps(batch: Batch, output: PoseOutput) -> tuple[dict[str, Tensor], dict
     reasons: dict[str, str] = {}
     puppet = default_puppet()
     labels = batch.part_labels
-    found: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {"labelled": torch.ones(len(labels))}
     if output.segmentation is not None:
         scores = output.segmentation.float()
         if scores.shape[1] != len(puppet) + 1:

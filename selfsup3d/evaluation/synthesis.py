@@ -45,7 +45,8 @@ class Task:
         method: of the system.
         suffix: of its metrics ("psnr" + suffix).
         truth: field of the batch with the true picture.
-        labels: field with the part labels of the true picture: they say where the person is.
+        labels: field with the part labels of the true picture: they say where the person is. Where real data has
+            none, `target_saliency` stands in for those of `target`.
         appearance: field with the picture that shows the person to the system, which "copy the source" copies.
     """
 
@@ -89,7 +90,8 @@ def synthesis_values(
             reasons |= dict.fromkeys(names, reason)
             continue
         truth, labels = getattr(batch, task.truth).float(), getattr(batch, task.labels)
-        mask = (labels != parts)[:, None]
+        mask = batch.target_saliency if labels is None else (labels != parts)[:, None]
+        assert mask is not None
         painted = getattr(system, task.method)(batch).float()
         shown = getattr(batch, task.appearance).float()
         images[task.method] = painted
@@ -121,7 +123,8 @@ def _why_not(system: object, batch: Batch, task: Task) -> str:
     """Why a task cannot be measured, or ""."""
     if not callable(getattr(system, task.method, None)):
         return f"the system has no {task.method}()"
-    needed = [task.truth, task.labels, task.appearance]
+    by_saliency = task.truth == "target" and batch.part_labels is None
+    needed = [task.truth, "target_saliency" if by_saliency else task.labels, task.appearance]
     needed += {"novel_view": ["second_view_camera"], "transfer": ["transfer_joints_3d"]}.get(task.method, [])
     missing = [name for name in needed if getattr(batch, name) is None]
     return f"the data has no {', '.join(missing)}" if missing else ""

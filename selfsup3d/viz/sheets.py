@@ -121,9 +121,10 @@ def _fit(picture: np.ndarray, height: int) -> np.ndarray:
 
 
 def _write(canvas: np.ndarray, text: str, x: int, y: int, room: int) -> None:
-    """Text with a light outline, made smaller until it fits into `room` px."""
+    """Text on a slip of paper, made smaller until it fits into `room` px."""
     scale = 0.4
     width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
     scale *= min(1.0, room / max(width, 1))
-    for colour, thickness in ((_PAPER, 3), (_INK, 1)):
-        cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 1, y + below), _PAPER, -1)
+    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)

@@ -180,4 +180,5 @@ def _draw_errors(canvas: np.ndarray, screen: _Screen, poses: np.ndarray, truth: 
     for pose in poses:
         points = fixed_point(screen(pose)[0])
         for joint in np.flatnonzero(np.isfinite(pose).all(-1) & np.isfinite(truth).all(-1)):
-            cv2.line(canvas, goal[joint], points[joint], ERROR, thickness, cv2.LINE_AA, _SHIFT)
+            if goal[joint] != points[joint]:  # OpenCV draws a dot for a line of no length
+                cv2.line(canvas, goal[joint], points[joint], ERROR, thickness, cv2.LINE_AA, _SHIFT)

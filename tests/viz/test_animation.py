@@ -1,0 +1,74 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfsup3d.errors import InputError
+from selfsup3d.viz.animation import FORMATS, write_animation
+
+
+def frames(count=6, size=(33, 47)):
+    """A bright square that walks to the right over a ramp; odd sizes."""
+    for k in range(count):
+        frame = np.zeros((*size, 3), np.uint8)
+        frame[..., 0] = np.linspace(0, 120, size[1]).astype(np.uint8)
+        frame[8:20, 4 + 5 * k : 12 + 5 * k] = (250, 240, 40)
+        yield frame
+
+
+def read_back(path):
+    if path.suffix in (".gif", ".png"):
+        with Image.open(path) as picture:
+            out = []
+            for k in range(picture.n_frames):
+                picture.seek(k)
+                out.append(np.array(picture.convert("RGB")))
+            return out
+    capture, out = cv2.VideoCapture(str(path)), []
+    while True:
+        ok, frame = capture.read()
+        if not ok:
+            return out
+        out.append(frame[..., ::-1])
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_gives_the_frames_back_in_order_and_colour(suffix, tmp_path):
+    path = tmp_path / f"walk{suffix}"
+    assert write_animation(path, frames(), fps=10) == 6
+    shown = read_back(path)
+    assert len(shown) == 6
+    for frame, original in zip(shown, frames(), strict=True):
+        assert np.abs(frame[:33, :47].astype(int) - original).mean() < 8
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_png_is_lossless_and_durations_follow_the_rate(tmp_path):
+    write_animation(tmp_path / "a.png", frames(), fps=20)
+    np.testing.assert_array_equal(np.stack(read_back(tmp_path / "a.png")), np.stack(list(frames())))
+    write_animation(tmp_path / "a.gif", frames(), fps=20)
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.info["duration"] == 50
+        assert picture.info["loop"] == 0
+
+
+def test_videos_take_frame_by_frame(tmp_path):
+    taken = []
+
+    def counted():
+        for frame in frames():
+            taken.append(len(taken))
+            yield frame
+
+    write_animation(tmp_path / "a.webm", counted())
+    assert taken == list(range(6))
+
+
+def test_bad_input_leaves_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"\.mkv"):
+        write_animation(tmp_path / "a.mkv", frames())
+    with pytest.raises(ValueError, match="at least one"):
+        write_animation(tmp_path / "a.gif", [])
+    with pytest.raises(ValueError, match=r"\(33, 47, 3\)"):
+        write_animation(tmp_path / "a.webm", [*frames(2), *frames(1, (10, 10))])
+    assert list(tmp_path.iterdir()) == []
