@@ -6,27 +6,20 @@ pose of a body is the tilt h of its hip line in the YZ plane and 13 limb vectors
     neck = (0, 0, alpha), left hip = +alpha (0, cos h, sin h), right hip = -alpha (0, cos h, sin h)
     p(j) = p(parent) + alpha_j unit(v_x a + v_y b + v_z n)
 
-a is the unit vector of the parent limb (+Z for children of the pelvis), b = +X made orthogonal to a, n = a x b. No such
-field of frames on the sphere is both continuous and defined everywhere. Two are offered, equal at hips, pelvis and neck:
-
-`parallel_transport` [ours, default]: the parent's frame carried by the minimal rotation from a to a'. Where a limb folds
-    back on its parent beyond 161.8 degrees (a.a' < -0.95) it goes round: keep b, turn a to -a, then the minimal rotation
-    from -a to a'. It jumps at that switch and nowhere else; |db/da| <= 7.
-`gram_schmidt` (the paper's): b from +X by Gram-Schmidt; where a is within 5.7 degrees of +X or -X, from +Z instead [ours]
-    (a reference in the mirror plane, so that mirroring still commutes). It jumps at that cone; |db/da| <= 10.
-
-Frames are orthonormal on both sides of each switch, so the inverse is exact everywhere. Inside, the batch is the last
-dimension and all joints at one depth of the tree are placed at once: a handful of vectorised operations for any batch.
+a is the unit vector of the parent limb (+Z for children of the pelvis), b = +X made orthogonal to a, n = a x b; how b is
+carried over the whole sphere is `limb_frames`' matter. Inside, the batch is the last dimension and all joints at one
+depth of the tree are placed at once: a few long operations for any batch.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from selfsup3d.geometry.limb_frames import FRAMES, Frame, Frames, carry, local_coordinates, tilted_frame, to_direction
 from selfsup3d.geometry.rotation import rotate, unit
 from selfsup3d.geometry.shapes import check_shape, working_dtype
 from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, NUM_JOINTS, NUM_LOCAL, fk_levels, joint_index
@@ -44,12 +37,6 @@ __all__ = [
     "normalize_local_vectors",
 ]
 
-Frames = Literal["parallel_transport", "gram_schmidt"]
-
-FOLD_COSINE = -0.95
-"""`parallel_transport` goes round where the cosine between a limb and its parent is below this."""
-CONE_SINE = 0.1
-"""`gram_schmidt` takes +Z as its reference where a limb's part orthogonal to +X is shorter than this."""
 PELVIS_TOLERANCE = 1e-3
 """Metres that the pelvis may lie off the middle stretch of the hip line before inverse kinematics refuses it."""
 SHORTEST_BONE = 1e-5
@@ -76,13 +63,12 @@ def _levels() -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
 
 
 _LEVELS, _CHAIN_ROOTS = _levels()
-_PLACED = (_PELVIS, _RIGHT_HIP, _LEFT_HIP, _NECK)
-_CHAIN_ROOT_SLOTS = tuple(_PLACED.index(joint) for joint in _CHAIN_ROOTS)
-_LOCAL_ORDER = tuple(LOCAL_JOINTS.index(joint) for level in _LEVELS for joint in level)
-_LOCAL_ORDER_INVERSE = tuple(_LOCAL_ORDER.index(i) for i in range(NUM_LOCAL))
-_PLACING_ORDER = (*_PLACED, *(joint for level in _LEVELS for joint in level))
-_JOINT_ORDER = tuple(_PLACING_ORDER.index(joint) for joint in range(NUM_JOINTS))
-_LOCAL_FLIP = tuple(LOCAL_JOINTS.index(H36M_17.flip_order[joint]) for joint in LOCAL_JOINTS)
+_PLACING_ORDER = (*_CHAIN_ROOTS, *(joint for level in _LEVELS for joint in level))  # the neck stands there three times
+_BONE_ROWS = torch.tensor(_PLACING_ORDER)
+_JOINT_ROWS = torch.tensor([_PLACING_ORDER.index(joint) for joint in range(NUM_JOINTS)])
+_LOCAL_ROWS = torch.tensor([LOCAL_JOINTS.index(joint) for level in _LEVELS for joint in level])
+_NOT_PELVIS = torch.tensor([float(joint != _PELVIS) for joint in _CHAIN_ROOTS])[:, None, None]
+_LOCAL_FLIP = [LOCAL_JOINTS.index(H36M_17.flip_order[joint]) for joint in LOCAL_JOINTS]
 
 
 class LocalPose(NamedTuple):
@@ -138,61 +124,6 @@ def bone_lengths(joints: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Frames. Layout inside: vectors (3, joints, N), frames (3 axes a b n, 3 coordinates, joints, N)
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def _root_frames(hip: Tensor) -> Tensor:
-    """Frames at the roots of the chains, from the unit hip direction (2, N): (3, 3, chains, N).
-
-    At pelvis and neck a = +Z, b = +X, n = +Y. At the hips a = +-(0, cos h, sin h), and b = +X is orthogonal already.
-    """
-    cosine, sine = hip
-    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    up = torch.stack((zero, zero, one, one, zero, zero, zero, one, zero))  # (9, N): a, b, n
-    left = torch.stack((zero, cosine, sine, one, zero, zero, zero, sine, -cosine))
-    right = torch.stack((zero, -cosine, -sine, one, zero, zero, zero, -sine, cosine))
-    placed = {_LEFT_HIP: left, _RIGHT_HIP: right}
-    return torch.stack([placed.get(joint, up) for joint in _CHAIN_ROOTS], dim=1).unflatten(0, (3, 3))
-
-
-def _direction(frame: Tensor, local: Tensor) -> Tensor:
-    """Limb directions v_x a + v_y b + v_z n: frames (3, 3, J, N), unit local vectors (3, J, N) -> (3, J, N)."""
-    return (frame * local[:, None]).sum(0)
-
-
-def _transported(frame: Tensor, local: Tensor, limb: Tensor) -> Tensor:
-    """Frames of child limbs by parallel transport: frames (3, 3, J, N), local = (frame)^T limb.
-
-    The minimal rotation from a to a' takes c orthogonal to a to c - (c.a') / (1 + a.a') (a + a'). Going round keeps b,
-    negates a and n, and does the same from there; `side` is -1 then.
-    """
-    side = torch.where(local[0] < FOLD_COSINE, -1.0, 1.0).to(local.dtype)
-    middle = (side * frame[0] + limb) / (1.0 + side * local[0])
-    across = frame[1] - local[1] * middle
-    normal = side * (frame[2] - local[2] * middle)
-    return torch.stack((limb, across, normal))
-
-
-def _orthogonalized(limb: Tensor) -> Tensor:
-    """Frames of limbs (3, J, N) by Gram-Schmidt from +X, or from +Z within the cone about +-X: (3, 3, J, N)."""
-    x, y, z = limb
-    beside_x = y * y + z * z  # squared length of X - (a.X) a
-    cone = beside_x < CONE_SINE**2
-    # X - (a.X) a = (1 - x^2, -xy, -xz), written without cancellation for a unit limb; Z - (a.Z) a likewise.
-    from_x = torch.stack((beside_x, -x * y, -x * z))
-    from_z = torch.stack((-x * z, -y * z, x * x + y * y))
-    across = torch.where(cone, from_z, from_x)
-    across = across / (across * across).sum(0).sqrt()
-    return torch.stack((limb, across, torch.linalg.cross(limb, across, dim=0)))
-
-
-def _child_frames(frame: Tensor, local: Tensor, limb: Tensor, frames: Frames) -> Tensor:
-    """Frames carried by the limbs just placed, for the level below."""
-    return _transported(frame, local, limb) if frames == "parallel_transport" else _orthogonalized(limb)
-
-
-# --------------------------------------------------------------------------------------------------------------------
 # Forward and inverse
 # --------------------------------------------------------------------------------------------------------------------
 
@@ -223,34 +154,26 @@ def forward_kinematics(
     _check_frames(frames)
     batch = torch.broadcast_shapes(local_vectors.shape[:-2], hip_angle.shape[:-1], bone_lengths.shape[:-1])
     dtype = working_dtype(local_vectors, hip_angle, bone_lengths)
-    local = unit(_batch_last(local_vectors.to(dtype), batch, 2)[:, _LOCAL_ORDER], dim=0)  # (3, 13, N)
+    device = local_vectors.device
+    local = _batch_last(local_vectors.to(dtype), batch, 2).index_select(0, _LOCAL_ROWS.to(device))
+    local = unit(local, dim=1)  # (13, 3, N)
     hip = unit(_batch_last(hip_angle.to(dtype), batch, 1), dim=0)  # (2, N)
-    lengths = _batch_last(bone_lengths.to(dtype), batch, 1)[list(_PLACING_ORDER)]  # (17, N)
+    lengths = _batch_last(bone_lengths.to(dtype), batch, 1).index_select(0, _BONE_ROWS.to(device))
+    lengths = lengths[:, None]  # (6 + 13, 1, N)
 
-    zero = torch.zeros_like(hip[0])
-    placed = torch.stack(
-        (
-            torch.stack((zero, zero, zero, zero)),
-            torch.stack((zero, -lengths[1] * hip[0], lengths[2] * hip[0], zero)),
-            torch.stack((zero, -lengths[1] * hip[1], lengths[2] * hip[1], lengths[3])),
-        )
-    )  # (3, 4, N): pelvis, right hip, left hip, neck
-    levels = [placed]
+    roots = len(_CHAIN_ROOTS)
     frame = _root_frames(hip)
-    above = placed[:, _CHAIN_ROOT_SLOTS]
-    first = 0
-    for depth, level in enumerate(_LEVELS):
+    above = lengths[:roots] * _NOT_PELVIS.to(lengths) * frame.along  # a root stands at the end of its frame's own limb
+    placed, limb, carrier = [above], above, above  # limb and carrier of the roots are not read
+    for depth, (level, stretch) in enumerate(zip(_split(local), _split(lengths[roots:]), strict=True)):
         count = len(level)
-        vectors = local[:, first : first + count]
-        limb = _direction(frame[:, :, :count], vectors)
-        above = above[:, :count] + lengths[4 + first : 4 + first + count] * limb
-        levels.append(above)
-        first += count
-        if depth + 1 < len(_LEVELS):
-            deeper = len(_LEVELS[depth + 1])  # the joints that have a child are the first ones
-            frame = _child_frames(frame[:, :, :deeper], vectors[:, :deeper], limb[:, :deeper], frames)
-    joints = torch.cat(levels, dim=1)[:, _JOINT_ORDER]  # (3, 17, N)
-    return joints.permute(2, 1, 0).contiguous().view(*batch, NUM_JOINTS, 3)
+        if depth:
+            frame = carry(frame.first(count), carrier[:count], limb[:count], frames)
+        limb, carrier = to_direction(frame, level), level
+        above = torch.addcmul(above[:count], stretch, limb)
+        placed.append(above)
+    rows = torch.cat(placed).index_select(0, _JOINT_ROWS.to(device)).flatten(0, 1)  # (17 * 3, N)
+    return rows.t().contiguous().view(*batch, NUM_JOINTS, 3)
 
 
 def body_frame(joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,22 +235,19 @@ def inverse_kinematics(joints: Tensor, frames: Frames = "parallel_transport", re
     _refuse(~(lengths[..., 1:] > SHORTEST_BONE).all(-1), "a bone has no length (or is not finite)")
 
     batch = joints.shape[:-2]
-    body = _batch_last(rotate(rotation.transpose(-1, -2), joints - translation[..., None, :]), batch, 2)  # (3, 17, N)
-    hip = unit((body[:, _LEFT_HIP] - body[:, _RIGHT_HIP])[1:], dim=0, shortest=SHORTEST_BONE)  # (2, N)
+    body = rotate(rotation.transpose(-1, -2), joints - translation[..., None, :])
+    body = _batch_last(body, batch, 2)  # (17, 3, N)
+    hip = unit(body[_LEFT_HIP, 1:] - body[_RIGHT_HIP, 1:], dim=0, shortest=SHORTEST_BONE)  # (2, N)
     frame = _root_frames(unit(hip, dim=0))
     found = []
-    for depth, level in enumerate(_LEVELS):
-        offset = body[:, level] - body[:, [FK_PARENTS[joint] for joint in level]]
-        direction = offset / (offset * offset).sum(0).sqrt()
-        vectors = (frame[:, :, : len(level)] * direction[None]).sum(1)  # the frame's transpose
-        vectors = vectors / (vectors * vectors).sum(0).sqrt()
+    for level in _LEVELS:
+        frame = frame.first(len(level))
+        offset = body[list(level)] - body[[FK_PARENTS[joint] for joint in level]]
+        vectors = local_coordinates(frame, offset / (offset * offset).sum(1, keepdim=True).sqrt())
         found.append(vectors)
-        if depth + 1 < len(_LEVELS):
-            deeper = len(_LEVELS[depth + 1])
-            rebuilt = unit(vectors, dim=0)  # what forward_kinematics will see
-            limb = _direction(frame[:, :, : len(level)], rebuilt)
-            frame = _child_frames(frame[:, :, :deeper], rebuilt[:, :deeper], limb[:, :deeper], frames)
-    local = torch.cat(found, dim=1)[:, _LOCAL_ORDER_INVERSE].permute(2, 1, 0).contiguous()
+        rebuilt = unit(vectors, dim=1)  # what forward_kinematics will see
+        frame = carry(frame, rebuilt, to_direction(frame, rebuilt), frames)
+    local = torch.cat(found)[_LOCAL_ROWS.argsort()].permute(2, 0, 1).contiguous()
     return LocalPose(
         local.view(*batch, NUM_LOCAL, 3), hip.transpose(0, 1).reshape(*batch, 2), lengths, rotation, translation
     )
@@ -399,7 +319,7 @@ def mirror_local_pose(pose: LocalPose) -> LocalPose:
 
 
 def _check_frames(frames: str) -> None:
-    if frames not in ("parallel_transport", "gram_schmidt"):
+    if frames not in FRAMES:
         raise ValueError(f"frames must be 'parallel_transport' or 'gram_schmidt', got {frames!r}")
 
 
@@ -434,6 +354,19 @@ def _length(vector: Tensor) -> Tensor:
 
 
 def _batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
-    """(..., [J,] D) broadcast to `batch` -> (D, [J,] N)."""
+    """(..., D) or (..., J, D) broadcast to `batch` -> (D, N) or (J, D, N)."""
     tensor = tensor.expand(*batch, *tensor.shape[-dims:]).reshape(math.prod(batch), *tensor.shape[-dims:])
-    return tensor.permute(*range(tensor.dim() - 1, -1, -1))
+    return tensor.movedim(0, -1)
+
+
+def _root_frames(hip: Tensor) -> Frame:
+    """Frames at the roots of the chains, from the unit hip direction (2, N); children of the neck too have a = +Z."""
+    zero, one = torch.zeros_like(hip[0]), torch.ones_like(hip[0])
+    tilt = {_LEFT_HIP: (hip[0], hip[1]), _RIGHT_HIP: (-hip[0], -hip[1]), _PELVIS: (zero, one), _NECK: (zero, one)}
+    cosine, sine = (torch.stack([tilt[joint][i] for joint in _CHAIN_ROOTS]) for i in (0, 1))
+    return tilted_frame(cosine, sine)
+
+
+def _split(rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows in placing order by level."""
+    return rows.split([len(level) for level in _LEVELS])

@@ -61,7 +61,7 @@ def unit(vector: Tensor, dim: int = -1, fallback: int = 0, shortest: float = SHO
     shape[dim] = vector.shape[dim]
     step = torch.zeros(vector.shape[dim], dtype=vector.dtype, device=vector.device)
     step[fallback] = 2.0 * shortest
-    vector = torch.where(short, vector + step.view(shape), vector)
+    vector = torch.addcmul(vector, short.to(vector.dtype), step.view(shape))
     return vector / (vector * vector).sum(dim, keepdim=True).sqrt()
 
 
