@@ -1,0 +1,109 @@
+"""Colours on the mannequin: cloth patterns, sleeves' ends, faces, prints, evaluated where rays meet the body."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfsup3d.data.synthetic.body import SOLIDS, People, Solids
+from selfsup3d.data.synthetic.wardrobe import MATERIALS, PATTERNS
+
+__all__ = ["albedo"]
+
+_CLOTHS = ("", "sleeve", "leg")
+_MATERIAL = np.array([MATERIALS.index(kind.material) for kind in SOLIDS])
+_CLOTH = np.array([_CLOTHS.index(kind.cloth) for kind in SOLIDS])
+_CHAIN = np.array([kind.chain for kind in SOLIDS], dtype=np.float32)
+_ALONG = np.array([kind.along for kind in SOLIDS], dtype=np.float32)
+_DECAL = np.array([("", "face", "chest").index(kind.decal) for kind in SOLIDS])
+_SKIN = MATERIALS.index("skin")
+_SOCKS = MATERIALS.index("socks")
+_SOCK_FROM = np.array([1.72 if kind.cloth == "leg" else 9.0 for kind in SOLIDS], dtype=np.float32)
+_STRETCH = np.array([0.3 if kind.name.endswith("calf") else 1.0 for kind in SOLIDS], dtype=np.float32)
+
+
+def albedo(
+    people: People, person: np.ndarray, solid: np.ndarray, q: np.ndarray, solids: Solids, picture: np.ndarray
+) -> np.ndarray:
+    """(3, F) float32 colours of surface points.
+
+    Args:
+        people: M people.
+        person: (F,) whose surface.
+        solid: (F,) which solid.
+        q: (3, F) the point in the solid's own space.
+        solids: of the N pictures.
+        picture: (F,) which of them.
+    """
+    scale = solids.scale.astype(np.float32)[picture, solid]  # (F, 3)
+    length = solids.length.astype(np.float32)[picture, solid]
+    height = q[2] * scale[:, 2]  # metres along the solid
+    across = np.abs(q[1] * scale[:, 1])
+    share = np.where(length > 0, q[2] / np.maximum(length, 1e-6), 0.15 * q[2])
+    reached = _CHAIN[solid] + _STRETCH[solid] * share
+    material = np.where(reached <= people.reach[person, _CLOTH[solid]], _MATERIAL[solid], _SKIN)
+    material = np.where(reached > np.maximum(people.reach[person, _CLOTH[solid]], _SOCK_FROM[solid]), _SOCKS, material)
+    second = _pattern(people, person, material, _ALONG[solid] + height, across)
+    colour = people.colours[person, material, second.astype(np.int8)].T.copy()  # (3, F)
+    decal = _DECAL[solid]
+    _draw_face(colour, people, person, np.flatnonzero(decal == 1), q)
+    _draw_chest(colour, people, person, np.flatnonzero(decal == 2), q, height, across)
+    return colour
+
+
+def _pattern(
+    people: People, person: np.ndarray, material: np.ndarray, height: np.ndarray, across: np.ndarray
+) -> np.ndarray:
+    """(F,) bool: where the second colour of the material shows; height and across in metres."""
+    kind = people.pattern[person, material]
+    period, shift = people.period[person, material], people.shift[person, material]
+    a = height / period + shift
+    b = across / period + 0.25
+    up, side = a - np.floor(a), b - np.floor(b)
+    second = np.zeros(len(kind), dtype=bool)
+    for name, shown in (
+        ("rings", up < 0.5),
+        ("bars", side < 0.5),
+        ("checks", (up < 0.5) ^ (side < 0.5)),
+        ("two_tone", height < 0.1 + 0.25 * shift),
+        ("dots", (up - 0.5) ** 2 + (side - 0.5) ** 2 < 0.07),
+        ("thin_rings", up < 0.22),
+    ):
+        second |= (kind == PATTERNS.index(name)) & shown
+    return second
+
+
+def _draw_face(colour: np.ndarray, people: People, person: np.ndarray, at: np.ndarray, q: np.ndarray) -> None:
+    """Eyes, brows and mouth on the front of the skull, in place."""
+    x, y, z = q[0, at], np.abs(q[1, at]), q[2, at]
+    front = x > 0
+    eye = front & (((y - 0.4) / 0.17) ** 2 + ((z - 0.02) / 0.1) ** 2 < 1)
+    pupil = eye & (((y - 0.38) / 0.09) ** 2 + ((z - 0.02) / 0.1) ** 2 < 1)
+    brow = front & (((y - 0.4) / 0.24) ** 2 + ((z - 0.24) / 0.05) ** 2 < 1)
+    mouth = front & ((y / 0.32) ** 2 + ((z + 0.55) / 0.07) ** 2 < 1)
+    colour[:, at[eye]] = np.array([[0.95], [0.95], [0.95]], dtype=np.float32)
+    colour[:, at[pupil]] = np.array([[0.08], [0.07], [0.07]], dtype=np.float32)
+    colour[:, at[brow]] *= 0.35
+    colour[:, at[mouth]] = np.array([[0.62], [0.2], [0.2]], dtype=np.float32)
+
+
+def _draw_chest(
+    colour: np.ndarray,
+    people: People,
+    person: np.ndarray,
+    at: np.ndarray,
+    q: np.ndarray,
+    height: np.ndarray,
+    across: np.ndarray,
+) -> None:
+    """A row of buttons or a print on the front of the shirt, in place."""
+    kind = people.chest[person[at]]
+    front = q[0, at] > 0.03
+    buttons = (kind == 1) & (across[at] < 0.016)
+    print_ = (kind == 2) & (across[at] < 0.075) & (np.abs(height[at] - 0.06) < 0.07)
+    shown = at[front & (buttons | print_)]
+    shirt = MATERIALS.index("shirt")
+    plain = people.pattern[person[shown], shirt] == PATTERNS.index("plain")
+    mark = np.where(
+        plain[:, None], people.colours[person[shown], shirt, 1], people.colours[person[shown], shirt].mean(1)
+    )
+    colour[:, shown] = mark.T
