@@ -153,6 +153,12 @@ class Batch(TensorFields):
                 f"{by} needs {', '.join(missing)}, which this data lacks (it has: {', '.join(present)})"
             )
 
+    def need(self, name: str, by: str) -> Tensor:
+        """The tensor field `name`, or MissingFieldError; `by` names who needs it."""
+        self.require((name,), by)
+        value: Tensor = getattr(self, name)
+        return value
+
     def joints_missing_as_zero(self) -> Batch:
         """2D joints with confidence 0 or non-finite values set to 0 with confidence 0, so they reach no network."""
         if self.joints_2d is None:

@@ -51,9 +51,25 @@ class Draws:
         return len(self.indices)
 
     @property
+    def keys(self) -> np.ndarray:
+        """(B,) uint64, the root of each sample's stream (`data.device_draws` computes the same streams on a device)."""
+        return self._keys
+
+    @property
     def seeds(self) -> np.ndarray:
         """(B,) non-negative int64, the root of later draws for each sample (`Batch.seeds`)."""
         return (self._keys >> np.uint64(1)).astype(np.int64)
+
+    def select(self, rows: np.ndarray) -> Draws:
+        """The streams of some samples, going on from where they are; the others' are left alone.
+
+        Args:
+            rows: (N,) positions in this batch.
+        """
+        chosen = Draws.__new__(Draws)
+        chosen.indices, chosen.step = self.indices[rows], self.step
+        chosen._keys, chosen._used = self._keys[rows], self._used
+        return chosen
 
     def bits(self, *shape: int) -> np.ndarray:
         """(B, *shape) uniform uint64."""

@@ -10,6 +10,8 @@ frames of one person, z an unpaired pose. **[paper]** is stated there, **[ours]*
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,7 @@ __all__ = [
     "appearance_energy",
     "background",
     "consistency",
+    "heatmap_likelihood",
     "joint_distance",
     "masked_l1",
     "pose_energy",
@@ -106,7 +109,11 @@ def segmentation(logits: Tensor, labels: Tensor, uncertain: Tensor) -> Tensor:
     certain = 1.0 - uncertain
     person = (labels != logits.shape[1] - 1)[:, None].to(certain.dtype)
     loss = torch.zeros(logits.shape[0], device=logits.device)
-    for region, value in ((certain * person, cross_entropy), (certain * (1 - person), cross_entropy), (uncertain, entropy)):
+    for region, value in (
+        (certain * person, cross_entropy),
+        (certain * (1 - person), cross_entropy),
+        (uncertain, entropy),
+    ):
         loss = loss + (region * value).mean((1, 2, 3)) / region.mean((1, 2, 3)).clamp_min(_EMPTY)
     return loss
 
@@ -152,3 +159,22 @@ def appearance_energy(appearance_hat: Tensor, appearance: Tensor) -> Tensor:
 def vector_distance(vectors_hat: Tensor, vectors: Tensor) -> Tensor:
     """Mean Euclidean distance of unit vectors, (B,): the puppet warm-up's term on local limb vectors **[ours]**."""
     return joint_distance(vectors_hat, vectors)
+
+
+def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
+    """Negative log-likelihood of joints under their heat maps, a uniform map's being 1, mean over joints, (B,) **[ours]**.
+
+    The expectation that soft-argmax takes gives a weak gradient while a map is still spread out or has two peaks; its
+    likelihood gives a strong one. The four cells around a joint share it bilinearly. Joints outside the image are left
+    out.
+
+    Args:
+        heat: (B, J, h, w) log-probabilities over space. position: (B, J, 2) in units of the image side.
+    """
+    h, w = heat.shape[-2:]
+    inside = ((position > 0) & (position < 1)).all(-1)
+    grid = position.detach() * 2 - 1  # cell centres are at (i + 0.5) / side: align_corners=False
+    flat = heat.flatten(0, 1)[:, None]  # (BJ, 1, h, w)
+    sampled = F.grid_sample(flat, grid.flatten(0, 1)[:, None, None], padding_mode="border", align_corners=False)
+    value = -sampled.view(heat.shape[:2]) / math.log(h * w)  # 1 = as good as a uniform map
+    return torch.where(inside, value, 0.0).sum(-1) / inside.sum(-1).clamp_min(1)

@@ -7,6 +7,7 @@ would go there.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,12 @@ from torch import Tensor, nn
 from selfsup3d.models.layers import ConvNormAct
 
 __all__ = ["Decoded", "Decoder"]
+
+COLOUR = 3
+"""The first channels of a part's appearance are its colour (see `encoder.AppearanceBranch`)."""
+
+FINE_WIDTH = 48
+"""Levels this thin, the ones at high resolution, have one convolution; most of a step's time would go there."""
 
 
 class Decoded(NamedTuple):
@@ -43,41 +50,40 @@ class Decoder(nn.Module):
         widths: channels of the levels from the coarsest to the full resolution; each level doubles the side.
     """
 
-    def __init__(self, parts: int, channels: int, widths: tuple[int, ...] = (128, 64, 48, 24)) -> None:
+    def __init__(self, parts: int, channels: int, widths: tuple[int, ...] = (128, 64, 48, 16)) -> None:
         super().__init__()
-        condition = parts + channels
         self.whole = nn.Linear(channels, widths[0])
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
         self.levels = nn.ModuleList()
-        previous = widths[0]
         for level, width in enumerate(widths):
-            layers = [ConvNormAct(previous + condition, width)]
-            if level < len(widths) - 1:
-                layers.append(ConvNormAct(width, width))
-            self.levels.append(nn.Sequential(*layers))
-            previous = width
-        self.to_image = nn.Conv2d(previous + channels, 3, 3, padding=1)  # D_I
-        self.to_parts = nn.Conv2d(previous + parts, parts + 1, 3, padding=1)  # D_seg
+            finest = level == len(widths) - 1
+            condition = parts + (COLOUR if finest else channels)
+            second = [] if width <= FINE_WIDTH else [ConvNormAct(width, width)]
+            self.levels.append(nn.Sequential(ConvNormAct(width + condition, width), *second))
+        self.to_image = nn.Conv2d(widths[-1] + COLOUR, 3, 3, padding=1)  # D_I
+        self.to_parts = nn.Conv2d(widths[-1] + parts, parts + 1, 1)  # D_seg
 
     def forward(self, appearance: Tensor, maps: Tensor) -> Decoded:
         """Decode; H and W must divide by 2^(levels - 1)."""
         depth = len(self.levels) - 1
         height, width = maps.shape[-2:]
         if height % 2**depth or width % 2**depth:
-            raise ValueError(f"a decoder of {depth + 1} levels needs sides that divide by {2**depth}, got {height}x{width}")
-        per_part, whole = appearance[:, :-1], appearance[:, -1]
-        x = self.whole(whole)[:, :, None, None].expand(-1, -1, height >> depth, width >> depth)
+            raise ValueError(
+                f"a decoder of {depth + 1} levels needs sides that divide by {2**depth}, got {height}x{width}"
+            )
+        x = self.whole(appearance[:, -1])[:, :, None, None].expand(-1, -1, height >> depth, width >> depth)
+        per_part, maps = appearance[:, :-1].to(x.dtype), maps.to(x.dtype)
         for level, layers in enumerate(self.levels):
+            if level:
+                x = F.interpolate(self.narrow[level - 1](x), scale_factor=2, mode="nearest")
             shrink = 2 ** (depth - level)
             scaled = F.avg_pool2d(maps, shrink) if shrink > 1 else maps
-            painted = paint(per_part, scaled)
-            if level:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            condition = torch.cat([scaled, painted], 1)
-            x = layers(torch.cat([x, condition.to(x.dtype)], 1))
+            painted = paint(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
+            x = layers(torch.cat([x, scaled, painted], 1))
         # The painted colours enter once more: the picture is a correction of them.
-        image = self.to_image(torch.cat([x, painted.to(x.dtype)], 1)).float()
-        image = torch.sigmoid(image + 4.0 * (painted[:, :3] - 0.5))
-        return Decoded(image, self.to_parts(torch.cat([x, scaled.to(x.dtype)], 1)).float())
+        correction = self.to_image(torch.cat([x, painted], 1)).float()
+        image = torch.sigmoid(correction + 4.0 * (painted.float() - 0.5))
+        return Decoded(image, self.to_parts(torch.cat([x, scaled], 1)).float())
 
 
 def paint(appearance: Tensor, maps: Tensor) -> Tensor:
@@ -85,5 +91,5 @@ def paint(appearance: Tensor, maps: Tensor) -> Tensor:
 
     sum_l φ_l a_l / max(1, sum_l φ_l): where parts overlap their vectors are averaged, outside them it is zero.
     """
-    weights = maps / maps.sum(1, keepdim=True).clamp_min(1.0)
-    return torch.einsum("npc,nphw->nchw", appearance, weights.to(appearance.dtype))
+    total = maps.sum(1, keepdim=True).clamp_min(1.0)
+    return torch.einsum("npc,nphw->nchw", appearance, maps) / total

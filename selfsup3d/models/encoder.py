@@ -9,41 +9,49 @@ of its own that trains along with the decoder while the pose path may be frozen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsup3d.batch import Camera
+from selfsup3d.batch import Camera, TensorFields
 from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.layers import ChannelwiseLinear, ConvNormAct, group_norm
 from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL
 
-__all__ = ["Encoder", "Encoding"]
+__all__ = ["Encoder", "Encoding", "PoseCode"]
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """What the encoder says of images (N, 3, H, W).
+class PoseCode(TensorFields):
+    """The pose that the encoder reads from images (N, 3, H, W).
 
     Attributes:
-        keypoints: (N, 17, 2) px, by soft-argmax.
+        log_heat: (N, 17, h, w) log-probability of each joint's place.
+        keypoints: (N, 17, 2) px, its mean (soft-argmax).
         keypoint_depths: (N, 17) depth relative to the root, metres.
         local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin).
         camera: body -> camera.
-        appearance: (N, S, C), a vector for each of the P parts and one for the whole.
-        joints: (N, 17, 3) camera-frame root-relative joints; only where the kinematics is ablated, else None.
+        joints: (N, 17, 3) camera-frame root-relative joints, where the kinematics is ablated; else None.
     """
 
+    log_heat: Tensor
     keypoints: Tensor
     keypoint_depths: Tensor
     local_vectors: Tensor
     hip_angle: Tensor
     camera: Camera
+    joints: Tensor | None
+
+
+@dataclass(frozen=True)
+class Encoding(PoseCode):
+    """Pose, and appearance (N, S, C): a vector for each of the P parts and one for the whole."""
+
     appearance: Tensor
-    joints: Tensor | None = None
 
 
 class AppearanceBranch(nn.Module):
@@ -102,19 +110,21 @@ class Encoder(nn.Module):
         channels: int = 24,
         appearance_width: int = 32,
         kinematics: bool = True,
-        backbone_options: dict[str, object] | None = None,
+        backbone_options: dict[str, Any] | None = None,
         weights: str | None = None,
     ) -> None:
         super().__init__()
         options = dict(backbone_options or {})
         if backbone.startswith("resnet"):
-            options.setdefault("norm_layer", group_norm)
+            # Residual branches that start at zero take a longer run than ours to open.
+            options = {"norm_layer": group_norm, "zero_init_last": False} | options
         if weights is not None:
             options["pretrained_cfg_overlay"] = {"file": weights}
-        self.backbone = timm.create_model(
+        network: Any = timm.create_model(
             backbone, pretrained=weights is not None, features_only=True, out_indices=levels, **options
         )
-        widths = self.backbone.feature_info.channels()
+        self.backbone = network
+        widths: list[int] = network.feature_info.channels()
         self.image_size = image_size
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths)
         self.smooth = ConvNormAct(width, width)
@@ -130,26 +140,25 @@ class Encoder(nn.Module):
         return [p for p in self.parameters() if id(p) not in own]
 
     def keypoint_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Heat maps (N, 17, h, w) that sum to 1, depth maps of the same shape, and the pooled top feature (N, C)."""
+        """Log heat maps (N, 17, h, w), depth maps of the same shape, and the pooled top feature (N, C)."""
         features = self.backbone((images - 0.5) * 4.0)
         top = features[-1].mean((2, 3)).float()
         merged = self.lateral[-1](features[-1])
         for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
             merged = lateral(feature) + F.interpolate(merged, feature.shape[-2:], mode="nearest")
         heat, depth = self.maps(self.smooth(merged)).float().chunk(2, dim=1)
-        return heat.flatten(2).softmax(-1).view_as(heat), depth, top
+        return heat.flatten(2).log_softmax(-1).view_as(heat), depth, top
 
     def forward(self, images: Tensor, K: Tensor, freeze_pose: bool = False) -> Encoding:
         """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px; `freeze_pose` keeps no graph of the pose path."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_pose):
-            heat, *pose = self.pose_path(images, K)
-        return Encoding(*pose[:5], self.appearance(images, heat.detach()), pose[5])
+            pose = self.pose_path(images, K)
+        return Encoding(**vars(pose), appearance=self.appearance(images, pose.log_heat.detach().exp()))
 
-    def pose_path(
-        self, images: Tensor, K: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Camera, Tensor | None]:
-        """Heat maps, then keypoints, depths, local vectors, hip angle, camera and (in the ablation) joints."""
-        heat, depth, top = self.keypoint_maps(images)
+    def pose_path(self, images: Tensor, K: Tensor) -> PoseCode:
+        """The pose alone."""
+        log_heat, depth, top = self.keypoint_maps(images)
+        heat = log_heat.exp()
         unit, depths = soft_argmax(heat, depth)
         confidence = heat.amax((2, 3))
         centred = (unit - 0.5) * 4.0
@@ -169,17 +178,17 @@ class Encoder(nn.Module):
             identity = torch.eye(3, device=raw.device).expand(len(raw), 3, 3)
             zeros = torch.zeros(len(raw), NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
-            return heat, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints
+            return PoseCode(log_heat, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints)
         vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
         hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
-        return (
-            heat,
-            unit * size,
-            depths,
-            normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
-            F.normalize(hip, dim=-1, eps=1e-4),
-            Camera(rotation_6d_to_matrix(rotation), translation, K),
-            None,
+        return PoseCode(
+            log_heat=log_heat,
+            keypoints=unit * size,
+            keypoint_depths=depths,
+            local_vectors=normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
+            hip_angle=F.normalize(hip, dim=-1, eps=1e-4),
+            camera=Camera(rotation_6d_to_matrix(rotation), translation, K),
+            joints=None,
         )
 
 
@@ -190,9 +199,7 @@ class VectorHead(nn.Module):
         super().__init__()
         self.enter = nn.Linear(inputs, hidden)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)
-            )
+            nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
             for _ in range(blocks)
         )
         self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, outputs))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 __all__ = ["ChannelwiseLinear", "ConvNormAct", "group_norm"]
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of 16 channels (8 where 16 does not divide); its statistics know nothing of the batch."""
+def group_norm(channels: int, **options: Any) -> nn.GroupNorm:
+    """GroupNorm with groups of 16 channels (fewer where 16 does not divide); its statistics know nothing of the batch.
+
+    `options` (device, dtype) are what `timm` passes to a normalisation layer.
+    """
     for size in (16, 8, 4, 2, 1):
         if channels % size == 0:
-            return nn.GroupNorm(channels // size, channels)
+            return nn.GroupNorm(channels // size, channels, **options)
     raise ValueError(f"channels must be positive, got {channels}")
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from selfsup3d.batch import Camera, TensorFields
 from selfsup3d.geometry.camera import project
-from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
-from selfsup3d.models.encoder import Encoding
+from selfsup3d.geometry.kinematics import Frames, forward_kinematics, inverse_kinematics
+from selfsup3d.models.encoder import PoseCode
 
 __all__ = ["BodyPose", "pose_of", "pose_of_joints"]
 
@@ -43,7 +43,7 @@ class BodyPose(TensorFields):
         return project(self.joints, self.camera.K)
 
 
-def pose_of(encoding: Encoding, bone_lengths: Tensor, frames: str) -> BodyPose:
+def pose_of(encoding: PoseCode, bone_lengths: Tensor, frames: Frames) -> BodyPose:
     """The pose that an encoding stands for: T_fk on its limb vectors, or its camera-frame joints in the ablation.
 
     Args:

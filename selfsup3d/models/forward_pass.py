@@ -1,0 +1,170 @@
+"""One forward pass of the part-guided system: every quantity is computed when a loss first asks for it, and once.
+
+A fused step asks for all losses and shares every tensor; a turn of the literal Algorithm 1 asks for one loss and pays
+only for what that loss needs.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from selfsup3d import objectives
+from selfsup3d.batch import Batch
+from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.models.decoder import Decoded
+from selfsup3d.models.encoder import Encoding
+from selfsup3d.models.pose import BodyPose, pose_of_joints
+from selfsup3d.models.warmup import painted_puppets
+from selfsup3d.parts.labels import Labels, part_labels, soft_silhouette
+
+if TYPE_CHECKING:
+    from selfsup3d.models.part_guided import PartGuided
+
+__all__ = ["ForwardPass"]
+
+
+class ForwardPass:
+    """Quantities of one forward pass over a batch; s and t are two frames of a person, z an unpaired pose.
+
+    Args:
+        system: the part-guided system.
+        batch: with the fields that the system requires.
+        beta: weight of the saliency in L_I^u.
+        freeze_pose: the pose path keeps no graph (the decoder stage).
+        adapted: who the energies L_p and L_a are for. "encoder": the decoded picture is data, so its graph is cut.
+            "decoder": the encoder reads it with detached parameters, so gradients pass through it and leave it as it is.
+    """
+
+    def __init__(self, system: PartGuided, batch: Batch, beta: float, freeze_pose: bool, adapted: str) -> None:
+        self.system, self.batch, self.beta = system, batch, beta
+        self.freeze_pose, self.adapted = freeze_pose, adapted
+        self.source, self.target = self.need("source"), self.need("target")
+        self.K = self.need("K").float()
+        self.size = (self.target.shape[-2], self.target.shape[-1])
+
+    def need(self, name: str) -> Tensor:
+        """A field of the batch that cannot be done without."""
+        return self.batch.need(name, by="PartGuided")
+
+    # ------------------------------------------------------------------------------------------ the two frames
+
+    @cached_property
+    def frames(self) -> tuple[Encoding, Encoding]:
+        """Encodings of source and target, in one pass of the encoder."""
+        encoding = self.system.encoder(
+            torch.cat([self.source, self.target]), torch.cat([self.K, self.K]), freeze_pose=self.freeze_pose
+        )
+        half = len(self.source)
+        return encoding[:half], encoding[half:]
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Each person's bone lengths, in the variant that is given them."""
+        return self.batch.bone_lengths if self.system.variant.bone_lengths == "given" else None
+
+    @cached_property
+    def pose_t(self) -> BodyPose:
+        """Predicted pose of the target."""
+        return self.system.pose(self.frames[1], self.lengths)
+
+    @cached_property
+    def maps_t(self) -> tuple[Tensor, Labels]:
+        """Part maps and labels of the target's predicted pose."""
+        maps, geometry = self.system.maps(self.pose_t.joints, self.K, self.size)
+        return maps, part_labels(maps, geometry, self.size, self.system.puppet)
+
+    # ------------------------------------------------------------------------------------------ the unpaired pose
+
+    @cached_property
+    def pose_z(self) -> BodyPose:
+        """The unpaired pose under its camera."""
+        camera = self.batch.unpaired_camera
+        assert camera is not None
+        return BodyPose(self.need("unpaired"), camera)
+
+    @cached_property
+    def maps_z(self) -> tuple[Tensor, Labels]:
+        """Part maps and labels of the unpaired pose."""
+        maps, geometry = self.system.maps(self.pose_z.joints, self.pose_z.camera.K, self.size)
+        return maps, part_labels(maps, geometry, self.size, self.system.puppet)
+
+    @cached_property
+    def decoded(self) -> tuple[Decoded, Decoded, Decoded]:
+        """Î_{a_s}^{p_t}, Î_{a_s}^{p_z}, Î_{a_t}^{p_z}, in one pass of the decoder."""
+        a_s, a_t = self.frames[0].appearance, self.frames[1].appearance
+        maps_t, maps_z = self.maps_t[0], self.maps_z[0]
+        everything = self.system.decoder(torch.cat([a_s, a_s, a_t]), torch.cat([maps_t, maps_z, maps_z]))
+        images, parts = everything.image.chunk(3), everything.segmentation.chunk(3)
+        first, second, third = (Decoded(image, part) for image, part in zip(images, parts, strict=True))
+        return first, second, third
+
+    @cached_property
+    def encoding_z(self) -> Encoding:
+        """E(Î_{a_s}^{p_z}): the decoded person is laid over a plate first, since the encoder must see whole images."""
+        painted = self.decoded[1]
+        image = painted.over(self.need("unpaired_plate")) if self.system.variant.plates else painted.image
+        K = self.pose_z.camera.K
+        if self.adapted == "encoder":
+            return self.system.encoder(image.detach(), K)
+        frozen = {name: value.detach() for name, value in self.system.encoder.named_parameters()}
+        return functional_call(self.system.encoder, frozen, (image, K))
+
+    # ------------------------------------------------------------------------------------------ losses, per sample
+
+    def algorithm_1(self, loss: str) -> dict[str, Tensor]:
+        """Terms (B,) of one loss of Algorithm 1 by its name."""
+        system, batch = self.system, self.batch
+        colour = system.background
+        if loss == "L_I_u":
+            saliency = batch.target_saliency if system.variant.saliency else None
+            foreground = self.maps_t[1].foreground
+            return objectives.reconstruction(
+                self.decoded[0].image, self.target, saliency, foreground, colour, self.beta
+            )
+        labels_z = self.maps_z[1]
+        if loss == "L_I_c":
+            return objectives.consistency(self.decoded[1].image, self.decoded[2].image, labels_z.foreground, colour)
+        if loss == "L_seg":
+            return {"parts": objectives.segmentation(self.decoded[1].segmentation, labels_z.parts, labels_z.uncertain)}
+        if loss == "L_p":
+            return self.pose_distance(self.encoding_z, self.pose_z)
+        if loss == "L_a":
+            energy = objectives.appearance_energy(self.encoding_z.appearance, self.frames[0].appearance)
+            return {"appearance": energy}
+        raise KeyError(f"no loss {loss!r} in Algorithm 1")
+
+    def silhouette(self) -> Tensor:
+        """Disagreement (B,) of the predicted pose's silhouette and the saliency."""
+        return objectives.silhouette(soft_silhouette(self.maps_t[0]), self.need("target_saliency"))
+
+    def pose_terms(self) -> dict[str, Tensor]:
+        """What teaches the pose path directly (B,): painted puppets, or labels of the real images in a supervised variant."""
+        batch, kind = self.batch, self.system.variant.supervision
+        if kind == "3d":
+            return self.pose_distance(self.frames[1], pose_of_joints(self.need("joints_3d"), self.K))
+        image = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
+        terms = self.pose_distance(self.system.encoder(image, self.pose_z.camera.K), self.pose_z)
+        if kind == "2d":
+            side, labels = float(self.size[1]), self.need("joints_2d")
+            for name, pixels in (("labelled_2d", self.pose_t.pixels), ("labelled_keypoints", self.frames[1].keypoints)):
+                terms[name] = objectives.joint_distance(pixels / side, labels / side, batch.confidence)
+        return terms
+
+    def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
+        """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""
+        side = float(self.size[1])
+        body = self.system.pose(encoding, bone_lengths(truth.canonical))
+        terms = objectives.pose_energy(
+            truth.canonical, body.canonical, truth.posed, body.posed, truth.pixels / side, body.pixels / side
+        )
+        if not self.system.variant.kinematics:
+            del terms["canonical"]  # the ablation has no canonical pose: p is the camera-frame joints
+        terms["keypoints"] = objectives.joint_distance(encoding.keypoints / side, truth.pixels / side)
+        terms["heat"] = 0.1 * objectives.heatmap_likelihood(encoding.log_heat, truth.pixels / side)
+        terms["depths"] = (encoding.keypoint_depths - truth.posed[..., 2]).abs().mean(-1)
+        return terms

@@ -1,0 +1,49 @@
+"""Painted puppets for the warm-up: unpaired poses in random clothes over backgrounds, as the camera would record them.
+
+No label is needed: pose and camera are the unpaired sample's own. What differs from real pictures is randomised
+(width of the limbs, clothes, light, blur, noise), so that the encoder cannot rest on any one of it **[ours]**.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup3d.batch import Batch
+from selfsup3d.draws import uniform_noise
+from selfsup3d.models.pose import BodyPose
+from selfsup3d.parts.painter import draw_look, look_uniforms, paint_puppet
+from selfsup3d.parts.puppet import Puppet
+from selfsup3d.parts.transform import part_geometry, part_maps
+
+__all__ = ["painted_puppets"]
+
+_STREAMS = {"look": 1, "camera": 2, "noise": 3}
+
+
+@torch.no_grad()
+def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[int, int]) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_plate`.
+
+    Looks and recording differ by `batch.seeds` alone.
+    """
+    plate, seeds = (batch.need(name, by="the puppet warm-up") for name in ("unpaired_plate", "seeds"))
+    look = draw_look(uniform_noise(seeds, (look_uniforms(puppet),), _STREAMS["look"]), puppet)
+    geometry = part_geometry(pose.joints.float(), pose.camera.K.float(), puppet, width_factors=look.width_factors)
+    maps = part_maps(geometry, size, puppet)
+    image = paint_puppet(maps, geometry, pose.joints.float(), plate, look, puppet)
+    return recorded(image, seeds)
+
+
+def recorded(image: Tensor, seeds: Tensor) -> Tensor:
+    """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
+    u = uniform_noise(seeds, (4,), _STREAMS["camera"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
+    blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    image = torch.lerp(image, blurred, 0.8 * u[:, 0])
+    image = (0.8 + 0.4 * u[:, 1]) * image + 0.1 * (u[:, 2] - 0.5)
+    # Grain from two short hashed rows: hashing every pixel would cost more than painting it.
+    grain = uniform_noise(seeds, (image.shape[-1],), _STREAMS["noise"])  # (B, W)
+    rows = grain[:, None, :, None] * 37.0 + grain[:, None, None, :] * 91.0  # (B, 1, W, W)
+    noise = torch.frac(torch.sin(rows * 12.9898) * 43758.5453) - 0.5
+    return (image + 0.06 * u[:, 3] * noise[..., : image.shape[-2], :]).clamp(0.0, 1.0)
