@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_json", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "remove_folder", "remove_partial", "write_json", "write_text"]
 
 
 @contextmanager
@@ -43,3 +44,55 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, since other readers reject it."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success its files reach the disk and it becomes `path`, replacing a
+    folder that stands there; on failure it is removed. A process killed meanwhile leaves `.partial-*` behind, which
+    `remove_partial` clears."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        for entry in [*sorted(temporary.rglob("*")), temporary]:
+            _sync(entry)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+            os.replace(path, old)  # a folder may replace an empty one
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: str | Path) -> None:
+    """Remove a folder under another name, so that a process killed meanwhile leaves no half of it at its place."""
+    doomed = Path(tempfile.mkdtemp(prefix=".partial-", dir=Path(path).parent))
+    os.replace(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Remove what killed writers left in a folder; only where no other process is writing there."""
+    for entry in Path(folder).glob(".partial-*"):
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

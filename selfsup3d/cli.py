@@ -1,0 +1,160 @@
+"""What launch scripts share: a config from a file and flags, and exit codes in place of tracebacks.
+
+Exit codes: 0 success; 1 the run failed (the message says how to go on); 2 bad input, whose first line on stderr says
+what is wrong and where; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from pydantic import BaseModel
+
+from selfsup3d.config import Config
+from selfsup3d.config_file import load_config, nearest, validate
+from selfsup3d.errors import InputError
+
+__all__ = ["parse_config", "run"]
+
+
+def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Call `main(argv)` and return the exit code; bad input is printed as a message, never as a traceback.
+
+    Use as `sys.exit(run(main))`. Errors that are not the person's keep their traceback.
+    """
+    try:
+        return main(list(sys.argv[1:] if argv is None else argv)) or 0
+    except InputError as error:
+        return _complain(str(error), 2)
+    except FloatingPointError as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(f"{place}{error.strerror or error}", 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except SystemExit as error:  # --help
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def parse_config(argv: Sequence[str], description: str) -> Config:
+    """The config that `--config FILE` and dotted flags (`--trainer.steps 200`) describe.
+
+    Raises:
+        InputError: no --config, a wrong file (see `config_file.load_config`), an unknown flag or a wrong value.
+        SystemExit: --help, after it is printed with the file's values as defaults.
+    """
+    path, rest = _split_config(argv)
+    wants_help = any(flag in rest for flag in ("-h", "--help"))
+    if path is None and not wants_help:
+        raise InputError("--config FILE is missing, e.g. --config configs/quickstart.yaml (see --help)")
+    base = Config() if path is None else load_config(path)
+    with _flag_errors():
+        parsed: tuple[Config, list[str]] = tyro.cli(
+            Config,
+            args=rest,
+            default=base,
+            description=f"{description}\n\n--config FILE names the YAML file that the defaults below come from.",
+            config=(tyro.conf.AvoidSubcommands,),
+            return_unknown_args=True,
+        )
+    config, unknown = parsed
+    if unknown:
+        raise InputError(_unknown_flag(unknown[0], base))
+    # Flags are checked one section at a time; a last look at the whole catches what depends on several.
+    return validate(config.model_dump(), "flags")
+
+
+def _split_config(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Take `--config FILE` or `--config=FILE` out of the arguments."""
+    path: Path | None = None
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        name, given, value = argument.partition("=")
+        if name != "--config":
+            rest.append(argument)
+            continue
+        value = value if given else next(arguments, "")
+        if not value or value.startswith("--"):
+            raise InputError("--config needs a file, e.g. --config configs/quickstart.yaml")
+        path = Path(value)
+    return path, rest
+
+
+def _unknown_flag(flag: str, config: Config) -> str:
+    if not flag.startswith("-"):
+        return f"unexpected argument {flag!r}; flags look like --trainer.steps 200 (see --help)"
+    name = flag.split("=")[0]
+    valid = [f"--{dotted.replace('_', '-')}" for dotted in _dotted("", config)]
+    return f"{name}: unknown flag{nearest(name.replace('_', '-'), ['--config', *valid])} (see --help)"
+
+
+def _dotted(prefix: str, value: Any) -> Iterator[str]:
+    """Dotted names of every setting below `value`."""
+    if isinstance(value, BaseModel):
+        items = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, (tuple, list)) and any(isinstance(item, BaseModel) for item in value):
+        items = [(str(i), item) for i, item in enumerate(value)]
+    else:
+        yield prefix
+        return
+    for name, item in items:
+        yield from _dotted(f"{prefix}.{name}" if prefix else name, item)
+
+
+@contextlib.contextmanager
+def _flag_errors() -> Iterator[None]:
+    """Turn tyro's framed error, printed before it exits, into an InputError of a few plain lines."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+        raise InputError(_plain(printed.getvalue())) from None
+
+
+def _plain(box: str) -> str:
+    """The text of a framed message, joined to one line: '--trainer.steps: invalid literal ...'."""
+    lines = [re.sub(r"[│╭╮╰╯─]+", " ", re.sub(r"\x1b\[[0-9;]*m", "", line)).strip() for line in box.splitlines()]
+    lines = [line for line in lines[1:] if line]  # the first line is the frame's title
+    ends = ("Argument helptext", "For full helptext", "For further information")
+    body: list[str] = []
+    for line in lines:
+        if line.startswith(ends):
+            break
+        body.append(line)
+    text = re.sub(r"\s+", " ", " ".join(body)).removeprefix("Error parsing ")
+    found = re.match(r"(?P<place>[\w.-]+): \d+ validation errors? for \w+ (?P<what>.*)", text)
+    if found:  # pydantic's own report of a section: "key what is wrong [type=..., input_value=...]"
+        what = re.sub(r" \[type=.*", "", found["what"])
+        given = re.search(r"input_value=([^{]*?), input_type", text)
+        key, whole, rest = what.partition("Value error, ")
+        if not whole:
+            key, _, rest = what.partition(" ")
+        place = ".".join(part.strip().replace("_", "-") for part in (found["place"].lstrip("-"), key) if part.strip())
+        text = f"--{place}: {rest}" + (f" (got {given[1]})" if given else "")
+    return text or "wrong flags (see --help)"
+
+
+def _complain(message: str, code: int) -> int:
+    if os.environ.get("RANK", "0") == "0":  # every process of a run fails alike; one message is enough
+        print(message, file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,170 @@
+"""Checkpoints that are whole or not there, and the exact state of training that they keep.
+
+    checkpoints/step-00000200/
+      model.safetensors, config.json   the evaluated (averaged) weights, in the form that `hub` loads
+      training.safetensors             the weights being trained (absent without averaging: they are the same)
+      optimizers.safetensors           state of every optimizer
+      state.json                       step and other plain numbers
+      manifest.json                    size and SHA-256 of every file, so that a damaged one is noticed
+
+A checkpoint is written under another name, brought to disk and renamed. No random state is kept: the loop seeds its
+generators from (seed, step) anew at every step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.amp.grad_scaler import GradScaler
+
+from selfsup3d import hub
+from selfsup3d.errors import InputError
+from selfsup3d.files import atomic_folder, remove_folder, write_json
+from selfsup3d.system import System
+from selfsup3d.training.ema import AveragedWeights
+from selfsup3d.training.optimizers import TurnOptimizers
+
+__all__ = ["TrainingState", "check", "find_checkpoint", "newest", "rotate"]
+
+_TRAINING, _OPTIMIZERS, _STATE, _MANIFEST = (
+    "training.safetensors",
+    "optimizers.safetensors",
+    "state.json",
+    "manifest.json",
+)
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@dataclass
+class TrainingState:
+    """Everything that a run changes.
+
+    Attributes:
+        system: not wrapped. averaged: follows it. optimizers: of its turns. scaler: of fp16 training.
+        step: steps taken. bad_steps: steps skipped for NaN or Inf.
+    """
+
+    system: System
+    averaged: AveragedWeights
+    optimizers: TurnOptimizers
+    scaler: GradScaler | None = None
+    step: int = 0
+    bad_steps: int = 0
+
+    def save(self, checkpoints: Path, config: dict[str, Any], keep: int) -> Path:
+        """Write checkpoints/step-NNNNNNNN and remove all but the `keep` newest; `config` is stored beside it.
+
+        Raises:
+            OSError: it cannot be written whole; nothing of it is left, and older checkpoints stay.
+        """
+        folder = checkpoints / f"step-{self.step:08d}"
+        with atomic_folder(folder) as temporary:
+            hub.write_model(temporary, self.averaged.system.state_dict(), config)
+            if self.averaged.system is not self.system:
+                hub.write_tensors(temporary / _TRAINING, self.system.state_dict())
+            hub.write_tensors(temporary / _OPTIMIZERS, self.optimizers.state_dict())
+            scaler = None if self.scaler is None else self.scaler.state_dict()
+            write_json(temporary / _STATE, {"step": self.step, "bad_steps": self.bad_steps, "scaler": scaler})
+            files = {p.name: {"size": p.stat().st_size, "sha256": _digest(p)} for p in sorted(temporary.iterdir())}
+            write_json(temporary / _MANIFEST, files)
+        rotate(checkpoints, keep)
+        return folder
+
+    def load(self, folder: Path) -> None:
+        """Take over a checkpoint that `check` found whole.
+
+        Raises:
+            InputError: it is of another architecture.
+        """
+        averaged = folder / hub.WEIGHTS
+        trained = folder / _TRAINING
+        hub.fill(self.averaged.system, hub.read_tensors(averaged), averaged)
+        if self.averaged.system is not self.system:
+            source = trained if trained.exists() else averaged
+            hub.fill(self.system, hub.read_tensors(source), source)
+        try:
+            self.optimizers.load_state_dict(hub.read_tensors(folder / _OPTIMIZERS))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{folder / _OPTIMIZERS}: does not fit this system: {error}") from None
+        told = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        self.step, self.bad_steps = told["step"], told["bad_steps"]
+        if self.scaler is not None and told["scaler"] is not None:
+            self.scaler.load_state_dict(told["scaler"])
+
+
+def find_checkpoint(resume: str, run: Path, complain: Callable[[str], None] = _print) -> Path | None:
+    """The checkpoint that `--resume` means: the newest whole one of `run` ("auto"), or of a given run, or a given one.
+
+    "never" means none; "auto" none where there is no checkpoint yet. Damaged ones are named and passed over.
+
+    Raises:
+        InputError: a given path holds no whole checkpoint.
+    """
+    if resume == "never":
+        return None
+    if resume == "auto":
+        return newest(run / "checkpoints", complain)
+    given = Path(resume)
+    if not given.exists():
+        raise InputError(
+            f"--resume {resume}: no such file or folder (auto = the newest checkpoint of the output folder)"
+        )
+    if (given / _STATE).is_file() or given.name.startswith("step-"):
+        damage = check(given)
+        if damage:
+            raise InputError(f"--resume {resume}: damaged: {damage}")
+        return given
+    found = newest(given if given.name == "checkpoints" else given / "checkpoints", complain)
+    if found is None:
+        raise InputError(f"--resume {resume}: holds no checkpoint")
+    return found
+
+
+def newest(checkpoints: Path, complain: Callable[[str], None] = _print) -> Path | None:
+    """The newest whole checkpoint in a folder, or None; damaged ones are named through `complain`."""
+    for folder in sorted(checkpoints.glob("step-*"), reverse=True):
+        damage = check(folder)
+        if damage is None:
+            return folder
+        complain(f"{folder} is damaged ({damage}); trying the one before")
+    return None
+
+
+def check(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None."""
+    try:
+        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
+    except FileNotFoundError:
+        return f"{_MANIFEST} is missing"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return f"{_MANIFEST} cannot be read"
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, expected {size}"
+        if _digest(path) != digest:
+            return f"{name} was altered after it was written"
+    return None
+
+
+def rotate(checkpoints: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints."""
+    for folder in sorted(checkpoints.glob("step-*"), reverse=True)[keep:]:
+        remove_folder(folder)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

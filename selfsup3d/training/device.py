@@ -1,0 +1,97 @@
+"""The machine that a run finds: processes, device, precision, threads."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
+
+from selfsup3d.config import TrainerConfig
+from selfsup3d.errors import InputError
+
+__all__ = ["any_process", "cpu_has_bf16", "make_accelerator"]
+
+_TIMEOUT = timedelta(minutes=30)
+"""A process that waits longer than this for the others gives up; rendering a data cache is the longest wait."""
+
+
+def make_accelerator(config: TrainerConfig) -> Accelerator:
+    """Accelerate for this process, with precision, threads and determinism as configured.
+
+    Raises:
+        InputError: a precision that the device lacks, or a way of sharding that checkpoints do not cover.
+    """
+    state = PartialState(cpu=config.device == "cpu" or not torch.cuda.is_available(), timeout=_TIMEOUT)
+    precision = _precision(config.mixed_precision, state.device)
+    AcceleratorState._reset_state()  # a second run in one process may use another precision
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=state.device.type == "cpu",
+        kwargs_handlers=[
+            # Turns leave parameters unused, which DistributedDataParallel otherwise fails on at the second step.
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=_TIMEOUT),
+        ],
+    )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise InputError(
+            f"{accelerator.distributed_type.value} shards weights, which checkpoints here do not cover; "
+            "use plain data parallelism (torchrun or an accelerate config with distributed_type MULTI_GPU)"
+        )
+    threads = config.threads or _threads(accelerator.num_processes)
+    if threads:
+        torch.set_num_threads(threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a workspace
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    return accelerator
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set in any process; all processes must ask."""
+    if accelerator.num_processes == 1:
+        return flag
+    value = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(value, "sum") > 0)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 natively (AVX512-BF16, AMX, or ARM's BF16); emulation is slower than
+    float32, so a library that merely accepts bf16 does not count."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:  # no Linux
+        return False
+    words = set(flags.split())
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _precision(wanted: str, device: torch.device) -> str:
+    cuda = device.type == "cuda"
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else cpu_has_bf16()
+    if wanted == "auto":
+        return "bf16" if native else "no"
+    if wanted == "fp16" and not cuda:
+        raise InputError("trainer.mixed_precision: fp16 needs a GPU, and there is none; use auto, bf16 or no")
+    if wanted == "bf16" and cuda and not native:
+        raise InputError("trainer.mixed_precision: this GPU has no bf16; use auto, fp16 or no")
+    return wanted
+
+
+def _threads(processes: int) -> int:
+    """Threads that `threads: 0` stands for; 0 = leave torch's own choice.
+
+    Launchers (accelerate, torchrun) set OMP_NUM_THREADS=1 where nobody set it, which would leave all cores but one
+    idle: a 1 is therefore not believed under a launcher.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
+    if not launched or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))

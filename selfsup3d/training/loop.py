@@ -1,0 +1,277 @@
+"""The training loop of every system: for each step, for each turn, clear, forward, backward, clip, step.
+
+    from selfsup3d.training.loop import train
+    result = train(config, system, source)
+
+The loop knows nothing of a system but the interface in `selfsup3d.system`. Two rules make a run independent of how
+many processes, workers and interruptions it has: every loss is a mean over samples of a per-sample value, and every
+random draw comes from (seed, step, sample). Generators that networks draw from (dropout) are seeded from
+(seed, step, rank) anew at each step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from selfsup3d import hub
+from selfsup3d.batch import Batch
+from selfsup3d.config import Config, TrainerConfig
+from selfsup3d.data.stream import SampleSource, StepStream
+from selfsup3d.draws import Draws
+from selfsup3d.errors import InputError
+from selfsup3d.system import System, Turn
+from selfsup3d.training import run_folder
+from selfsup3d.training.checkpoint import TrainingState, find_checkpoint
+from selfsup3d.training.device import any_process, make_accelerator
+from selfsup3d.training.ema import AveragedWeights, evaluating
+from selfsup3d.training.monitor import Monitor, bounded_interval
+from selfsup3d.training.numerics import describe_nonfinite
+from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.training.signals import StopRequest, ignore_stop_signals
+
+__all__ = ["TrainResult", "train"]
+
+_NETWORK_STREAM = 0x6E6574  # keeps the networks' own draws apart from those of the data
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        system: with the averaged weights, in evaluation mode.
+        step: steps taken.
+        stopped: the signal that ended the run early, or None.
+    """
+
+    system: System
+    step: int
+    stopped: str | None
+
+
+def train(
+    config: Config,
+    system: System,
+    source: SampleSource,
+    *,
+    pictures: Batch | None = None,
+    evaluate: Callable[[System], dict[str, float]] | None = None,
+    accelerator: Accelerator | None = None,
+) -> TrainResult:
+    """Train a system until `trainer.steps`, a signal, or too many bad steps.
+
+    Args:
+        config: of the run; its folder must have been claimed (`run_folder.claim`).
+        system: untrained, on the CPU. source: of training samples.
+        pictures: the samples that the log shows. evaluate: named numbers of the averaged system, every
+            `trainer.evaluate_every` steps (called in every process). accelerator: see `device.make_accelerator`.
+
+    Raises:
+        InputError: data that cannot be used; a checkpoint that does not fit.
+        FloatingPointError: more than `trainer.max_bad_steps` steps had NaN or Inf; the last good state is saved.
+    """
+    settings = config.trainer
+    accelerator = accelerator or make_accelerator(settings)
+    stream = StepStream(
+        source,
+        config.seed,
+        settings.batch_size,
+        settings.accumulation,
+        accelerator.process_index,
+        accelerator.num_processes,
+        settings.steps,
+        settings.max_bad_samples,
+    )
+    state, module = _prepare(config, system, source, accelerator)
+    checkpoints = config.folder / run_folder.CHECKPOINTS
+    log_every = bounded_interval(settings.log_every, settings.steps, 20_000)
+    image_every = bounded_interval(settings.image_every, settings.steps, 50)
+    samples = settings.batch_size * settings.accumulation * accelerator.num_processes
+
+    with (
+        StopRequest() as stop,
+        Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
+        _loading(stream, settings, state.step, accelerator.device.type == "cuda") as batches_of_steps,
+    ):
+        for step, batches in batches_of_steps:
+            progress = step / settings.steps
+            _seed(config.seed, step, accelerator.process_index)
+            batches = [batch.to(accelerator.device, non_blocking=True) for batch in batches]
+            if _take_turns(accelerator, module, state, batches, step, progress, monitor):
+                state.averaged.update(step)
+            else:
+                state.bad_steps += 1
+                if state.bad_steps > settings.max_bad_steps:
+                    _give_up(config, state, accelerator)
+            state.step = step + 1
+            monitor.advance()
+
+            last = state.step == settings.steps
+            stopping = any_process(accelerator, stop.signal is not None)
+            saving = last or stopping or state.step % settings.checkpoint_every == 0
+            if saving or state.step % log_every == 0:
+                monitor.log(state.step)
+            if evaluate and settings.evaluate_every and state.step % settings.evaluate_every == 0 and not last:
+                with evaluating(state.averaged.system) as averaged:
+                    monitor.scalars(state.step, {f"val/{k}": v for k, v in evaluate(averaged).items()})
+            if accelerator.is_main_process:
+                if pictures is not None and (last or state.step % image_every == 0):
+                    with evaluating(state.averaged.system) as averaged:
+                        monitor.pictures(state.step, averaged.panels(pictures.to(accelerator.device)))
+                if saving:
+                    state.save(checkpoints, config.to_dict(), settings.keep_checkpoints)
+            if stopping:
+                break
+    accelerator.wait_for_everyone()
+    stopped = stop.signal or "signal to another process" if state.step < settings.steps else None
+    return TrainResult(state.averaged.system.eval(), state.step, stopped)
+
+
+def _prepare(
+    config: Config, system: System, source: SampleSource, accelerator: Accelerator
+) -> tuple[TrainingState, nn.Module]:
+    """State at the first step to take (new, from given weights, or resumed), and the module that Accelerate wraps."""
+    settings = config.trainer
+    found = find_checkpoint(config.resume, config.folder)
+    if found is None and config.weights is not None:
+        folder = hub.locate_model(config.weights)
+        hub.fill(system, hub.read_tensors(folder / hub.WEIGHTS), folder / hub.WEIGHTS)
+    elif found is None:
+        # Whole steps in every process: the statistics do not depend on how a step is split.
+        whole = settings.batch_size * settings.accumulation * accelerator.num_processes
+        stream = StepStream(source, config.seed, whole, bad_sample_limit=settings.max_bad_samples)
+        system.fit(stream[step][0] for step in range(settings.fit_batches))
+    system.to(accelerator.device).train()
+    if settings.channels_last:
+        system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = AveragedWeights(system, settings.ema)
+    if settings.compile:
+        for network in system.children():
+            network.compile()
+    module = accelerator.prepare_model(system)
+    optimizers = TurnOptimizers(system, settings, accelerator.scaler)
+    state = TrainingState(system, averaged, optimizers, accelerator.scaler)
+    if found is not None:
+        state.load(found)
+    return state, module
+
+
+def _take_turns(
+    accelerator: Accelerator,
+    module: nn.Module,
+    state: TrainingState,
+    batches: Sequence[Batch],
+    step: int,
+    progress: float,
+    monitor: Monitor,
+) -> bool:
+    """All turns of a step; False where NaN or Inf appeared, which leaves the rest of the step out.
+
+    Gradients that a turn leaves on parameters of other turns are never used: each turn starts by clearing all, and its
+    optimizer knows the turn's own parameters only. `requires_grad` is never toggled.
+    """
+    optimizers = state.optimizers
+    for turn in state.system.turns(step, progress):
+        buffers = [buffer.clone() for buffer in state.system.buffers()]
+        module.zero_grad(set_to_none=True)
+        terms = []
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(module):
+                terms.append(module(batch, turn.name, progress))
+                accelerator.backward(_total(terms[-1], turn) / len(batches))
+        norm = optimizers.clip(turn)
+        losses_finite = torch.stack([_total(t, turn).detach() for t in terms]).isfinite().all()
+        # Scaled fp16 gradients overflow now and then: that lowers the scale and is no fault of the run.
+        overflow = accelerator.scaler is not None and bool(losses_finite) and not bool(norm.isfinite())
+        bad = not overflow and not bool(losses_finite & norm.isfinite())
+        if any_process(accelerator, bad):
+            if bad:
+                told = describe_nonfinite(state.system, batches, terms, turn, step, progress)
+                monitor.say(f"{told}; the step is skipped")
+            for buffer, before in zip(state.system.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # running statistics may have taken the NaN in
+            optimizers.skip()
+            return False
+        if overflow:
+            optimizers.skip()
+            continue
+        optimizers.step(turn, progress)
+        values = {f"loss/{turn.name}/{name}": _sum_of(terms, name) / len(terms) for name in terms[0]}
+        settings = {f"lr/{turn.optimizer}": optimizers.learning_rate(turn, progress)}
+        monitor.add(values | {f"grad_norm/{turn.name}": norm}, settings)
+    return True
+
+
+def _sum_of(terms: Sequence[dict[str, Tensor]], name: str) -> Tensor:
+    """One term summed over micro-batches, without its graph."""
+    return torch.stack([values[name].detach().float() for values in terms]).sum()
+
+
+def _total(terms: dict[str, Tensor], turn: Turn) -> Tensor:
+    """The sum of the terms to optimise (names without a leading underscore)."""
+    optimised = [value for name, value in terms.items() if not name.startswith("_")]
+    if not optimised:
+        raise ValueError(f"turn {turn.name!r} has no loss term to optimise, only {list(terms)}")
+    return torch.stack([value.float() for value in optimised]).sum()
+
+
+def _give_up(config: Config, state: TrainingState, accelerator: Accelerator) -> None:
+    """Save the last good state and end the run."""
+    if accelerator.is_main_process:
+        checkpoints = config.folder / run_folder.CHECKPOINTS
+        state.save(checkpoints, config.to_dict(), config.trainer.keep_checkpoints)
+    accelerator.wait_for_everyone()
+    raise FloatingPointError(
+        f"stopped at step {state.step}: {state.bad_steps} steps had NaN or Inf (trainer.max_bad_steps is "
+        f"{config.trainer.max_bad_steps}); the last good state is in {config.folder / run_folder.CHECKPOINTS}"
+    )
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Seed torch's generators for a step."""
+    torch.manual_seed(int(Draws(seed ^ _NETWORK_STREAM, step, np.array([rank])).seeds[0]))
+
+
+@contextlib.contextmanager
+def _loading(
+    stream: StepStream, settings: TrainerConfig, start: int, pin: bool
+) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
+    """The steps that are left with their micro-batches; workers are closed at the end."""
+    loader: Any = DataLoader(
+        stream,
+        batch_size=None,
+        sampler=range(start, settings.steps),
+        num_workers=settings.workers,
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=pin,
+    )
+    batches = iter(loader)
+    try:
+        yield _errors_of_workers(zip(range(start, settings.steps), batches, strict=True))
+    finally:
+        # Workers otherwise live until the iterator is collected, which the traceback of an error puts off.
+        close = getattr(batches, "_shutdown_workers", None)  # absent without workers
+        if close is not None:
+            close()
+
+
+def _errors_of_workers(
+    steps: Iterator[tuple[int, list[Batch]]],
+) -> Iterator[tuple[int, list[Batch]]]:
+    """Workers wrap an error's message in a traceback; give InputErrors their own message back."""
+    try:
+        yield from steps
+    except InputError as error:
+        wrapped = re.search(r"in DataLoader worker process .*\n\S*Error: (?P<message>.*)", str(error), re.DOTALL)
+        raise InputError(wrapped["message"].strip() if wrapped else str(error)) from None

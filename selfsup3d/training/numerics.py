@@ -1,0 +1,75 @@
+"""Which term, sample and step brought a NaN or Inf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup3d.batch import Batch
+from selfsup3d.system import System, Turn
+from selfsup3d.training.ema import evaluating
+
+__all__ = ["describe_nonfinite"]
+
+_MAY_BE_MISSING = ("joints_2d", "source_joints_2d", "joints_3d", "source_joints_3d")
+"""Joint fields mark missing joints by NaN; every other field must be finite."""
+
+
+def describe_nonfinite(
+    system: System, batches: Sequence[Batch], terms: Sequence[dict[str, Tensor]], turn: Turn, step: int, progress: float
+) -> str:
+    """One line on what is not finite: an input, a loss term or a gradient, with the samples it comes from.
+
+    Called after the backward of a turn that went wrong, while its gradients still stand. Finding the samples runs the
+    turn again for each alone, in evaluation mode.
+
+    Args:
+        system: not wrapped. batches: micro-batches of this process. terms: what the turn gave for each of them.
+    """
+    place = f"step {step}, turn {turn.name!r}"
+    for batch in batches:
+        for entry in fields(batch):
+            value = getattr(batch, entry.name)
+            if isinstance(value, Tensor) and value.is_floating_point() and entry.name not in _MAY_BE_MISSING:
+                bad = (~torch.isfinite(value)).flatten(1).any(1) if value.dim() > 1 else ~torch.isfinite(value)
+                if bool(bad.any()):
+                    return f"{place}: input {entry.name!r} is not finite in {_samples(batch, bad)}"
+    for batch, values in zip(batches, terms, strict=True):
+        for name, value in values.items():
+            if not bool(torch.isfinite(value)) and not name.startswith("_"):
+                bad = _samples_with(system, batch, turn, progress, name)
+                where = _samples(batch, bad) if bool(bad.any()) else "the batch, in no sample alone"
+                return f"{place}: loss term {name!r} is {value.item()} in {where}"
+    groups = system.parameter_groups()
+    updated = {id(parameter) for group in turn.parameters for parameter in groups[group]}
+    for name, parameter in system.named_parameters():
+        gradient = parameter.grad if id(parameter) in updated else None
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            return f"{place}: the gradient of {name} is not finite, though every loss term is"
+    return f"{place}: not finite in another process"
+
+
+def _samples_with(system: System, batch: Batch, turn: Turn, progress: float, term: str) -> Tensor:
+    """(B,) bool: samples that make the term non-finite by themselves."""
+    bad = torch.zeros(len(batch), dtype=torch.bool)
+    with evaluating(system):
+        for i in range(len(batch)):
+            value = system(batch[i : i + 1], turn.name, progress).get(term)
+            bad[i] = value is not None and not bool(torch.isfinite(value))
+    return bad
+
+
+def _samples(batch: Batch, bad: Tensor) -> str:
+    """The first bad samples by number and, where the data tells, by file."""
+    rows = bad.nonzero().flatten().tolist()
+    names = []
+    for row in rows[:3]:
+        number = row if batch.index is None else int(batch.index[row])
+        meta: dict[str, Any] = batch.meta[row] if batch.meta else {}
+        told = ", ".join(f"{k} {v}" for k, v in meta.items() if k in ("dataset", "file", "person", "frame", "action"))
+        names.append(f"sample {number}" + (f" ({told})" if told else ""))
+    return ", ".join(names) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")

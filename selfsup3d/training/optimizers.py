@@ -1,0 +1,162 @@
+"""The optimizers of a run: one for each name that turns use, stepping a turn's parameters and no others.
+
+All algorithms here work on each parameter by itself, so an optimizer of several parameter groups is kept as one
+`torch.optim` instance per (name, group), made when a turn first needs it. A turn then steps exactly its own groups, and
+a loss that a system never uses costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d import schedules
+from selfsup3d.config import OptimizerConfig, TrainerConfig
+from selfsup3d.system import System, Turn
+
+__all__ = ["TurnOptimizers", "learning_rate", "make_optimizer"]
+
+
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The `torch.optim` optimizer that a config describes."""
+    lr, decay = config.lr, config.weight_decay
+    match config.kind:
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad)
+        case "adagrad":
+            return torch.optim.Adagrad(parameters, lr=lr, weight_decay=decay)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
+
+
+def learning_rate(config: OptimizerConfig, progress: float) -> float:
+    """Learning rate at a progress in [0, 1]: the warm-up times the schedule's shape."""
+    match config.schedule:
+        case "constant":
+            shape = 1.0
+        case "linear":
+            shape = schedules.linear(progress, 1.0, config.end)
+        case "cosine":
+            shape = schedules.cosine(progress, 1.0, config.end)
+        case "exponential":
+            shape = schedules.exponential(progress, 1.0, config.end)
+        case "piecewise":
+            shape = schedules.piecewise(progress, config.milestones, config.factor)
+    return config.lr * shape * schedules.warmup(progress, config.warmup)
+
+
+class TurnOptimizers:
+    """Steps the optimizer of a turn over the turn's parameters.
+
+    Args:
+        system: on its device; its parameters are looked up by group.
+        config: settings of all optimizers, and of single ones by name.
+        scaler: of fp16 training, else None.
+
+    Raises:
+        ValueError: a parameter stands in two groups.
+    """
+
+    def __init__(
+        self, system: System, config: TrainerConfig, scaler: torch.amp.grad_scaler.GradScaler | None = None
+    ) -> None:
+        self.groups: dict[str, list[nn.Parameter]] = {k: list(v) for k, v in system.parameter_groups().items()}
+        self.names = {id(parameter): name for name, parameter in system.named_parameters()}
+        owner: dict[int, str] = {}
+        for group, parameters in self.groups.items():
+            for parameter in parameters:
+                if owner.setdefault(id(parameter), group) != group:
+                    raise ValueError(f"{self.names[id(parameter)]} stands in groups {owner[id(parameter)]} and {group}")
+        self.config = config
+        self.scaler = scaler
+        self._optimizers: dict[tuple[str, str], torch.optim.Optimizer] = {}
+
+    def parameters(self, turn: Turn) -> list[nn.Parameter]:
+        """Parameters that a turn updates."""
+        unknown = [group for group in turn.parameters if group not in self.groups]
+        if unknown:
+            raise ValueError(f"turn {turn.name!r} names unknown parameter groups {unknown}; known: {list(self.groups)}")
+        return [parameter for group in turn.parameters for parameter in self.groups[group]]
+
+    def clip(self, turn: Turn) -> Tensor:
+        """Clip the gradients of a turn's parameters to the configured norm; returns the norm before (unscaled)."""
+        if self.scaler is not None:
+            for optimizer in self._of(turn):
+                self.scaler.unscale_(optimizer)
+        parameters = [p for p in self.parameters(turn) if p.grad is not None]
+        if self.config.clip > 0:
+            return nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def step(self, turn: Turn, progress: float) -> None:
+        """Update the turn's parameters that have a gradient; `clip` comes first."""
+        lr = self.learning_rate(turn, progress)
+        for optimizer in self._of(turn):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            if self.scaler is None:
+                optimizer.step()
+            else:
+                self.scaler.step(optimizer)
+        if self.scaler is not None:
+            self.scaler.update()
+
+    def skip(self) -> None:
+        """Called in place of `step` where gradients overflowed: fp16 training then lowers its scale."""
+        if self.scaler is not None:
+            self.scaler.update()
+
+    def learning_rate(self, turn: Turn, progress: float) -> float:
+        """Learning rate of a turn's optimizer."""
+        return learning_rate(self._config_of(turn.optimizer), progress)
+
+    def _config_of(self, name: str) -> OptimizerConfig:
+        return self.config.optimizers.get(name, self.config.optimizer)
+
+    def _of(self, turn: Turn) -> list[torch.optim.Optimizer]:
+        """Optimizers of the turn's groups that have any gradient."""
+        used = [g for g in turn.parameters if any(p.grad is not None for p in self.groups[g])]
+        return [self._get(turn.optimizer, group) for group in used]
+
+    def _get(self, name: str, group: str) -> torch.optim.Optimizer:
+        if (name, group) not in self._optimizers:
+            self._optimizers[name, group] = make_optimizer(self._config_of(name), self.groups[group])
+        return self._optimizers[name, group]
+
+    # --------------------------------------------------------------------------------------------------- checkpoints
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every state tensor as 'optimizer|group|parameter|key'."""
+        tensors: dict[str, Tensor] = {}
+        for (name, group), optimizer in self._optimizers.items():
+            for parameter, state in optimizer.state.items():
+                for key, value in state.items():
+                    if value is not None:  # SGD without momentum keeps a None
+                        tensors["|".join((name, group, self.names[id(parameter)], key))] = torch.as_tensor(value)
+        return tensors
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            KeyError: a group or parameter that this system does not have.
+        """
+        states: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
+        for full, value in tensors.items():
+            name, group, parameter, key = full.split("|")
+            states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value
+        for (name, group), by_parameter in states.items():
+            index = {self.names[id(parameter)]: i for i, parameter in enumerate(self.groups[group])}
+            optimizer = self._get(name, group)
+            optimizer.load_state_dict(
+                {
+                    "state": {index[parameter]: state for parameter, state in by_parameter.items()},
+                    "param_groups": optimizer.state_dict()["param_groups"],
+                }
+            )
