@@ -223,7 +223,7 @@ class View:
         image: (S, S, 3) float32 in [0, 1], anti-aliased.
         depth: (S, S) float32 metres at pixel centres, `FAR` where nothing is.
         fine_depth: (G, G) the same at the samples.
-        floor: (S, S, 2) world x, y where the floor is seen, else NaN.
+        floor: (2, S, S) world x, y where the floor is seen, else `FAR`.
     """
 
     image: np.ndarray
@@ -256,12 +256,12 @@ def render_background(
     image = colour.reshape(size, samples, size, samples, 3).mean((1, 3))
     directions = _rays(K, rotation, size, 1)
     depth, which, _ = _hit(background, eye, directions)
-    floor = np.where((which == 0)[:, None], eye[:2] + depth[:, None] * directions[:, :2], np.nan)
+    floor = np.where(which == 0, eye[:2, None] + depth * directions[:, :2].T, FAR)
     return View(
         np.clip(image, 0, 1).astype(np.float32),
         depth.reshape(size, size).astype(np.float32),
         fine.reshape(edge, edge).astype(np.float32),
-        floor.reshape(size, size, 2).astype(np.float32),
+        floor.reshape(2, size, size).astype(np.float32),
     )
 
 

@@ -12,7 +12,18 @@ import numpy as np
 
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["ANGLES", "BONES", "LIMITS", "angle_index", "limited", "pose_joints", "retarget", "stand_on_floor", "unit"]
+__all__ = [
+    "ANGLES",
+    "BONES",
+    "LIMITS",
+    "angle_index",
+    "clearance",
+    "limited",
+    "pose_joints",
+    "retarget",
+    "stand_on_floor",
+    "unit",
+]
 
 _CENTRAL = {
     "pelvis_pitch": (-25.0, 75.0),
@@ -51,8 +62,8 @@ BONES = np.array(
 )
 """(17,) metres of the average person: |joint - parent in the drawing tree| (the means usual for Human3.6M)."""
 
-ANKLE_HEIGHT, KNEE_RADIUS, HAND_REACH = 0.085, 0.06, 0.1
-"""Metres between the floor and an ankle, a knee or a wrist that rests on it."""
+ANKLE_HEIGHT, KNEE_RADIUS, HAND_REACH, SEAT_HEIGHT = 0.085, 0.06, 0.1, 0.12
+"""Metres between the floor and an ankle, a knee, a wrist or the pelvis that rests on it."""
 
 
 def angle_index(name: str) -> int:
@@ -151,15 +162,18 @@ def retarget(joints: np.ndarray, bones: np.ndarray) -> np.ndarray:
 _CONTACTS = {"ankle": ANKLE_HEIGHT, "knee": KNEE_RADIUS, "wrist": HAND_REACH}
 
 
-def stand_on_floor(joints: np.ndarray) -> np.ndarray:
-    """Move each pose (..., 17, 3) vertically (z up) until its lowest foot, knee or hand rests on the floor z = 0."""
-    clearances = [
+def clearance(joints: np.ndarray) -> np.ndarray:
+    """(...) metres between the floor z = 0 and the lowest foot, knee, hand or seat of poses (..., 17, 3), z up."""
+    limbs = [
         joints[..., joint_index(f"{side}_{name}"), 2] - height
         for name, height in _CONTACTS.items()
         for side in ("left", "right")
     ]
-    pelvis = joints[..., 0, 2] - 0.12
-    lowest = np.minimum(np.min(clearances, axis=0), pelvis)
+    return np.minimum(np.min(limbs, axis=0), joints[..., 0, 2] - SEAT_HEIGHT)
+
+
+def stand_on_floor(joints: np.ndarray) -> np.ndarray:
+    """Move each pose (..., 17, 3) vertically (z up) until the lowest point of its body rests on the floor z = 0."""
     out = np.array(joints)
-    out[..., 2] -= lowest[..., None]
+    out[..., 2] -= clearance(joints)[..., None]
     return out

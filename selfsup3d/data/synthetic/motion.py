@@ -155,9 +155,9 @@ def _gait(walked: np.ndarray, amount: np.ndarray, stride: float, phase: float) -
     cycle = 2 * np.pi * walked / stride + phase
     for side, offset in (("left", 0.0), ("right", np.pi)):
         angle = cycle + offset
-        out[f"{side}_hip_flex"] = amount * (6.0 + 25.0 * np.cos(angle))
-        out[f"{side}_knee"] = amount * (9.0 + 46.0 * np.clip(-np.sin(angle + 0.6), 0.0, None) ** 1.3)
-        out[f"swing_{side}"] = -amount * 24.0 * np.cos(angle)
+        out[f"{side}_hip_flex"] = amount * (5.0 + 20.0 * np.cos(angle))
+        out[f"{side}_knee"] = amount * (8.0 + 40.0 * np.clip(-np.sin(angle + 0.6), 0.0, None) ** 1.3)
+        out[f"swing_{side}"] = -amount * 20.0 * np.cos(angle)
         out[f"{side}_elbow"] = amount * (8.0 - 10.0 * np.cos(angle))
     out["pelvis_turn"] = amount * -6.0 * np.cos(cycle)
     out["spine_turn"] = amount * 11.0 * np.cos(cycle)

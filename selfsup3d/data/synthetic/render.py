@@ -19,7 +19,7 @@ from selfsup3d.data.synthetic.texture import albedo
 from selfsup3d.data.synthetic.trace import NOTHING, hit_points, trace
 from selfsup3d.parts.puppet import default_puppet
 
-__all__ = ["CHUNK_SAMPLES", "Cameras", "Rendered", "render"]
+__all__ = ["CHUNK_SAMPLES", "SAMPLES", "Cameras", "Rendered", "darken_floor", "lighting", "part_of_solid", "render"]
 
 SAMPLES = 2
 """Samples a pixel along each axis."""
@@ -158,9 +158,9 @@ def _picture(
     q, normal = hit_points(local, solid, picture, x, y, depth.reshape(-1)[at])
     colour = albedo(people, person[picture], solid, q, solids, picture)
     ray = np.stack([x, y, np.ones_like(x)])
-    colour *= _lighting(normal, ray, cameras.rotation, view, lights, picture)
+    colour *= lighting(normal, ray, cameras.rotation, view, lights, picture)
     image = np.stack([views[v].image for v in view])  # (N, S, S, 3)
-    _darken_floor(image, joints, views, view, shadows)
+    darken_floor(image, joints, views, view, shadows)
     pixel = picture * (size * size) + row // SAMPLES * size + column // SAMPLES
     weight = 1.0 / SAMPLES**2
     total = count * size * size
@@ -172,7 +172,7 @@ def _picture(
     return np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
-def _lighting(
+def lighting(
     normal: np.ndarray,
     ray: np.ndarray,
     rotation: np.ndarray,
@@ -195,17 +195,17 @@ def _lighting(
     return light * tint[picture].T
 
 
-def _darken_floor(
+def darken_floor(
     image: np.ndarray, joints: np.ndarray, views: Sequence[View], view: np.ndarray, shadows: Sequence[float]
 ) -> None:
     """Soft shadows under feet and hips, in place."""
     for row, v in enumerate(view):
-        floor = views[v].floor
         if shadows[v] < 0.02:
             continue
-        shade = np.zeros(floor.shape[:2], dtype=np.float32)
+        x, y = views[v].floor
+        shade = np.zeros_like(x)
         for joint, spread in ((3, 0.16), (6, 0.16), (0, 0.3)):
             lifted = max(float(joints[row, joint, 2]), 0.0) if joint else 0.0
-            away = floor - joints[row, joint, :2].astype(np.float32)
-            shade += np.exp(-(away * away).sum(-1) / (2 * (spread + 0.3 * lifted) ** 2))
-        image[row] *= 1.0 - shadows[v] * np.nan_to_num(np.minimum(shade, 1.5) / 1.5)[..., None]
+            dx, dy = x - np.float32(joints[row, joint, 0]), y - np.float32(joints[row, joint, 1])
+            shade += np.exp((dx * dx + dy * dy) * np.float32(-0.5 / (spread + 0.3 * lifted) ** 2))
+        image[row] *= 1.0 - np.float32(shadows[v] / 1.5) * np.minimum(shade, 1.5)[..., None]

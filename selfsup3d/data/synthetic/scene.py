@@ -9,11 +9,12 @@ import numpy as np
 from selfsup3d.data.camera_prior import CameraRanges, look_at, pinhole
 from selfsup3d.data.synthetic.background import Background, make_background
 from selfsup3d.data.synthetic.body import Person, make_person
+from selfsup3d.data.synthetic.captured import CapturedMotion, captured_motion
 from selfsup3d.data.synthetic.motion import Motion, make_motion
 from selfsup3d.data.synthetic.render import Cameras
 from selfsup3d.data.synthetic.spec import Code, Preset, clip_length, code
 
-__all__ = ["DONORS", "Scene", "Transfer", "make_scene", "transfers"]
+__all__ = ["DONORS", "Scene", "Transfer", "make_scene", "motion_of", "transfers"]
 
 MAIN_AZIMUTH = -90.0
 """Degrees: the main camera of every clip looks along the stage's +y (paths are drawn for that)."""
@@ -38,7 +39,7 @@ class Scene:
     clip: int
     person: Person
     background: Background
-    motion: Motion
+    motion: Motion | CapturedMotion
     joints: np.ndarray
     camera: Cameras
     second: Cameras
@@ -68,20 +69,29 @@ def _cameras(
     return Cameras(pinhole(size, np.full(frames, view)), rotation, translation)
 
 
+def motion_of(preset: Preset, split: str, clip: int) -> Motion | CapturedMotion:
+    """How the person of a clip moves."""
+    if preset.mocap is not None:
+        return captured_motion(preset.mocap, split, clip)
+    return make_motion(Code(code(split, "motion", clip)), clip_length(preset, split, clip))
+
+
 def make_scene(preset: Preset, split: str, clip: int, size: int) -> Scene:
     """The scene of a clip, cameras in pixels of a picture `size` wide."""
-    person = make_person(code(split, "person", clip))
-    background = make_background(code(split, "background", clip))
-    frames = clip_length(preset, split, clip)
-    motion = make_motion(Code(code(split, "motion", clip)), frames)
-    draw = Code(code(split, "camera", clip))
+    namespace = preset.namespace(split)
+    person = make_person(code(namespace, "person", clip))
+    background = make_background(code(namespace, "background", clip))
+    motion = motion_of(preset, split, clip)
+    joints = motion.joints(person.bones)
+    frames = len(joints)
+    draw = Code(code(namespace, "camera", clip))
     moving = draw.chance(preset.moving_cameras)
     no_floor = background.kind == "backdrop"
     ranges = CameraRanges()
     camera = _cameras(draw, size, frames, MAIN_AZIMUTH, moving, no_floor, ranges)
     apart = draw.uniform(40.0, 320.0)
     second = _cameras(draw, size, frames, MAIN_AZIMUTH + apart, False, no_floor, ranges)
-    return Scene(split, clip, person, background, motion, motion.joints(person.bones), camera, second, not moving)
+    return Scene(split, clip, person, background, motion, joints, camera, second, not moving)
 
 
 @dataclass(frozen=True)
@@ -100,17 +110,13 @@ def transfers(preset: Preset, scene: Scene) -> Transfer:
         preset: that the scene is part of.
         scene: of at least two clips in its split.
     """
-    draw = Code(code(scene.split, "pairing", scene.clip))
+    draw = Code(code(preset.namespace(scene.split), "pairing", scene.clip))
     draw.unit()  # the clip's length
     clips = preset.clips(scene.split)
     donors = [(scene.clip + 1 + draw.integer(clips - 1)) % clips for _ in range(DONORS)]
-    lengths = [clip_length(preset, scene.split, donor) for donor in donors]
-    poses = [
-        make_motion(Code(code(scene.split, "motion", donor)), length).joints(scene.person.bones)
-        for donor, length in zip(donors, lengths, strict=True)
-    ]
+    poses = [motion_of(preset, scene.split, donor).joints(scene.person.bones) for donor in donors]
     which = np.array([draw.integer(DONORS) for _ in range(len(scene))])
-    frame = np.array([draw.integer(lengths[w]) for w in which])
+    frame = np.array([draw.integer(len(poses[w])) for w in which])
     joints = np.stack([poses[w][f] for w, f in zip(which, frame, strict=True)])
     joints[..., :2] += (scene.joints[:, 0] - joints[:, 0])[:, None, :2]
     return Transfer(joints, np.array(donors)[which], frame)

@@ -2,7 +2,7 @@
 
 Codes are raw outputs of numpy's Philox, whose stream is fixed for ever by (key, counter), so the same specification
 arises on every machine and numpy version; pictures made from it may differ by float rounding. A key names
-the namespace (train, val, test, prior, mocap), the kind of thing and its index, so splits can share nothing, and a small
+the namespace (train, val, test, prior ...), the kind of thing and its index, so splits can share nothing, and a small
 preset is the beginning of a large one.
 """
 
@@ -12,6 +12,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -23,10 +25,10 @@ __all__ = ["NAMESPACES", "PRESETS", "RENDERING", "Code", "Preset", "clip_length"
 VERSION = 1
 """Of the specification; part of every Philox key."""
 
-RENDERING = 1
+RENDERING = 2
 """Of the drawing code. Raise it when the pictures of one specification change: caches are made anew."""
 
-NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap": 5}
+NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap-val": 5, "mocap-test": 6}
 KINDS = {"person": 1, "background": 2, "camera": 3, "motion": 4, "pairing": 5}
 
 CODE_LENGTH = 512
@@ -98,6 +100,7 @@ class Preset:
         train, val, test: number of clips.
         shortest, longest: frames of a clip.
         moving_cameras: share of clips whose camera pans and orbits.
+        mocap: npz whose motions the people make, in place of procedural ones (see `captured.mocap_preset`).
     """
 
     name: str
@@ -107,6 +110,11 @@ class Preset:
     shortest: int = 20
     longest: int = 36
     moving_cameras: float = 0.0
+    mocap: Path | None = None
+
+    def namespace(self, split: str) -> str:
+        """Whose codes the clips of a split are made of."""
+        return split if self.mocap is None else f"mocap-{split}"
 
     def clips(self, split: str) -> int:
         """Number of clips of a split."""
@@ -139,15 +147,26 @@ def preset_named(name: str) -> Preset:
 
 
 def clip_length(preset: Preset, split: str, clip: int) -> int:
-    """Frames of a clip, read from its pairing code."""
+    """Frames of a procedural clip, read from its pairing code."""
     return preset.shortest + Code(code(split, "pairing", clip)).integer(preset.longest - preset.shortest + 1)
 
 
+@lru_cache(maxsize=32)
 def spec_hash(preset: Preset) -> str:
-    """SHA-256 (hex) over the preset and every integer of every clip of its splits."""
-    digest = hashlib.sha256(json.dumps([VERSION, RENDERING, asdict(preset)], sort_keys=True).encode())
+    """SHA-256 (hex) over the preset and every integer of every clip of its splits, or the motion-capture file's bytes.
+
+    Raises:
+        InputError: the motion-capture file cannot be read.
+    """
+    fields = asdict(preset)
+    if preset.mocap is not None:
+        try:
+            fields["mocap"] = hashlib.sha256(preset.mocap.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"{preset.mocap}: cannot be read ({error}); expected a motion-capture npz") from error
+    digest = hashlib.sha256(json.dumps([VERSION, RENDERING, fields], sort_keys=True).encode())
     for split in ("train", "val", "test"):
         for clip in range(preset.clips(split)):
             for kind in KINDS:
-                digest.update(code(split, kind, clip).astype("<u2").tobytes())
+                digest.update(code(preset.namespace(split), kind, clip).astype("<u2").tobytes())
     return digest.hexdigest()

@@ -32,6 +32,13 @@ class LocalSolids:
     first: np.ndarray
     second: np.ndarray
 
+    def packed(self) -> np.ndarray:
+        """(P, 15, N): matrix by rows, origin, length, first, second."""
+        solids, count = self.length.shape
+        rows = [self.to_local.reshape(solids, count, 9), self.origin]
+        rows += [a[..., None] for a in (self.length, self.first, self.second)]
+        return np.ascontiguousarray(np.concatenate(rows, -1).swapaxes(1, 2))
+
 
 def local_solids(solids: Solids) -> LocalSolids:
     """Prepare solids given in the camera frame (x right, y down, z forward)."""
@@ -113,13 +120,11 @@ def _samples(box: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.nd
     """Flat list of the samples of boxes (N, 4): picture, column, row and index into (N, width, width)."""
     w, h = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
     rows = np.where(w > 0, np.maximum(h, 0), 0)
-    of_row = np.repeat(np.arange(len(box), dtype=np.int32), rows)  # (R,) picture of each row of samples
-    row = np.arange(len(of_row), dtype=np.int32) - np.repeat(np.cumsum(rows, dtype=np.int32) - rows, rows)
-    row += box[of_row, 1]
+    of_row = np.repeat(np.arange(len(box)), rows)  # (R,) picture of each row of samples
+    row = np.arange(len(of_row)) - np.repeat(np.cumsum(rows) - rows, rows) + box[of_row, 1]
     widths = w[of_row]
-    starts = np.cumsum(widths, dtype=np.int32) - widths
-    total = int(starts[-1] + widths[-1]) if len(widths) else 0
-    column = np.arange(total, dtype=np.int32) - np.repeat(starts - box[of_row, 0], widths)
+    ends = np.cumsum(widths)
+    column = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - widths - box[of_row, 0], widths)
     first = (of_row * width + row) * width
     return np.repeat(of_row, widths), column, np.repeat(row, widths), np.repeat(first, widths) + column
 
@@ -148,15 +153,16 @@ def trace(
     position = (np.arange(edge) + 0.5) / samples
     x = ((position - K[:, 0, 2, None]) / K[:, 0, 0, None]).astype(np.float32)  # (N, G)
     y = ((position - K[:, 1, 2, None]) / K[:, 1, 1, None]).astype(np.float32)
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    constants = local.packed()
     for solid in range(len(box)):
         picture, column, row, at = _samples(box[solid], edge)
         if not len(at):
             continue
-        m, o = local.to_local[solid], local.origin[solid]
-        rx, ry = x[picture, column], y[picture, row]
-        d = [m[picture, i, 0] * rx + m[picture, i, 1] * ry + m[picture, i, 2] for i in range(3)]
-        origin = [o[picture, i] for i in range(3)]
-        t = intersect(d, origin, *(a[solid][picture] for a in (local.length, local.first, local.second)))  # type: ignore[arg-type]
+        rx, ry = flat_x[picture * edge + column], flat_y[picture * edge + row]
+        of = constants[solid].take(picture, axis=1)  # (15, F): 9 of the matrix, 3 of the origin, length and radii
+        d = [of[3 * i] * rx + of[3 * i + 1] * ry + of[3 * i + 2] for i in range(3)]
+        t = intersect(d, of[9:12], of[12], of[13], of[14])  # type: ignore[arg-type]
         closer = np.flatnonzero(t < flat_depth[at])
         at = at[closer]
         flat_depth[at] = t[closer]
