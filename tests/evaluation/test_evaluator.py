@@ -339,6 +339,6 @@ def test_35_000_frames_of_metrics_take_seconds():
     big = Source(count=35_000, without=("source", "target", "part_labels", "second_view", "transfer"), size=2)
     system = KnownErrors(big, torch.randn(35_000, 1, 17, 3) * 0.05, segmentation=False)
     system.predict_requires = ()
-    start = time.perf_counter()
+    start = time.process_time()  # of all threads: 20 s on two cores, whatever else the machine does
     run(system, big, batch_size=1000, baselines=Baselines(mean_pose(big.joints), big.joints.mean(0), torch.ones(17)))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 40
