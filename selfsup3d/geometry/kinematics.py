@@ -13,7 +13,6 @@ depth of the tree are placed at once: a few long operations for any batch.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from selfsup3d.geometry.limb_frames import FRAMES, Frame, Frames, carry, local_coordinates, tilted_frame, to_direction
 from selfsup3d.geometry.rotation import rotate, unit
-from selfsup3d.geometry.shapes import check_shape, working_dtype
+from selfsup3d.geometry.shapes import batch_last, check_shape, working_dtype
 from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, NUM_JOINTS, NUM_LOCAL, fk_levels, joint_index
 
 __all__ = [
@@ -155,10 +154,10 @@ def forward_kinematics(
     batch = torch.broadcast_shapes(local_vectors.shape[:-2], hip_angle.shape[:-1], bone_lengths.shape[:-1])
     dtype = working_dtype(local_vectors, hip_angle, bone_lengths)
     device = local_vectors.device
-    local = _batch_last(local_vectors.to(dtype), batch, 2).index_select(0, _LOCAL_ROWS.to(device))
+    local = batch_last(local_vectors.to(dtype), batch, 2).index_select(0, _LOCAL_ROWS.to(device))
     local = unit(local, dim=1)  # (13, 3, N)
-    hip = unit(_batch_last(hip_angle.to(dtype), batch, 1), dim=0)  # (2, N)
-    lengths = _batch_last(bone_lengths.to(dtype), batch, 1).index_select(0, _BONE_ROWS.to(device))
+    hip = unit(batch_last(hip_angle.to(dtype), batch, 1), dim=0)  # (2, N)
+    lengths = batch_last(bone_lengths.to(dtype), batch, 1).index_select(0, _BONE_ROWS.to(device))
     lengths = lengths[:, None]  # (6 + 13, 1, N)
 
     roots = len(_CHAIN_ROOTS)
@@ -236,7 +235,7 @@ def inverse_kinematics(joints: Tensor, frames: Frames = "parallel_transport", re
 
     batch = joints.shape[:-2]
     body = rotate(rotation.transpose(-1, -2), joints - translation[..., None, :])
-    body = _batch_last(body, batch, 2)  # (17, 3, N)
+    body = batch_last(body, batch, 2)  # (17, 3, N)
     hip = unit(body[_LEFT_HIP, 1:] - body[_RIGHT_HIP, 1:], dim=0, shortest=SHORTEST_BONE)  # (2, N)
     frame = _root_frames(unit(hip, dim=0))
     found = []
@@ -351,12 +350,6 @@ def _recentred(joints: Tensor) -> Tensor:
 
 def _length(vector: Tensor) -> Tensor:
     return (vector * vector).sum(-1).sqrt()
-
-
-def _batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
-    """(..., D) or (..., J, D) broadcast to `batch` -> (D, N) or (J, D, N)."""
-    tensor = tensor.expand(*batch, *tensor.shape[-dims:]).reshape(math.prod(batch), *tensor.shape[-dims:])
-    return tensor.movedim(0, -1)
 
 
 def _root_frames(hip: Tensor) -> Frame:

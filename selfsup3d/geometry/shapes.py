@@ -1,11 +1,13 @@
-"""What every geometric function asks of its arguments: trailing shapes, and at least float32."""
+"""What every geometric function asks of its arguments: trailing shapes, at least float32, and the batch-last layout."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_shape", "full_precision", "working_dtype"]
+__all__ = ["batch_last", "check_shape", "full_precision", "working_dtype"]
 
 
 def check_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
@@ -23,3 +25,12 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
 def full_precision(tensor: Tensor) -> Tensor:
     """float64 as it is, everything narrower as float32."""
     return tensor.to(working_dtype(tensor))
+
+
+def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
+    """(*leading, *last `dims`) broadcast to `batch` and flattened behind them: (*last, N), a view where possible.
+
+    With thousands of small matrices or points, operations over a long last dimension are several times faster.
+    """
+    tensor = tensor.expand(*batch, *tensor.shape[tensor.dim() - dims :])
+    return tensor.reshape(math.prod(batch), *tensor.shape[tensor.dim() - dims :]).movedim(0, -1)
