@@ -49,9 +49,9 @@ class Section(BaseModel):
 class StageConfig(Section):
     """Fractions of the run given to each stage of the curriculum, in this order; they sum to 1."""
 
-    puppet: Fraction = 0.5
+    puppet: Fraction = 0.4
     """The encoder learns poses from the drawn puppet."""
-    decoder: Fraction = 0.25
+    decoder: Fraction = 0.35
     """The decoder learns to redraw real frames; the pose path stands still."""
     joint: Fraction = 0.25
     """Everything together."""
@@ -65,24 +65,22 @@ class StageConfig(Section):
 
 
 class LossWeightConfig(Section):
-    """Weights of the loss terms (method: objectives). Algorithm 1 of the paper has none: all 1."""
+    """Weights of the loss terms in the fused mode (method: objectives); Algorithm 1 of the paper has none."""
 
     image: NotNegative = 1.0
     """L_I^u: the target redrawn with the source's appearance."""
-    silhouette: NotNegative = 1.0
+    silhouette: NotNegative = 0.2
     """Agreement of the soft silhouette with the saliency."""
-    consistency: NotNegative = 1.0
+    consistency: NotNegative = 0.5
     """L_I^c: one pose drawn with the appearance of either frame."""
-    segmentation: NotNegative = 1.0
+    segmentation: NotNegative = 0.2
     """L_seg: part labels of the unpaired pose."""
-    pose: NotNegative = 1.0
+    pose: NotNegative = 0.5
     """L_p: the unpaired pose found again in the decoded image."""
-    appearance: NotNegative = 1.0
+    appearance: NotNegative = 0.2
     """L_a: the appearance found again in the decoded image."""
     puppet: NotNegative = 1.0
-    """Pose and camera of the drawn puppet."""
-    supervised: NotNegative = 1.0
-    """Labels, where `supervision` uses them."""
+    """Pose and camera of the drawn puppet, or the labels where `supervision` uses them."""
 
 
 class BetaConfig(Section):
@@ -90,9 +88,9 @@ class BetaConfig(Section):
 
     start: NotNegative = 1.0
     """Until `lower_at`."""
-    end: NotNegative = 0.1
+    end: NotNegative = 0.5
     """From `lower_at` on."""
-    lower_at: Fraction = 0.5
+    lower_at: Fraction = 0.9
     """Fraction of the run."""
 
 
@@ -113,14 +111,16 @@ class PartGuidedConfig(Section):
     """Predict limb vectors and a camera; off = camera-frame joints directly (the ablation without T_fk and T_c)."""
     frames: Literal["parallel_transport", "gram_schmidt"] = "parallel_transport"
     """Frame field of the forward kinematics."""
-    width: Literal["perspective", "fixed"] = "perspective"
-    """Part widths in the image: by depth, or fixed at the reference resolution."""
+    bone_lengths: Literal["fixed", "given"] = "fixed"
+    """fixed = the prior's mean; given = each person's own, a label."""
     saliency: bool = True
     """Use the saliency m_sal (off = the ablation without it)."""
     adaptation: bool = True
     """Train on the real frames too (off = the ablation without adaptation)."""
     plates: bool = True
     """Lay decoded people over backgrounds before they are encoded."""
+    appearance_channels: Count = 24
+    """Channels of the appearance per part."""
     optimizers: Literal["fused", "per_loss"] = "fused"
     """fused = one optimizer, weighted losses, one forward; per_loss = Algorithm 1 literally, an AdaGrad per loss."""
     stages: StageConfig = StageConfig()
@@ -143,15 +143,17 @@ class SyntheticConfig(Section):
     kind: Literal["synthetic"] = "synthetic"
     """Which data."""
     preset: str = "quickstart"
-    """Amount of people and videos; see selfsup3d/data/synthetic."""
-    size: Literal[64, 128, 256] = 64
+    """How many clips: quickstart, v1 (the benchmark), v1-moving, tiny-test."""
+    size: Literal[16, 32, 64, 128, 256] = 64
     """Image side in pixels."""
     root: Path | None = None
-    """Folder of the rendered cache; none = the user's cache folder."""
+    """Folder of the rendered cache; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
     prior: Path | None = None
     """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
     camera_widen: Positive = 1.0
     """The camera prior's ranges, relative to the benchmark's own."""
+    augment: bool = True
+    """Mirror, crop and recolour training samples."""
     weight: Positive = 1.0
     """Share of samples within a mixture."""
 
@@ -163,14 +165,16 @@ class VideosConfig(Section):
     """Which data."""
     root: Path | None = None
     """The folder (required)."""
-    mocap: Path | None = None
+    cache: Path | None = None
+    """Folder for the prepared clips; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
+    prior: Path | None = None
     """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
-    boxes: Path | None = None
-    """File with person boxes; none = found by motion."""
-    size: Literal[64, 128, 256] = 64
+    size: Annotated[int, Field(ge=16, le=512)] = 64
     """Image side in pixels."""
     camera_widen: Positive = 1.0
-    """The camera prior's ranges, relative to the default."""
+    """The camera prior's ranges, relative to synth-v1's."""
+    augment: bool = True
+    """Mirror, crop and recolour training samples."""
     weight: Positive = 1.0
     """Share of samples within a mixture."""
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from selfsup3d.batch import Batch, Camera
 from selfsup3d.data.clips import ClipStore
-from selfsup3d.data.pairs import PairSource
+from selfsup3d.data.pairs import CameraPrior, PairSource
+from selfsup3d.data.prior import PosePrior
 from selfsup3d.data.saliency import mask_iou
 from selfsup3d.data.synthetic.cache import SplitFolders, folders
 from selfsup3d.data.synthetic.spec import Preset, preset_named
@@ -62,6 +63,7 @@ class SyntheticTruth:
         root, preset, size, split: of a rendered cache, see `cache.prepare`.
         augmentation: changes to the samples of `batch`; None = none.
         name: of the dataset, in results.
+        pose_prior, camera_prior: of the unpaired poses in training samples, see `PairSource`.
 
     Raises:
         InputError: not rendered, or the truth was deleted.
@@ -75,12 +77,14 @@ class SyntheticTruth:
         split: str = "val",
         augmentation: Augmentation | None = None,
         name: str = "synthetic",
+        pose_prior: PosePrior | None = None,
+        camera_prior: CameraPrior | None = None,
     ) -> None:
         where = _existing(root, preset, size, split)
         self.name, self.split = name, split
         self._truth = where.truth
         self._store = ClipStore(where.clips)
-        self.pairs = PairSource(self._store, name=name)
+        self.pairs = PairSource(self._store, pose_prior, camera_prior, name=name)
         self.image_size = self.pairs.image_size
         self._augmentation = augmentation
         missing = [n for n in self._store.names if not self._file(n).is_file()]

@@ -1,0 +1,62 @@
+"""Train any system from a config.
+
+    python launch/train.py --config configs/quickstart.yaml
+    accelerate launch launch/train.py --config configs/quickstart.yaml --trainer.steps 2000 --seed 1
+    torchrun --nproc_per_node 2 launch/train.py --config configs/quickstart.yaml
+
+Everything goes to one folder (--output-dir, default runs/<name of the config>): config.yaml, checkpoints/,
+scalars.jsonl, tensorboard/ and, at the end, model/, metrics.json and grid.png. A run that was cut off goes on with
+--resume auto. SIGTERM or Ctrl-C finish the step, save and exit 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from selfsup3d.cli import parse_config, run
+from selfsup3d.evaluation.report import text
+from selfsup3d.system import System
+from selfsup3d.training import run_folder
+from selfsup3d.training.build import build_labelled, build_source, build_system
+from selfsup3d.training.device import make_accelerator
+from selfsup3d.training.finish import evaluate_system, example_frames, release, run_baselines
+from selfsup3d.training.loop import train
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    config = parse_config(sys.argv[1:] if argv is None else argv, __doc__ or "")
+    accelerator = make_accelerator(config.trainer)
+    run_folder.claim(config, accelerator)
+    with accelerator.main_process_first():  # the first renders or crops what is not there yet
+        source, validation = build_source(config, "train"), build_source(config, "val")
+    pictures = example_frames(validation, config.trainer.images)
+    system = build_system(config)
+
+    def evaluate(averaged: System, **options: Any) -> dict[str, Any]:
+        baselines = run_baselines(config, averaged, build_labelled(config))
+        return evaluate_system(config, averaged, validation, baselines, accelerator=accelerator, **options)
+
+    def numbers(averaged: System) -> dict[str, float]:
+        return {k: v for k, v in evaluate(averaged, pictures=False, progress=False)["metrics"].items() if v is not None}
+
+    result = train(config, system, source, pictures=pictures, evaluate=numbers, accelerator=accelerator)
+    if result.stopped is not None:
+        if accelerator.is_main_process:
+            print(
+                f"stopped by {result.stopped} after step {result.step}, saved; --resume auto goes on: {config.folder}"
+            )
+        return 0
+    measured = evaluate(result.system, checkpoint=str(config.folder / run_folder.MODEL))
+    if accelerator.is_main_process:
+        release(config, result.system, measured, pictures)
+        print(text(measured))
+        print(f"{config.folder}: {run_folder.METRICS}, {run_folder.GRID}, {run_folder.MODEL}/")
+    accelerator.end_training()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

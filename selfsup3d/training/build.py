@@ -1,0 +1,182 @@
+"""From a config to the objects that it describes: the system, its data, its priors. A plain dict for each choice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from selfsup3d import hub
+from selfsup3d.config import Config, MixtureConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config_file import validate
+from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.data.mixture import Mixture, Source
+from selfsup3d.data.pairs import PairSource
+from selfsup3d.data.prepare import prepare_clips
+from selfsup3d.data.prior import MocapPrior
+from selfsup3d.data.synthetic.cache import cache_root, prepare
+from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
+from selfsup3d.data.synthetic.prior import ProceduralPrior
+from selfsup3d.data.transforms import Augmentation
+from selfsup3d.errors import InputError
+from selfsup3d.models.part_guided import PartGuided, Stages, Variant, Weights
+from selfsup3d.models.presets import build_networks
+from selfsup3d.parts.puppet import default_puppet
+from selfsup3d.system import System
+
+__all__ = ["Split", "build_labelled", "build_prior", "build_source", "build_system", "evaluated", "load_system"]
+
+Split = Literal["train", "val", "test"]
+OneDataset = SyntheticConfig | VideosConfig
+
+
+# ------------------------------------------------------------------------------------------------------------- systems
+
+
+def build_system(config: Config) -> System:
+    """The untrained system of a config, its random weights from `seed` alone."""
+    state = torch.get_rng_state()
+    torch.manual_seed(config.seed)
+    try:
+        return SYSTEMS[config.system.kind](config)
+    finally:
+        torch.set_rng_state(state)
+
+
+def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[System, Config]:
+    """A trained system in evaluation mode, from a run, a released model or a checkpoint; and its config.
+
+    Raises:
+        InputError: see `hub.from_pretrained`.
+    """
+    configs: list[Config] = []
+
+    def build(values: dict[str, Any]) -> System:
+        config = validate(values, f"{path} ({hub.CONFIG})")
+        # The weights of the backbone are among those that will be loaded; their file need not be here.
+        system = config.system.model_copy(update={"backbone_weights": None})
+        configs.append(config)
+        return build_system(config.model_copy(update={"system": system}))
+
+    return hub.from_pretrained(path, build, device), configs[0]
+
+
+def _part_guided(config: Config) -> System:
+    settings = config.system
+    puppet = default_puppet()
+    encoder, decoder = build_networks(
+        settings.preset,
+        len(puppet),
+        backbone=settings.backbone,
+        weights=None if settings.backbone_weights is None else str(settings.backbone_weights),
+        image_size=evaluated(config).size,
+        channels=settings.appearance_channels,
+        kinematics=settings.kinematics,
+    )
+    variant = Variant(
+        supervision=settings.supervision,
+        kinematics=settings.kinematics,
+        saliency=settings.saliency,
+        adaptation=settings.adaptation,
+        plates=settings.plates,
+        optimizers=settings.optimizers,
+        frames=settings.frames,
+        bone_lengths=settings.bone_lengths,
+    )
+    return PartGuided(
+        encoder,
+        decoder,
+        puppet,
+        Stages(**settings.stages.model_dump()),
+        Weights(**settings.weights.model_dump()),
+        variant,
+        beta=(settings.beta.start, settings.beta.end),
+        beta_switch=settings.beta.lower_at,
+    )
+
+
+SYSTEMS: dict[str, Callable[[Config], System]] = {"part_guided": _part_guided}
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def build_source(config: Config, split: Split) -> Source:
+    """The data of a split; what is not prepared yet (rendered, cropped) is prepared, with a progress bar.
+
+    Training data hold labels only where the system's config asks for supervision. Every other split has the ground
+    truth that the dataset knows, for evaluation.
+    """
+    data = config.data
+    if isinstance(data, MixtureConfig):
+        if split != "train":
+            return DATASETS[data.parts[0].kind](config, data.parts[0], split)
+        parts = [DATASETS[part.kind](config, part, split) for part in data.parts]
+        return Mixture(parts, [part.weight for part in data.parts])
+    return DATASETS[data.kind](config, data, split)
+
+
+def build_labelled(config: Config) -> Source | None:
+    """Training frames with their labels, for the baselines printed beside a result; None where there are none."""
+    data = evaluated(config)
+    if isinstance(data, SyntheticConfig):
+        return SyntheticTruth(data.root, data.preset, data.size, "train")
+    return None
+
+
+def evaluated(config: Config) -> OneDataset:
+    """The dataset that evaluation uses: the first of a mixture."""
+    return config.data.parts[0] if isinstance(config.data, MixtureConfig) else config.data
+
+
+def build_prior(data: OneDataset) -> MocapPrior | ProceduralPrior:
+    """The unpaired poses."""
+    return ProceduralPrior() if data.prior is None else MocapPrior(data.prior)
+
+
+def _synthetic(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(SyntheticConfig, data)
+    prepare(settings.root, settings.preset, settings.size, (split,))
+    if split != "train":
+        return SyntheticTruth(settings.root, settings.preset, settings.size, split)
+    pose_prior, camera_prior = build_prior(settings), CameraPrior(settings.size, widen=settings.camera_widen)
+    augmentation = Augmentation() if settings.augment else None
+    if _needs_labels(config):
+        return SyntheticTruth(
+            settings.root,
+            settings.preset,
+            settings.size,
+            split,
+            augmentation,
+            pose_prior=pose_prior,
+            camera_prior=camera_prior,
+        )
+    clips = open_clips(settings.root, settings.preset, settings.size, split)
+    return PairSource(clips, pose_prior, camera_prior, name="synthetic", augmentation=augmentation)
+
+
+def _videos(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(VideosConfig, data)
+    if settings.root is None:
+        raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
+    if _needs_labels(config):
+        raise InputError("system.supervision: videos have no labels; use supervision: none or puppet")
+    folder = settings.root.resolve()
+    place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    clips = prepare_clips(folder, cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size),
+                          settings.size)  # fmt: skip
+    if split != "train":
+        return PairSource(clips)  # the same videos: nothing of theirs is known that training could have learned
+    augmentation = Augmentation() if settings.augment else None
+    camera_prior = CameraPrior(settings.size, widen=settings.camera_widen)
+    return PairSource(clips, build_prior(settings), camera_prior, augmentation=augmentation)
+
+
+DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {"synthetic": _synthetic, "videos": _videos}
+
+
+def _needs_labels(config: Config) -> bool:
+    return config.system.supervision in ("2d", "3d") or config.system.bone_lengths == "given"
