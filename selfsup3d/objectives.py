@@ -19,6 +19,7 @@ from torch import Tensor
 __all__ = [
     "appearance_energy",
     "background",
+    "coarse_parts",
     "consistency",
     "heatmap_likelihood",
     "joint_distance",
@@ -178,3 +179,22 @@ def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
     sampled = F.grid_sample(flat, grid.flatten(0, 1)[:, None, None], padding_mode="border", align_corners=False)
     value = -sampled.view(heat.shape[:2]) / math.log(h * w)  # 1 = as good as a uniform map
     return torch.where(inside, value, 0.0).sum(-1) / inside.sum(-1).clamp_min(1)
+
+
+def coarse_parts(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy (B,) of coarse part logits with the shares of each part in their cells **[ours]**.
+
+    Averaged over person apart from background. Dense, so that early features learn what a limb is within few images.
+
+    Args:
+        logits: (B, P+1, h, w), background last. labels: (B, H, W) int64; h and w divide H and W.
+    """
+    classes = logits.shape[1]
+    shares = F.one_hot(labels, classes).permute(0, 3, 1, 2).to(logits.dtype)
+    shares = F.adaptive_avg_pool2d(shares, (logits.shape[-2], logits.shape[-1]))  # (B, P+1, h, w)
+    loss = -(shares * logits.log_softmax(1)).sum(1)
+    person = 1.0 - shares[:, -1]
+    value = torch.zeros(len(logits), device=logits.device)
+    for region in (person, 1.0 - person):
+        value = value + (region * loss).mean((1, 2)) / region.mean((1, 2)).clamp_min(_EMPTY)
+    return value

@@ -9,9 +9,7 @@ of its own that trains along with the decoder while the pose path may be frozen.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +17,8 @@ from torch import Tensor, nn
 from selfsup3d.batch import Camera, TensorFields
 from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
-from selfsup3d.models.layers import ChannelwiseLinear, ConvNormAct, group_norm
+from selfsup3d.models.backbone import PatchResNet, TimmBackbone
+from selfsup3d.models.layers import ChannelwiseLinear, ConvNormAct
 from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL
 
 __all__ = ["Encoder", "Encoding", "PoseCode"]
@@ -31,6 +30,7 @@ class PoseCode(TensorFields):
 
     Attributes:
         log_heat: (N, 17, h, w) log-probability of each joint's place.
+        part_logits: (N, P+1, h, w) part at each cell, background last; only the warm-up trains and uses them.
         keypoints: (N, 17, 2) px, its mean (soft-argmax).
         keypoint_depths: (N, 17) depth relative to the root, metres.
         local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin).
@@ -39,6 +39,7 @@ class PoseCode(TensorFields):
     """
 
     log_heat: Tensor
+    part_logits: Tensor
     keypoints: Tensor
     keypoint_depths: Tensor
     local_vectors: Tensor
@@ -89,65 +90,49 @@ class Encoder(nn.Module):
     """Images and their pinholes to an `Encoding`.
 
     Args:
-        backbone: a `timm` name; options go to `timm.create_model` (never `pretrained=True`: see `weights`).
-        image_size: side of the square input, px.
-        levels: feature levels of the backbone joined by the pyramid, fine to coarse.
+        backbone: gives feature maps, fine to coarse, and has `channels`.
+        parts: P of the puppet.
         width: channels of the pyramid. hidden: width of the vector head.
-        slots, channels: of the appearance. appearance_width: of its branch.
+        channels: of each slot of the appearance. appearance_width: of its branch.
         kinematics: False predicts camera-frame joints instead of limb vectors (the ablation without T_fk and T_c).
-        backbone_options: further arguments of the backbone, such as `channels`.
-        weights: a checkpoint file for the backbone; None = random weights. Nothing is downloaded.
     """
 
     def __init__(
         self,
-        backbone: str,
-        image_size: int,
-        levels: tuple[int, ...] = (1, 2, 3, 4),
+        backbone: PatchResNet | TimmBackbone,
+        parts: int = 10,
         width: int = 64,
         hidden: int = 512,
-        slots: int = 11,
         channels: int = 24,
         appearance_width: int = 32,
         kinematics: bool = True,
-        backbone_options: dict[str, Any] | None = None,
-        weights: str | None = None,
     ) -> None:
         super().__init__()
-        options = dict(backbone_options or {})
-        if backbone.startswith("resnet"):
-            # Residual branches that start at zero take a longer run than ours to open.
-            options = {"norm_layer": group_norm, "zero_init_last": False} | options
-        if weights is not None:
-            options["pretrained_cfg_overlay"] = {"file": weights}
-        network: Any = timm.create_model(
-            backbone, pretrained=weights is not None, features_only=True, out_indices=levels, **options
-        )
-        self.backbone = network
-        widths: list[int] = network.feature_info.channels()
-        self.image_size = image_size
+        self.backbone = backbone
+        widths = backbone.channels
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths)
         self.smooth = ConvNormAct(width, width)
-        self.maps = nn.Conv2d(width, 2 * NUM_JOINTS, 1)
+        self.maps = nn.Conv2d(width, 2 * NUM_JOINTS + parts + 1, 1)
         self.kinematics = kinematics
         outputs = 3 + (NUM_LOCAL * 3 + 2 + 6 if kinematics else NUM_JOINTS * 3)
         self.head = VectorHead(NUM_JOINTS * 4 + widths[-1], hidden, outputs)
-        self.appearance = AppearanceBranch(slots, channels, appearance_width, grid=8)
+        self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
 
     def pose_parameters(self) -> list[nn.Parameter]:
         """Parameters of the pose path: all but the appearance branch."""
         own = {id(p) for p in self.appearance.parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
-    def keypoint_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log heat maps (N, 17, h, w), depth maps of the same shape, and the pooled top feature (N, C)."""
+    def dense_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), pooled top feature (N, C)."""
         features = self.backbone((images - 0.5) * 4.0)
         top = features[-1].mean((2, 3)).float()
         merged = self.lateral[-1](features[-1])
         for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
             merged = lateral(feature) + F.interpolate(merged, feature.shape[-2:], mode="nearest")
-        heat, depth = self.maps(self.smooth(merged)).float().chunk(2, dim=1)
-        return heat.flatten(2).log_softmax(-1).view_as(heat), depth, top
+        maps = self.maps(self.smooth(merged)).float()
+        heat, depth, parts = maps.split([NUM_JOINTS, NUM_JOINTS, maps.shape[1] - 2 * NUM_JOINTS], 1)
+        return heat.flatten(2).log_softmax(-1).view_as(heat), depth, parts, top
 
     def forward(self, images: Tensor, K: Tensor, freeze_pose: bool = False) -> Encoding:
         """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px; `freeze_pose` keeps no graph of the pose path."""
@@ -157,7 +142,7 @@ class Encoder(nn.Module):
 
     def pose_path(self, images: Tensor, K: Tensor) -> PoseCode:
         """The pose alone."""
-        log_heat, depth, top = self.keypoint_maps(images)
+        log_heat, depth, parts, top = self.dense_maps(images)
         heat = log_heat.exp()
         unit, depths = soft_argmax(heat, depth)
         confidence = heat.amax((2, 3))
@@ -178,11 +163,12 @@ class Encoder(nn.Module):
             identity = torch.eye(3, device=raw.device).expand(len(raw), 3, 3)
             zeros = torch.zeros(len(raw), NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
-            return PoseCode(log_heat, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints)
+            return PoseCode(log_heat, parts, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints)
         vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
         hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
         return PoseCode(
             log_heat=log_heat,
+            part_logits=parts,
             keypoints=unit * size,
             keypoint_depths=depths,
             local_vectors=normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),

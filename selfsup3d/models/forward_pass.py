@@ -147,8 +147,10 @@ class ForwardPass:
         batch, kind = self.batch, self.system.variant.supervision
         if kind == "3d":
             return self.pose_distance(self.frames[1], pose_of_joints(self.need("joints_3d"), self.K))
-        image = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
-        terms = self.pose_distance(self.system.encoder(image, self.pose_z.camera.K), self.pose_z)
+        image, labels = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
+        encoding = self.system.encoder(image, self.pose_z.camera.K)
+        terms = self.pose_distance(encoding, self.pose_z)
+        terms["parts"] = 0.1 * objectives.coarse_parts(encoding.part_logits, labels)
         if kind == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (("labelled_2d", self.pose_t.pixels), ("labelled_keypoints", self.frames[1].keypoints)):

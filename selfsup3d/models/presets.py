@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selfsup3d.models.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.decoder import Decoder
 from selfsup3d.models.encoder import Encoder
 
@@ -16,24 +17,25 @@ class Preset:
 
     Attributes:
         image_size: side, px.
-        backbone: `timm` name. backbone_channels: widths of its stages, None = its own.
-        hidden: width of the vector head. appearance_width: of the appearance branch.
+        backbone: a `timm` name, or the channels of a `PatchResNet`. depths: its residual blocks.
+        width: channels of the feature pyramid. hidden: width of the vector head.
+        appearance_width: of the appearance branch.
         decoder_widths: coarse to full resolution; the coarsest side is image_size / 2^(levels - 1).
     """
 
     image_size: int
-    backbone: str
-    backbone_channels: tuple[int, ...] | None
+    backbone: str | tuple[int, ...]
+    depths: tuple[int, ...]
+    width: int
     hidden: int
     appearance_width: int
     decoder_widths: tuple[int, ...]
 
 
 PRESETS: dict[str, Preset] = {
-    # Two CPU cores: 0.16 GFLOP an image forward in the encoder, about as much in the decoder.
-    "tiny": Preset(64, "resnet18", (48, 96, 192, 256), 512, 32, (128, 64, 48, 16)),
-    "small": Preset(128, "resnet18", None, 768, 48, (192, 128, 64, 48, 16)),
-    "paper": Preset(224, "resnet50", None, 1024, 64, (256, 192, 128, 64, 48, 16)),
+    "tiny": Preset(64, (64, 128, 192), (2, 2, 2), 64, 512, 32, (128, 64, 48, 16)),  # two CPU cores
+    "small": Preset(128, "resnet18", (), 96, 768, 48, (192, 128, 64, 48, 16)),
+    "paper": Preset(224, "resnet50", (), 128, 1024, 64, (256, 192, 128, 64, 48, 16)),
 }
 
 
@@ -42,7 +44,6 @@ def build_networks(
     parts: int,
     backbone: str | None = None,
     weights: str | None = None,
-    image_size: int | None = None,
     channels: int = 24,
     kinematics: bool = True,
 ) -> tuple[Encoder, Decoder]:
@@ -50,22 +51,22 @@ def build_networks(
 
     Args:
         preset: a key of `PRESETS`. parts: P of the puppet.
-        backbone: another `timm` name in its place. weights: a checkpoint file for it.
-        image_size: another side, px. channels: C of the appearance. kinematics: see `Encoder`.
+        backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
+        channels: C of the appearance. kinematics: see `Encoder`.
+
+    Raises:
+        ValueError: weights for the preset's own small backbone, which has none.
     """
     sizes = PRESETS[preset]
-    options: dict[str, object] = {}
-    if backbone is None and sizes.backbone_channels is not None:
-        options["channels"] = sizes.backbone_channels
-    encoder = Encoder(
-        backbone or sizes.backbone,
-        image_size or sizes.image_size,
-        hidden=sizes.hidden,
-        slots=parts + 1,
-        channels=channels,
-        appearance_width=sizes.appearance_width,
-        kinematics=kinematics,
-        backbone_options=options,
-        weights=weights,
-    )
+    chosen = backbone or sizes.backbone
+    features: PatchResNet | TimmBackbone
+    if isinstance(chosen, str):
+        features = TimmBackbone(chosen, weights=weights)
+    elif weights is None:
+        features = PatchResNet(chosen, sizes.depths)
+    else:
+        raise ValueError(
+            f"the backbone of preset {preset!r} has no published weights; name a timm backbone for {weights}"
+        )
+    encoder = Encoder(features, parts, sizes.width, sizes.hidden, channels, sizes.appearance_width, kinematics)
     return encoder, Decoder(parts, channels, sizes.decoder_widths)

@@ -13,6 +13,7 @@ from torch import Tensor
 from selfsup3d.batch import Batch
 from selfsup3d.draws import uniform_noise
 from selfsup3d.models.pose import BodyPose
+from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.painter import draw_look, look_uniforms, paint_puppet
 from selfsup3d.parts.puppet import Puppet
 from selfsup3d.parts.transform import part_geometry, part_maps
@@ -23,8 +24,8 @@ _STREAMS = {"look": 1, "camera": 2, "noise": 3}
 
 
 @torch.no_grad()
-def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[int, int]) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_plate`.
+def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_plate`; part labels (B, H, W).
 
     Looks and recording differ by `batch.seeds` alone.
     """
@@ -33,7 +34,7 @@ def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[in
     geometry = part_geometry(pose.joints.float(), pose.camera.K.float(), puppet, width_factors=look.width_factors)
     maps = part_maps(geometry, size, puppet)
     image = paint_puppet(maps, geometry, pose.joints.float(), plate, look, puppet)
-    return recorded(image, seeds)
+    return recorded(image, seeds), part_labels(maps, geometry, size, puppet).parts
 
 
 def recorded(image: Tensor, seeds: Tensor) -> Tensor:

@@ -72,7 +72,6 @@ def _part_guided(config: Config) -> System:
         len(puppet),
         backbone=settings.backbone,
         weights=None if settings.backbone_weights is None else str(settings.backbone_weights),
-        image_size=evaluated(config).size,
         channels=settings.appearance_channels,
         kinematics=settings.kinematics,
     )
