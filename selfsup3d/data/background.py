@@ -13,7 +13,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["BackgroundModel", "camera_is_still", "fill_from_surroundings", "fit_background", "foreground_distance"]
+__all__ = [
+    "BackgroundModel",
+    "camera_is_still",
+    "fill_from_surroundings",
+    "fit_background",
+    "foreground_distance",
+    "noise_of",
+]
+
+_SHADOW_COLOUR = 30.0
+"""Squared change of colour, in units of the noise, over which darkening stops to look like a shadow."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ def camera_is_still(frames: np.ndarray, tolerance: float = 12.0, share: float = 
     if count < 3:
         return True
     chosen = frames[np.unique(np.linspace(0, count - 1, 16).astype(int))]
+    chosen = np.stack([cv2.blur(frame, (3, 3)) for frame in chosen])  # so that grain does not count as movement
     border = np.ones((height, width), dtype=bool)
     border[height // 5 : height - height // 5, width // 5 : width - width // 5] = False
     pixels = chosen[:, border].astype(np.float32)  # (t, n, 3)
@@ -68,7 +79,7 @@ def fit_background(frames: np.ndarray, masks: np.ndarray | None = None) -> Backg
         hidden = visible == 0
         if hidden.any():
             plate = fill_from_surroundings(np.rint(plate).astype(np.uint8), hidden).astype(np.float32)
-    return BackgroundModel(plate=plate, noise=_noise(frames, plate), visible=visible)
+    return BackgroundModel(plate=plate, noise=noise_of(frames, plate), visible=visible)
 
 
 def median_over_time(frames: np.ndarray) -> np.ndarray:
@@ -89,8 +100,8 @@ def _masked_median(frames: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, n
     return np.minimum(plate, 255.0), (seen / count).astype(np.float32)
 
 
-def _noise(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """(H, W) noise from the quieter part of the deviations, bounded by the whole picture's."""
+def noise_of(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """(H, W) float32 noise from the quieter part of the deviations, bounded by the whole picture's."""
     off = np.abs(frames.astype(np.int16) - np.rint(plate).astype(np.int16)).max(-1)  # (T, H, W)
     rank = int(0.4 * (len(frames) - 1))
     # Of a normal distribution's absolute values, 40 % lie below 0.524 sigma; the largest of three channels lies higher.
@@ -100,11 +111,11 @@ def _noise(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
     return np.maximum(noise, 1.5)
 
 
-def foreground_distance(frames: np.ndarray, model: BackgroundModel, shadow: float = 0.6) -> np.ndarray:
+def foreground_distance(frames: np.ndarray, model: BackgroundModel, shadow: float = 0.15) -> np.ndarray:
     """(T, H, W) float32 distance of each pixel from the background, in units of its noise.
 
-    A pixel x is split against the plate b into brightness a = <x, b> / <b, b> and the colour that is left, x - a b. A
-    pixel that only darkens, 0.5 < a < 1, counts with `shadow` of its brightness distance: cast shadows do that.
+    A pixel x is split against the plate b into brightness a = <x, b> / <b, b> and the colour that is left, x - a b.
+    Cast shadows darken, 0.4 < a < 1, and leave the colour; such pixels count with `shadow` of their brightness distance.
 
     Args:
         frames: (T, H, W, 3) uint8.
@@ -120,10 +131,15 @@ def foreground_distance(frames: np.ndarray, model: BackgroundModel, shadow: floa
         gain = (x * plate).sum(-1) / energy
         colour = x - gain[..., None] * plate
         colour_distance = (colour * colour).sum(-1) / (model.noise * model.noise)
-        weight = np.where((gain > 0.5) & (gain < 1.0), shadow, 1.0)
-        brightness = (gain - 1.0) * scale * weight
+        likeness = np.exp(-cv2.blur(colour_distance, (3, 3)) / _SHADOW_COLOUR) * _between(gain, 0.4, 1.0)
+        brightness = (gain - 1.0) * scale * (1.0 - (1.0 - shadow) * likeness)
         out[index] = np.sqrt((colour_distance + brightness * brightness) / 3.0)
     return out
+
+
+def _between(gain: np.ndarray, low: float, high: float) -> np.ndarray:
+    """1 inside (low, high), falling to 0 over 0.1 below it."""
+    return np.clip((gain - low) / 0.1 + 1.0, 0.0, 1.0) * (gain < high)
 
 
 def _exposure(frame: np.ndarray, plate: np.ndarray) -> float:

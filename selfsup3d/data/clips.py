@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from selfsup3d.data.saliency import SaliencyMethod, video_saliency
@@ -80,6 +81,7 @@ def write_clip(
     prepared: Mapping[str, Any] | None = None,
     method: SaliencyMethod = "auto",
     static_camera: bool | None = None,
+    size: int | None = None,
 ) -> Path:
     """Compute saliency and plate of a clip and write its folder, whole or not at all.
 
@@ -87,15 +89,20 @@ def write_clip(
         root: of the store; made if missing.
         name: of the clip's folder.
         frames: (T, S, S, 3) uint8 RGB.
-        meta: added to `Clip.meta`.
+        meta: added to `Clip.meta`; K belongs to the written size.
         prepared: settings by which `clip_is_ready` later knows the clip again.
         method, static_camera: see `data.saliency.video_saliency`.
+        size: of the written pictures; None = as given. Saliency is found on the frames as given, the larger the better.
 
     Raises:
         InputError: frames of another shape or kind.
     """
     frames = np.ascontiguousarray(frames)
     result = video_saliency(frames, method=method, static_camera=static_camera)
+    saliency, plate = result.saliency, result.plate
+    if size is not None and size != frames.shape[1]:
+        frames, saliency = _resized(frames, size), _resized(saliency, size)
+        plate = _resized(plate[None], size)[0] if plate.ndim == 3 else _resized(plate, size)
     record = {
         "name": name,
         "person": None,
@@ -114,8 +121,8 @@ def write_clip(
     temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
     try:
         np.save(temporary / "frames.npy", frames)
-        np.save(temporary / "saliency.npy", result.saliency)
-        np.save(temporary / "plate.npy", result.plate)
+        np.save(temporary / "saliency.npy", saliency)
+        np.save(temporary / "plate.npy", plate)
         write_json(temporary / "meta.json", record)
         temporary.chmod(0o755)
         if (root / name).exists():
@@ -124,6 +131,12 @@ def write_clip(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return root / name
+
+
+def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
+    """(T, size, size, ...) of (T, H, W, ...) uint8: reduced by areas, enlarged bilinearly."""
+    interpolation = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (size, size), interpolation=interpolation) for picture in pictures])
 
 
 def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> bool:

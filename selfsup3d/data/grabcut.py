@@ -10,24 +10,29 @@ __all__ = ["grabcut_masks"]
 _WORK_SIZE = 128  # pixels of the longer side; GrabCut's time grows with the area, its outline hardly gains
 
 
-def grabcut_masks(frames: np.ndarray, iterations: int = 3) -> np.ndarray:
+def grabcut_masks(frames: np.ndarray, iterations: int = 3, seeds: np.ndarray | None = None) -> np.ndarray:
     """(T, H, W) uint8 soft masks of crops with one person in the middle.
 
-    Each frame is cut twice: first seeded by an ellipse in the crop's centre, then with the mean of all first masks as
-    the prior, so that a frame whose colours mislead it is corrected by the others.
+    Each frame is cut twice: first from its seeds, then with the mean of all first masks as the prior, so that a frame
+    whose colours mislead it is corrected by the others.
 
     Args:
         frames: (T, H, W, 3) uint8.
         iterations: of GrabCut in each of the two rounds.
+        seeds: (T, H, W) uint8 labels of OpenCV's GrabCut; None = an ellipse in the crop's centre.
     """
     height, width = frames.shape[1:3]
     scale = min(1.0, _WORK_SIZE / max(height, width))
     size = (max(round(width * scale), 8), max(round(height * scale), 8))
     small = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames]
-    first = np.stack([_cut(f, _centre_seeds(f.shape[:2]), iterations) for f in small])
+    if seeds is None:
+        starts = [_centre_seeds(size[::-1])] * len(small)
+    else:
+        starts = [cv2.resize(s, size, interpolation=cv2.INTER_NEAREST) for s in seeds]
+    first = np.stack([_cut(f, s, iterations) for f, s in zip(small, starts, strict=True)])
     prior = first.mean(0)
     if not 0.01 < prior.mean() < 0.8:
-        prior = (_centre_seeds(first.shape[1:]) % 2).astype(np.float32)
+        prior = (starts[0] % 2).astype(np.float32)
     soft = []
     for frame, mask in zip(small, first, strict=True):
         second = _cut(frame, _prior_seeds(prior, mask), iterations)

@@ -13,6 +13,7 @@ from torch import Tensor
 from selfsup3d.batch import Batch, Camera
 from selfsup3d.data.clips import Clip, ClipStore
 from selfsup3d.data.prior import PosePrior
+from selfsup3d.data.transforms import Augmentation, augment, augment_plate
 from selfsup3d.draws import Draws
 from selfsup3d.geometry.camera import default_intrinsics
 
@@ -39,6 +40,7 @@ class PairSource:
         name: of the dataset, kept in every sample's meta.
         min_gap: least distance in time between source and target, seconds where the clip's fps is known, else frames
             at 10 a second. Clips too short for it use the largest distance they have.
+        augmentation: changes to training samples; None = none.
         balance: draw clips alike, or frames alike (long clips then count more).
         memory: keep everything in memory, map the files, or decide by size.
     """
@@ -51,6 +53,7 @@ class PairSource:
         *,
         name: str = "videos",
         min_gap: float = 0.4,
+        augmentation: Augmentation | None = None,
         balance: Literal["clip", "frame"] = "clip",
         memory: Literal["auto", "keep", "map"] = "auto",
     ) -> None:
@@ -59,6 +62,7 @@ class PairSource:
             raise ValueError("a PairSource needs at least one clip")
         self.name = name
         self.image_size = int(self.clips[0].frames.shape[1])
+        self._augmentation = augmentation
         self._pose_prior = pose_prior
         self._camera_prior = camera_prior
         self._lengths = np.array([len(clip) for clip in self.clips])  # (C,)
@@ -109,6 +113,10 @@ class PairSource:
         other = draws.integers(self._lengths.sum())  # any frame of any clip lends its plate
         rows = self._first[clip]
         batch = self._gather(rows + source, rows + target, clip)
+        plate = _to_float(self._read("plate", other))
+        if self._augmentation is not None:
+            batch = augment(batch, draws, self._augmentation)
+            plate = augment_plate(plate, draws, self._augmentation)
         K = batch.K
         assert K is not None
         unpaired = None if self._pose_prior is None else self._pose_prior.sample(draws)
@@ -119,7 +127,7 @@ class PairSource:
             seeds=torch.from_numpy(draws.seeds),
             unpaired=unpaired,
             unpaired_camera=camera,
-            unpaired_plate=_to_float(self._read("plate", other)),
+            unpaired_plate=plate,
             meta=self._meta(clip, target),
         )
 

@@ -3,16 +3,16 @@
 Three ways, chosen by the clip unless told:
 
 - "background": a still camera and a person who moves about; distance from the background model.
-- "grabcut": a moving camera, or a person who stays on one spot; colours of the crop's centre against those of its
-  border (GrabCut: Rother, Kolmogorov & Blake 2004).
-- "network": a pretrained segmentation network, where its weights are at hand.
+- "lingering": a still camera and a person who stays on one spot; a background model that GrabCut's votes correct.
+- "grabcut": a moving camera; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
+  Blake 2004).
 
 Neither mask nor plate knows anything but the frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import cv2
@@ -26,11 +26,17 @@ from selfsup3d.data.background import (
     foreground_distance,
 )
 from selfsup3d.data.grabcut import grabcut_masks
+from selfsup3d.data.lingering import find_lingering, person_in_plate
 from selfsup3d.errors import InputError
 
 __all__ = ["Saliency", "SaliencyMethod", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
 
-SaliencyMethod = Literal["auto", "background", "grabcut"]
+SaliencyMethod = Literal["auto", "background", "lingering", "grabcut"]
+
+THRESHOLD = 3.0
+"""Distance from the background, in units of its noise, that means foreground."""
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
@@ -70,28 +76,27 @@ def video_saliency(frames: np.ndarray, method: SaliencyMethod = "auto", static_c
             f"saliency method {method!r} is unknown; expected one of {', '.join(get_args(SaliencyMethod))}"
         )
     still = camera_is_still(frames) if static_camera is None else static_camera
-    if method == "auto":
-        method = "background" if still and len(frames) >= 5 else "grabcut"
-    if method == "background":
-        soft, model = background_masks(frames)
-        plate = np.rint(model.plate).astype(np.uint8)
-    else:
+    way = method
+    if way == "auto":
+        way = "background" if still and len(frames) >= 5 else "grabcut"
+    if way == "grabcut":
         soft = grabcut_masks(frames)
         plate = np.stack([fill_from_surroundings(f, grow(s > 64, 0.03)) for f, s in zip(frames, soft, strict=True)])
-    return Saliency(
-        saliency=soft,
-        plate=plate,
-        method=method,
-        static_camera=still,
-        coverage=float((soft > 127).mean()),
-    )
+    else:
+        soft, model = background_masks(frames)
+        if way == "lingering" or (method == "auto" and person_in_plate(frames, soft > 127, model)):
+            way = "lingering"
+            soft, model = lingering_masks(frames, soft > 127)
+        plate = np.rint(model.plate).astype(np.uint8)
+    coverage = float((soft > 127).mean())
+    return Saliency(saliency=soft, plate=plate, method=way, static_camera=still, coverage=coverage)
 
 
-def background_masks(frames: np.ndarray, threshold: float = 4.0) -> tuple[np.ndarray, BackgroundModel]:
-    """Masks by distance from the background of a still camera, in two passes.
+def background_masks(frames: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray, BackgroundModel]:
+    """Masks by distance from the background of a still camera, in three passes.
 
-    The first pass rests on the plain median; the second leaves the first masks out, so that a person who covers a
-    pixel for nearly half of the clip still disappears from the plate.
+    The first rests on the plain median; the others leave the masks of the one before out, so that a person who covers
+    a pixel for nearly half of the clip still disappears from the plate.
 
     Args:
         frames: (T, H, W, 3) uint8.
@@ -106,7 +111,27 @@ def background_masks(frames: np.ndarray, threshold: float = 4.0) -> tuple[np.nda
         masks = np.stack([grow(clean_mask(d, threshold), 0.02) for d in distance])
         model = fit_background(frames, masks)
     distance = foreground_distance(frames, model)
-    return np.stack([soften(clean_mask(d, threshold), d, threshold) for d in distance]), model
+    return np.stack([soften(clean_mask(d, threshold), d) for d in distance]), model
+
+
+def lingering_masks(
+    frames: np.ndarray, moving: np.ndarray, threshold: float = THRESHOLD
+) -> tuple[np.ndarray, BackgroundModel]:
+    """The same for a person who stays on one spot (see `data.lingering`).
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        moving: (T, H, W) bool, the masks of `background_masks`.
+        threshold: as above.
+    """
+    model, always = find_lingering(frames, moving)
+    distance = foreground_distance(frames, model)
+    distance[:, always] = np.maximum(distance[:, always], 4.0 * threshold)
+    soft = np.stack([soften(clean_mask(d, threshold), d) for d in distance])
+    if always.any():  # the filling must not start from the person's outline
+        filled = fill_from_surroundings(np.rint(model.plate).astype(np.uint8), grow(always, 0.02))
+        model = replace(model, plate=filled.astype(np.float32))
+    return soft, model
 
 
 def clean_mask(distance: np.ndarray, threshold: float) -> np.ndarray:
@@ -140,11 +165,20 @@ def fill_holes(mask: np.ndarray, largest: float = 0.004) -> np.ndarray:
     return mask | small[labels] if count > 1 else mask
 
 
-def soften(mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """(H, W) uint8: inside the mask 128-255 and just outside 0-127, by the distance's certainty, smoothed."""
-    certainty = 1.0 / (1.0 + np.exp(-np.clip((distance - threshold) / (0.35 * threshold), -20, 20)))
-    inside = np.where(mask, np.maximum(certainty, 0.75), 0.0).astype(np.float32)
-    return np.rint(255.0 * cv2.GaussianBlur(inside, (3, 3), 0.6)).astype(np.uint8)
+def soften(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 coverage: 255 inside the mask, in its outermost pixels by how much of them the person fills.
+
+    A pixel that the person fills by a share s lies about s times as far from the background as the pixels further in;
+    the factor 1.3 makes up for limbs that have no pixel of their own all inside.
+    """
+    core = cv2.erode(mask.astype(np.uint8), _CROSS).astype(bool)
+    inner = np.where(core, distance, 0.0).astype(np.float32)
+    count = cv2.boxFilter(core.astype(np.float32), -1, (5, 5), normalize=False)
+    further_in = cv2.boxFilter(inner, -1, (5, 5), normalize=False) / np.maximum(count, 1.0)
+    nearby = cv2.dilate(np.where(mask, distance, 0.0).astype(np.float32), np.ones((3, 3), np.uint8))
+    whole = np.maximum(np.where(count > 0.5, further_in, nearby), 1e-3)
+    share = np.where(core, 1.0, np.where(mask, np.clip(1.3 * distance / whole, 0.0, 1.0), 0.0))
+    return np.rint(255.0 * share).astype(np.uint8)
 
 
 def grow(mask: np.ndarray, share: float) -> np.ndarray:
