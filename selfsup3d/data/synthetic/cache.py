@@ -1,12 +1,12 @@
 """synth-v1 on disk: rendered clips that look like any prepared video, and their ground truth in a folder apart.
 
-    ROOT/<preset>-<hash>/<size>/
+    ROOT/<preset>-<hash>-r<rendering>/<size>/
       train/            a `data.clips` store: frames, saliency and plate by the real code, meta without any pose
       train_truth/      clip_00000.npz: see `truth_of`
       val/  val_truth/  ...
 
 ROOT is ~/.cache/selfsup3d unless given or set by SELFSUP3D_CACHE. A clip appears whole, its truth before it; a split is
-usable once its store is finished. The hash covers every integer of the specification and the version of the drawing.
+usable once its store is finished. The hash covers every integer of the specification.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from selfsup3d.data.synthetic.background import View, render_background
 from selfsup3d.data.synthetic.body import People
 from selfsup3d.data.synthetic.render import Cameras, Rendered, render
 from selfsup3d.data.synthetic.scene import Scene, make_scene, transfers
-from selfsup3d.data.synthetic.spec import Preset, preset_named, spec_hash
+from selfsup3d.data.synthetic.spec import RENDERING, Preset, preset_named, spec_hash
 from selfsup3d.errors import InputError
 from selfsup3d.files import atomic_path
 from selfsup3d.geometry.kinematics import body_frame, bone_lengths, canonicalize
@@ -55,7 +55,7 @@ class SplitFolders:
 
 def folders(root: str | Path | None, preset: Preset, size: int, split: str) -> SplitFolders:
     """Folders of a split (they need not exist)."""
-    base = cache_root(root) / f"{preset.name}-{spec_hash(preset)[:12]}" / str(size)
+    base = cache_root(root) / f"{preset.name}-{spec_hash(preset)[:12]}-r{RENDERING}" / str(size)
     return SplitFolders(base / split, base / f"{split}_truth")
 
 
@@ -201,7 +201,7 @@ def prepare(
     preset = preset_named(preset) if isinstance(preset, str) else preset
     if size not in SIZES:
         raise InputError(f"synthetic size {size}: expected one of {', '.join(map(str, SIZES))}")
-    prepared = {"spec": spec_hash(preset), "size": size}
+    prepared = {"spec": spec_hash(preset), "rendering": RENDERING, "size": size}
     where = {split: folders(root, preset, size, split) for split in splits if preset.clips(split)}
     jobs = [
         _Job(preset, split, clip, size, places, prepared)

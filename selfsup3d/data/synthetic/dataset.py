@@ -162,4 +162,4 @@ class SyntheticTruth:
 
 def _picture(pictures: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
-    return pictures.permute(0, 3, 1, 2).contiguous().float() / 255.0
+    return pictures.permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)

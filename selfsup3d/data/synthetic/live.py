@@ -115,7 +115,7 @@ class LiveSource:
         seen = cameras.view(world)
         count = len(clip)
         assert drawn.labels is not None
-        pictures = torch.from_numpy(drawn.image).permute(0, 3, 1, 2).contiguous().float() / 255.0
+        pictures = torch.from_numpy(drawn.image).permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)
         joints_3d, joints_2d = _tensor(seen), _tensor(cameras.project(seen))
         return Batch(
             source=pictures[:count],

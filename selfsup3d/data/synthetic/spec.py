@@ -26,7 +26,8 @@ VERSION = 1
 """Of the specification; part of every Philox key."""
 
 RENDERING = 2
-"""Of the drawing code. Raise it when the pictures of one specification change: caches are made anew."""
+"""Of what is made of the integers (shapes, motion, drawing). Raise it when pictures or poses of one specification change:
+caches are then made anew."""
 
 NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap-val": 5, "mocap-test": 6}
 KINDS = {"person": 1, "background": 2, "camera": 3, "motion": 4, "pairing": 5}
@@ -164,7 +165,7 @@ def spec_hash(preset: Preset) -> str:
             fields["mocap"] = hashlib.sha256(preset.mocap.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(f"{preset.mocap}: cannot be read ({error}); expected a motion-capture npz") from error
-    digest = hashlib.sha256(json.dumps([VERSION, RENDERING, fields], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([VERSION, fields], sort_keys=True).encode())
     for split in ("train", "val", "test"):
         for clip in range(preset.clips(split)):
             for kind in KINDS:
