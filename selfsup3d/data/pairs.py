@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from selfsup3d.batch import Batch, Camera
+from selfsup3d.data.camera_prior import UprightPoses
 from selfsup3d.data.clips import Clip, ClipStore
-from selfsup3d.data.prior import PosePrior
+from selfsup3d.data.prior import PosePrior, UprightPrior
 from selfsup3d.data.transforms import Augmentation, augment, augment_plate
 from selfsup3d.draws import Draws
 from selfsup3d.geometry.camera import default_intrinsics
@@ -25,8 +26,8 @@ _MEMORY_LIMIT = 2 * 2**30  # bytes of frames that are copied into memory rather 
 class CameraPrior(Protocol):
     """Anything that gives cameras for draws."""
 
-    def sample(self, draws: Draws, K: Tensor) -> Camera:
-        """Cameras for (B, 3, 3) pinholes, with that K."""
+    def sample(self, draws: Draws, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
+        """Cameras with these (B, 3, 3) pinholes, before people who stand as `poses` do where that is known."""
         ...
 
 
@@ -117,10 +118,8 @@ class PairSource:
         if self._augmentation is not None:
             batch = augment(batch, draws, self._augmentation)
             plate = augment_plate(plate, draws, self._augmentation)
-        K = batch.K
-        assert K is not None
-        unpaired = None if self._pose_prior is None else self._pose_prior.sample(draws)
-        camera = None if self._camera_prior is None else self._camera_prior.sample(draws, K)
+        unpaired, upright = self._unpaired(draws)
+        camera = None if self._camera_prior is None else self._camera_prior.sample(draws, batch.K, upright)
         return replace(
             batch,
             index=torch.from_numpy(draws.indices.copy()),
@@ -130,6 +129,12 @@ class PairSource:
             unpaired_plate=plate,
             meta=self._meta(clip, target),
         )
+
+    def _unpaired(self, draws: Draws) -> tuple[Tensor | None, UprightPoses | None]:
+        if isinstance(self._pose_prior, UprightPrior):
+            upright = self._pose_prior.sample_upright(draws)
+            return upright.joints, upright
+        return None if self._pose_prior is None else self._pose_prior.sample(draws), None
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames `indices` in [0, len(self)); `source` is the frame half a clip away. No ground truth."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.data.camera_prior import UprightPoses
 from selfsup3d.data.mocap import MotionCapture, Split, load_mocap
 from selfsup3d.draws import Draws
-from selfsup3d.geometry.kinematics import mirror_joints
+from selfsup3d.geometry.kinematics import body_frame, canonicalize, mirror_joints
 
-__all__ = ["MocapPrior", "PosePrior"]
+__all__ = ["MocapPrior", "PosePrior", "UprightPrior", "upright_poses"]
+
+_ANKLE_HEIGHT = 0.08  # metres from the floor to the ankle of a standing person
 
 
 class PosePrior(Protocol):
@@ -22,6 +25,32 @@ class PosePrior(Protocol):
     def sample(self, draws: Draws) -> Tensor:
         """(B, 17, 3) float32 poses in the body frame, metres."""
         ...
+
+
+@runtime_checkable
+class UprightPrior(Protocol):
+    """A prior whose poses know which way is up, so that cameras can stand upright before them."""
+
+    def sample_upright(self, draws: Draws) -> UprightPoses:
+        """The poses of `sample`, with the lean of their trunk and the height of their pelvis."""
+        ...
+
+
+def upright_poses(world: Tensor) -> UprightPoses:
+    """Poses in the body frame, and how each stood in the world.
+
+    The lowest joint is taken to stand on the floor, as an ankle does: whoever jumps or climbs is let down.
+
+    Args:
+        world: (N, 17, 3) metres, z up.
+    """
+    rotation, _ = body_frame(world)  # body -> world
+    left = rotation[..., 1]
+    yaw = torch.atan2(-left[:, 0], left[:, 1])  # the heading whose left is the body's left
+    c, s, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
+    back = torch.stack([c, s, zero, -s, c, zero, zero, zero, one], -1).reshape(-1, 3, 3)
+    height = world[:, 0, 2] - world[..., 2].amin(-1) + _ANKLE_HEIGHT
+    return UprightPoses(canonicalize(world).float(), (back @ rotation).float(), height.float())
 
 
 class MocapPrior:
@@ -42,7 +71,8 @@ class MocapPrior:
         mirror: bool = True,
     ) -> None:
         capture = source if isinstance(source, MotionCapture) else load_mocap(source, split)
-        self.poses = capture.canonical()  # (N, 17, 3)
+        joints = torch.from_numpy(capture.positions)
+        self._bank = upright_poses(joints - joints[:, :1])
         self.mirror = mirror
         group = {
             "subject": capture.subject_of_frame()[0],
@@ -54,14 +84,25 @@ class MocapPrior:
         _, self._start, self._count = np.unique(group[self._order], return_index=True, return_counts=True)
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self._bank.joints)
+
+    @property
+    def poses(self) -> np.ndarray:
+        """(N, 17, 3) float32 all poses, body frame, metres, not mirrored."""
+        return self._bank.joints.numpy()
 
     def sample(self, draws: Draws) -> Tensor:
         """(B, 17, 3) float32 poses in the body frame, metres; three draws a sample."""
+        return self.sample_upright(draws).joints
+
+    def sample_upright(self, draws: Draws) -> UprightPoses:
+        """The same poses, with the lean of their trunk and the height of their pelvis; three draws a sample."""
         group = draws.integers(len(self._start))  # (B,)
-        frame = self._order[self._start[group] + draws.integers(self._count[group])]
-        flip = draws.uniform() < 0.5
-        poses = torch.from_numpy(self.poses[frame])
+        frame = torch.from_numpy(self._order[self._start[group] + draws.integers(self._count[group])])
+        flip = torch.from_numpy(draws.uniform() < 0.5)
+        joints, tilt, height = self._bank.joints[frame], self._bank.tilt[frame], self._bank.height[frame]
         if self.mirror:
-            poses = torch.where(torch.from_numpy(flip)[:, None, None], mirror_joints(poses, axis=1), poses)
-        return poses
+            sides = torch.tensor([1.0, -1.0, 1.0])
+            joints = torch.where(flip[:, None, None], mirror_joints(joints, axis=1), joints)
+            tilt = torch.where(flip[:, None, None], sides[:, None] * tilt * sides, tilt)
+        return UprightPoses(joints, tilt, height)

@@ -17,7 +17,7 @@ class StillPrior:
 
 
 class FrontCamera:
-    def sample(self, draws, K):
+    def sample(self, draws, K=None, poses=None):
         translation = torch.tensor([0.0, 0.0, 4.0]).repeat(len(draws), 1)
         return Camera(torch.eye(3).repeat(len(draws), 1, 1), translation, K)
 
