@@ -6,11 +6,11 @@ A room is a box seen from inside, its walls one-sided: a camera outside looks th
 
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 
 import numpy as np
 
+from selfsup3d.data.synthetic.paint import Surface, draw_colour, draw_surface, paint
 from selfsup3d.data.synthetic.spec import Code
 
 __all__ = ["Background", "Light", "View", "make_background", "render_background"]
@@ -30,17 +30,6 @@ class Light:
     lamp: float
     sky: float
     colour: np.ndarray
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Paint: two colours (2, 3), a pattern, metres of its period, strength of its mottling, and a seed of that."""
-
-    colours: np.ndarray
-    pattern: str
-    period: float
-    mottle: float
-    grid: np.ndarray  # (12, 12) in [-1, 1], repeats every 12 cells
 
 
 @dataclass(frozen=True)
@@ -71,26 +60,6 @@ class Background:
     shadow: float
 
 
-def _colour(code: Code, saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
-    return np.array(colorsys.hsv_to_rgb(code.unit(), code.uniform(*saturation), code.uniform(*value)))
-
-
-def _surface(
-    code: Code, patterns: tuple[str, ...], period: tuple[float, float], bright: tuple[float, float]
-) -> Surface:
-    first = _colour(code, (0.02, 0.5), bright)
-    near = np.clip(first * code.uniform(0.65, 0.95) + code.uniform(-0.06, 0.1), 0, 1)
-    second = near if code.chance(0.7) else _colour(code, (0.05, 0.6), bright)
-    grid = code.uniforms(64, -1.0, 1.0)
-    return Surface(
-        np.stack([first, second]),
-        code.pick(patterns),
-        code.uniform(*period),
-        code.uniform(0.0, 0.16),
-        np.resize(np.resize(grid, (12, 12)) * np.where(np.arange(12) % 2, 1.0, -1.0)[:, None], (12, 12)),
-    )
-
-
 def make_background(integers: np.ndarray) -> Background:
     """The background that a "background" code (`spec.code`) stands for."""
     code = Code(integers)
@@ -99,16 +68,19 @@ def make_background(integers: np.ndarray) -> Background:
     yaw = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     half = np.array([code.uniform(1.7, 4.2), code.uniform(1.7, 4.2)])
     walls = ("plain", "plain", "bars", "two_tone", "panels", "bricks", "gradient")
-    floor = _surface(code, ("plain", "tiles", "checks", "planks", "planks"), (0.25, 0.8), (0.25, 0.85))
+    floor = draw_surface(code, ("plain", "tiles", "checks", "planks", "planks"), (0.25, 0.8), (0.25, 0.85))
     if kind == "room":
-        ceiling = _surface(code, ("plain",), (1.0, 2.0), (0.7, 0.95))
-        one, two = _surface(code, walls, (0.15, 0.7), (0.35, 0.95)), _surface(code, walls, (0.15, 0.7), (0.35, 0.95))
+        ceiling = draw_surface(code, ("plain",), (1.0, 2.0), (0.7, 0.95))
+        one, two = (
+            draw_surface(code, walls, (0.15, 0.7), (0.35, 0.95)),
+            draw_surface(code, walls, (0.15, 0.7), (0.35, 0.95)),
+        )
         surfaces: tuple[Surface, ...] = (floor, ceiling, one, one, two, two)
     elif kind == "ground":
-        surfaces = (floor, _surface(code, ("gradient", "gradient", "plain"), (1.0, 3.0), (0.5, 0.98)))
+        surfaces = (floor, draw_surface(code, ("gradient", "gradient", "plain"), (1.0, 3.0), (0.5, 0.98)))
     else:
         soft = ("gradient", "plain", "bars", "rings", "checks", "clouds", "clouds")
-        surfaces = (_surface(code, soft, (0.4, 1.6), (0.25, 0.95)),)
+        surfaces = (draw_surface(code, soft, (0.4, 1.6), (0.25, 0.95)),)
     boxes, colours = _furniture(code, half, kind)
     pictures = np.array(
         [
@@ -122,7 +94,9 @@ def make_background(integers: np.ndarray) -> Background:
             for _ in range(code.integer(5))
         ]
     ).reshape(-1, 5)
-    paints = np.array([[_colour(code, (0.1, 0.9), (0.15, 0.95)) for _ in range(2)] for _ in pictures]).reshape(-1, 2, 3)
+    paints = np.array([[draw_colour(code, (0.1, 0.9), (0.15, 0.95)) for _ in range(2)] for _ in pictures]).reshape(
+        -1, 2, 3
+    )
     towards, high = code.uniform(0.0, 2 * np.pi), np.deg2rad(code.uniform(30.0, 75.0))
     warm = code.uniform(-0.06, 0.06)
     light = Light(
@@ -159,60 +133,12 @@ def _furniture(code: Code, half: np.ndarray, kind: str) -> tuple[np.ndarray, np.
         centre[axis] = sign * (room[axis] - size[axis])
         centre[1 - axis] = share * (room[1 - axis] - size[1 - axis])
         tall = size[2] * code.uniform(0.85, 1.15)
-        colour = _colour(code, (0.1, 0.8), (0.2, 0.9))
+        colour = draw_colour(code, (0.1, 0.8), (0.2, 0.9))
         if np.linalg.norm(np.maximum(np.abs(centre) - size[:2], 0.0)) < CLEAR:
             continue
         boxes.append([[*(centre - size[:2]), 0.0], [*(centre + size[:2]), tall]])
         colours.append(colour)
     return np.array(boxes).reshape(-1, 2, 3), np.array(colours).reshape(-1, 3)
-
-
-def _noise(grid: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Smooth periodic noise in [-1, 1] at (u, v) in cells of the grid."""
-    n = len(grid)
-    fu, fv = np.floor(u), np.floor(v)
-    iu, iv = fu.astype(np.int64) % n, fv.astype(np.int64) % n
-    a, b = u - fu, v - fv
-    a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    ju, jv = (iu + 1) % n, (iv + 1) % n
-    top = grid[iu, iv] * (1 - a) + grid[ju, iv] * a
-    bottom = grid[iu, jv] * (1 - a) + grid[ju, jv] * a
-    return top * (1 - b) + bottom * b
-
-
-def _paint(surface: Surface, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """(F, 3) colours at (u, v) metres on a surface; v is the height on walls."""
-    p = surface.period
-    a, b = u / p, v / p
-    fa, fb = a - np.floor(a), b - np.floor(b)
-    second: np.ndarray
-    if surface.pattern == "bars":
-        second = fa < 0.5
-    elif surface.pattern == "rings":
-        second = fb < 0.5
-    elif surface.pattern == "checks":
-        second = (fa < 0.5) ^ (fb < 0.5)
-    elif surface.pattern == "two_tone":
-        second = v < 0.9 + 0.5 * p
-    elif surface.pattern == "gradient":
-        second = np.clip(v / 3.0 + 0.2, 0.0, 1.0)
-    elif surface.pattern == "tiles":
-        second = (fa < 0.06) | (fb < 0.06)
-    elif surface.pattern == "planks":
-        second = np.where(fa < 0.08, 1.0, 0.5 * np.mod(np.floor(a) * 0.618, 1.0))
-    elif surface.pattern == "panels":
-        second = (np.abs(fa - 0.5) > 0.4) | (fb < 0.1)
-    elif surface.pattern == "bricks":
-        row = np.floor(b * 2.5)
-        second = (np.mod(a + 0.5 * np.mod(row, 2), 1.0) < 0.06) | (b * 2.5 - row < 0.14)
-    elif surface.pattern == "clouds":
-        second = 0.5 + 0.5 * _noise(surface.grid, a * 1.5, b * 1.5)
-    else:
-        second = np.zeros_like(u)
-    weight = np.asarray(second, dtype=np.float64)[..., None]
-    colour = surface.colours[0] * (1 - weight) + surface.colours[1] * weight
-    mottle = 0.6 * _noise(surface.grid, u * 1.3, v * 1.3) + 0.4 * _noise(surface.grid, u * 4.1 + 5, v * 4.1 + 2)
-    return colour * (1.0 + surface.mottle * mottle[..., None])
 
 
 @dataclass(frozen=True)
@@ -311,7 +237,7 @@ def _shade(
     if nothing.any():
         far = d[nothing] / np.linalg.norm(d[nothing], axis=-1, keepdims=True)
         across = np.arctan2(far[:, 1], far[:, 0]) * 3.0
-        colour[nothing] = _paint(background.surfaces[-1], across, far[:, 2] * 3.0 + 0.9)
+        colour[nothing] = paint(background.surfaces[-1], across, far[:, 2] * 3.0 + 0.9)
     normals = ((2, 1.0), (2, -1.0), (0, 1.0), (0, -1.0), (1, 1.0), (1, -1.0))
     for index in np.unique(which[which >= 0]):
         hit = which == index
@@ -319,24 +245,26 @@ def _shade(
         if index < 6:
             axis, sign = normals[index]
             u, v = (p[:, 0], p[:, 1]) if axis == 2 else (p[:, 1 - axis], p[:, 2])
-            paint = _paint(background.surfaces[index], u, v)
+            colours = paint(background.surfaces[index], u, v)
             if index >= 2:
-                paint = _hang_pictures(background, int(index) - 2, u, v, paint)
+                colours = _hang_pictures(background, int(index) - 2, u, v, colours)
             strength = light.sky + light.lamp * max(sign * lamp[axis], 0.0) * 0.8
             if background.kind == "room":  # corners are darker
                 wall = background.half - np.abs(p[:, :2])
                 gap = np.minimum(wall[:, 0], wall[:, 1]) if axis == 2 else np.minimum(wall[:, 1 - axis], p[:, 2])
-                paint = paint * (1.0 - 0.3 * np.exp(-np.maximum(gap, 0.0) / 0.25))[:, None]
+                colours = colours * (1.0 - 0.3 * np.exp(-np.maximum(gap, 0.0) / 0.25))[:, None]
             elif axis == 2:  # open ground fades into the distance
                 haze = np.exp(-depth[hit] / 18.0)[:, None]
-                paint = paint * haze + background.surfaces[-1].colours[0] * (1 - haze)
-            colour[hit] = paint * strength
+                colours = colours * haze + background.surfaces[-1].colours[0] * (1 - haze)
+            colour[hit] = colours * strength
         else:
             colour[hit] = _box_colour(background, int(index) - 6, p, lamp)
     return colour * light.colour, depth, which
 
 
-def _hang_pictures(background: Background, wall: int, u: np.ndarray, v: np.ndarray, paint: np.ndarray) -> np.ndarray:
+def _hang_pictures(
+    background: Background, wall: int, u: np.ndarray, v: np.ndarray, wall_colours: np.ndarray
+) -> np.ndarray:
     """Framed pictures (or windows) on a wall."""
     along = background.half[1 - wall // 2]
     for row, colours in zip(background.pictures, background.picture_colours, strict=True):
@@ -344,8 +272,9 @@ def _hang_pictures(background: Background, wall: int, u: np.ndarray, v: np.ndarr
             continue
         du, dv = np.abs(u - row[1] * along) / row[3], np.abs(v - row[2]) / row[4]
         inside, canvas = np.maximum(du, dv) < 1.0, np.maximum(du, dv) < 0.85
-        paint = np.where(inside[:, None], np.where(canvas[:, None], colours[0], colours[1]), paint)
-    return paint
+        framed = np.where(canvas[:, None], colours[0], colours[1])
+        wall_colours = np.where(inside[:, None], framed, wall_colours)
+    return wall_colours
 
 
 def _box_colour(background: Background, index: int, p: np.ndarray, lamp: np.ndarray) -> np.ndarray:
