@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from selfsup3d.parts.coverage import Tiles, pixel_centres, tile_distances, tile_size, touched_tiles
+from selfsup3d.parts.coverage import Tiles, pixel_centres, tile_distances, touched_tiles
 from selfsup3d.parts.puppet import Puppet
 from selfsup3d.parts.stack import TileStack, flat_parts, inverse_depth
 from selfsup3d.parts.transform import PartGeometry
@@ -58,35 +58,31 @@ def part_labels(maps: Tensor, geometry: PartGeometry, size: tuple[int, int], pup
     if maps.shape != (*geometry.width.shape, H, W) or maps.shape[-3] != P:
         raise ValueError(f"maps {tuple(maps.shape)} do not fit geometry {tuple(geometry.width.shape)} and size {size}")
     with torch.no_grad(), torch.autocast(maps.device.type, enabled=False):
-        t = tile_size(size)
         parts = flat_parts(geometry)
         band = UNCERTAIN_BAND / 2 * parts.width
         margin = (band + torch.where(parts.share < 1, parts.width / 2, 0.0)).clamp(min=1.0)
-        tiles = touched_tiles(parts.planes, parts.visible > 0, margin, size, t)
+        tiles = touched_tiles(parts.planes, parts.visible > 0, margin, size)
         stack = TileStack(tiles, P, maps.shape[:-3].numel(), size)
 
-        distance = _distances(parts, tiles)
         nearness = inverse_depth(parts, tiles)
-        covered = stack.gather(maps) >= 0.5
-        nearest, front = stack.spread(torch.where(covered, nearness, 0.0)).max(1)  # the first of equals: the lower id
-        labels = torch.where(nearest > 0, front, P)
-        limit = band[tiles.shape, None]
-        known = stack.spread(torch.where(distance > limit, nearness, 0.0)).amax(1)
-        doubtful = stack.spread(torch.where(distance.abs() <= limit, nearness, 0.0)).amax(1)
-        label_image = stack.image(labels, P).view(*lead, H, W)
+        keys = stack.keys(nearness) * (stack.gather(maps) >= 0.5)
+        labels = stack.image(stack.layer_of(stack.spread(keys).amax(1)), P).view(*lead, H, W)
+        distance, limit = _distances(parts, tiles), band[tiles.shape, None]
+        known = stack.spread(nearness * (distance > limit)).amax(1)
+        doubtful = stack.spread(nearness * (distance.abs() <= limit)).amax(1)
         uncertain = stack.image((doubtful > known).to(maps.dtype), 0).view(*lead, 1, H, W)
-        foreground = (label_image != P).to(maps.dtype).unsqueeze(-3)
-    return Labels(label_image, foreground, uncertain)
+        foreground = (labels != P).to(maps.dtype).unsqueeze(-3)
+    return Labels(labels, foreground, uncertain)
 
 
 def _distances(parts: PartGeometry, tiles: Tiles) -> Tensor:
-    """(K, t²) signed px to the outline; foreshortened parts blended with their disc like their maps."""
+    """(K, TILE²) signed px to the outline; foreshortened parts blended with their disc like their maps."""
     distance = tile_distances(parts.planes, tiles)
     short = (parts.share[tiles.shape] < 1).nonzero().flatten()
     if len(short):
         shape = tiles.shape[short]
         centre = (parts.q1[shape] + parts.q2[shape]) / 2
-        x, y = pixel_centres(tiles, short, centre.dtype)
+        x, y = pixel_centres(tiles[short], centre.dtype)
         away = torch.hypot(x - centre[:, 0, None, None], y - centre[:, 1, None, None]).flatten(1)
         disc = parts.width[shape, None] / 2 - away
         distance[short] = torch.lerp(disc, distance[short], parts.share[shape, None])

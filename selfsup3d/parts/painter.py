@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfsup3d.parts.coverage import tile_size, touched_tiles
+from selfsup3d.parts.coverage import touched_tiles
 from selfsup3d.parts.puppet import Puppet
 from selfsup3d.parts.stack import TileStack, flat_parts, inverse_depth
 from selfsup3d.parts.transform import PartGeometry
@@ -145,30 +145,30 @@ def paint_puppet(
         raise ValueError(f"expected a plate {(B, 3, H, W)}, got {tuple(plate.shape)}")
     parts = flat_parts(geometry)
     reach = torch.where(parts.share < 1, parts.width / 2, 0.0).clamp(min=1.0)
-    tiles = touched_tiles(parts.planes, parts.visible > 0, reach, (H, W), tile_size((H, W)))
+    tiles = touched_tiles(parts.planes, parts.visible > 0, reach, (H, W))
     stack = TileStack(tiles, P, B, (H, W))
     drawn = stack.gather(maps)
-    coverage = stack.spread(drawn)  # (T, P, t²)
-    nearness = stack.spread(torch.where(drawn > 0, inverse_depth(parts, tiles), 0.0))
+    coverage = stack.spread(drawn)  # (T, P, TILE²)
+    keys = stack.spread(stack.keys(inverse_depth(parts, tiles)) * (drawn > 0))
     paint = _paint_box(parts, joints_camera.to(maps.dtype), look, puppet)
 
     rows = plate.to(maps.dtype).permute(0, 2, 3, 1).reshape(-1, 3)  # (B · H · W, 3), a copy
     layers = []
     clear = torch.ones_like(coverage[:, 0])  # share of a pixel that the layers so far leave free
     for _ in range(_LAYERS):
-        near, part = nearness.max(1)
-        alpha = coverage.gather(1, part[:, None])[:, 0] * (near > 0)
-        layers.append((part, alpha, (alpha > 0) & (clear > 0)))
-        clear = clear * (1 - alpha)
-        nearness.scatter_(1, part[:, None], 0.0)
-    for part, alpha, seen in reversed(layers):
+        nearest = keys.amax(1)
+        seen = (nearest > 0) & (clear > 0)
         tile, pixel = seen.nonzero().unbind(1)
+        part = stack.layer_of(nearest[tile, pixel])
+        alpha = coverage[tile, part, pixel]
+        layers.append((tile, pixel, part, alpha))
+        clear[tile, pixel] *= 1 - alpha
+        keys = keys * (keys != nearest[:, None])
+    for tile, pixel, part, alpha in reversed(layers):
         image, x, y = stack.locate(tile, pixel)
-        if stack.padded != (H, W):
-            tile, pixel, image, x, y = (v[(x < W) & (y < H)] for v in (tile, pixel, image, x, y))
         target = (image * H + y) * W + x
-        colour = _shade(paint[image * P + part[tile, pixel]], x + 0.5, y + 0.5)
-        rows[target] = torch.lerp(rows[target], colour, alpha[tile, pixel, None])
+        colour = _shade(paint.index_select(0, image * P + part), x + 0.5, y + 0.5)
+        rows[target] = torch.lerp(rows[target], colour, alpha[:, None])
     return rows.view(B, H, W, 3).permute(0, 3, 1, 2).contiguous().to(plate.dtype)
 
 
@@ -189,7 +189,7 @@ def _facing(joints: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _paint_box(parts: PartGeometry, joints: Tensor, look: Look, puppet: Puppet) -> Tensor:
-    """(B · P, 37) all that the colour of a part's pixels depends on, one row a part; columns as `_shade` reads them."""
+    """(B · P, 39) all that the colour of a part's pixels depends on, one row a part; columns as `_shade` reads them."""
     B, P = look.colours.shape[:2]
     facing, axis = _facing(joints)
     head = torch.zeros(B, P, 1).to(look.colours)
@@ -198,29 +198,29 @@ def _paint_box(parts: PartGeometry, joints: Tensor, look: Look, puppet: Puppet) 
     person = torch.cat((look.hair, look.light, look.ambient[:, None], facing, axis), -1)  # (B, 13)
     columns = (look.colours, look.second, look.tip, look.pattern, look.mottle, head, person[:, None].expand(-1, P, -1))
     rows = torch.cat([column.to(joints.dtype) for column in columns], -1).flatten(0, 1)
-    return torch.cat((parts.matrix.flatten(1), rows), 1)
+    direction = torch.nn.functional.normalize(parts.matrix[:, 0, :2], dim=-1)
+    return torch.cat((parts.matrix.flatten(1), rows, direction), 1)
 
 
 def _shade(paint: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Colours (N, 3) of pixels (x, y) (N,) px of parts with the paint (N, 37)."""
-    widths = (3, 3, 3, 3, 3, 5, 3, 1, 3, 3, 1, 3, 3)
-    along, across, base, second, tip, pattern, mottle, head, hair, light, ambient, face, axis = paint.split(widths, 1)
-    u = along[:, 0] * x + along[:, 1] * y + along[:, 2]
-    v = across[:, 0] * x + across[:, 1] * y + across[:, 2]
-    turns = pattern[:, 0] * u + pattern[:, 1] * v + pattern[:, 2]
-    striped = (torch.frac(turns).remainder(1.0) < pattern[:, 3]).to(u.dtype) * pattern[:, 4]
-    colour = torch.lerp(base, second, striped[:, None])
-    colour = torch.where((u > 0.5)[:, None] & (head == 0), tip, colour)
+    """Colours (N, 3) of pixels (x, y) (N,) px of parts with the paint (N, 39)."""
+    widths = (3, 3, 3, 3, 3, 5, 3, 1, 3, 3, 1, 3, 3, 2)
+    columns = paint.t().contiguous().split(widths)  # (width, N) each
+    along, across, base, second, tip, pattern, mottle, head, hair, light, ambient, face, axis, e = columns
+    u = along[0] * x + along[1] * y + along[2]
+    v = across[0] * x + across[1] * y + across[2]
+    is_head = head[0] > 0
+    turns = pattern[0] * u + pattern[1] * v + pattern[2]
+    colour = torch.lerp(base, second, (turns - turns.floor() < pattern[3]) * pattern[4])
+    colour = torch.where((u > 0.5) & ~is_head, tip, colour)
 
     side = (2 * v).clamp(-1, 1)
-    up = torch.where(head[:, 0] > 0, ((u - 0.08) / 0.48).clamp(-1, 1), 0.0)
+    up = ((u - 0.08) / 0.48).clamp(-1, 1) * is_head
     towards = (1 - side.square() - up.square()).clamp(min=0.0).sqrt()
-    e = torch.nn.functional.normalize(along[:, :2], dim=1)
-    normal = torch.stack((up * e[:, 0] - side * e[:, 1], up * e[:, 1] + side * e[:, 0], -towards), 1)
-    hidden = ((normal * axis).sum(1) > 0.5) | ((normal * face).sum(1) < 0.15)
-    haired = hidden & (u > -0.2) & (head[:, 0] > 0)
-    colour = torch.where(haired[:, None], hair, colour)
+    normal = torch.stack((up * e[0] - side * e[1], up * e[1] + side * e[0], -towards))
+    hidden = ((normal * axis).sum(0) > 0.5) | ((normal * face).sum(0) < 0.15)
+    colour = torch.where(hidden & (u > -0.2) & is_head, hair, colour)
 
-    lit = (normal * light).sum(1, keepdim=True).clamp(min=0.0)
-    uneven = 1 + mottle[:, 0:1] * torch.sin(6.2832 * (mottle[:, 1] * (u + 0.7 * v) + mottle[:, 2]))[:, None]
-    return (colour * (ambient + (1 - ambient) * lit) * uneven).clamp(0.0, 1.0)
+    lit = (normal * light).sum(0).clamp(min=0.0)
+    uneven = 1 + mottle[0] * torch.sin(6.2832 * (mottle[1] * (u + 0.7 * v) + mottle[2]))
+    return (colour * ((ambient[0] + (1 - ambient[0]) * lit) * uneven)).clamp(0.0, 1.0).t()

@@ -123,7 +123,7 @@ def part_geometry(
     joints, K = joints_camera.to(dtype), K.to(dtype)
     with torch.autocast(joints.device.type, enabled=False):
         P = len(puppet)
-        points = joints.new_tensor(puppet.anchor_matrix) @ joints  # (..., 2P + 4L, 3)
+        points = _constant(puppet.anchor_matrix, joints) @ joints  # (..., 2P + 4L, 3)
         px = project(points, K)
         q1, q2 = px[..., :P, :], px[..., P : 2 * P, :]
         depth1, depth2 = points[..., :P, 2], points[..., P : 2 * P, 2]
@@ -137,13 +137,17 @@ def part_geometry(
             unit = torch.full_like(depth1, puppet.fixed_torso * image_height)
         else:
             raise ValueError(f"width must be 'perspective', or 'fixed' with image_height; got {width!r}")
-        widths = _lateral_extent(joints.new_tensor(puppet.widths) * unit, px[..., 2 * P :, :], puppet)
+        widths = _lateral_extent(_constant(puppet.widths, joints) * unit, px[..., 2 * P :, :], puppet)
         if width_factors is not None:
             widths = widths * width_factors.to(dtype)
         widths = widths.clamp(min=1.0)
         matrix, share = limb_transform(q1, q2, widths)
-        planes = _outline_planes(matrix, joints.new_tensor(puppet.edges))
+        planes = _outline_planes(matrix, _constant(puppet.edges, joints))
     return PartGeometry(q1, q2, depth1, depth2, widths, visible, matrix, share, planes)
+
+
+def _constant(table: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(table).to(like)
 
 
 def _lateral_extent(widths: Tensor, corners: Tensor, puppet: Puppet) -> Tensor:
@@ -211,18 +215,19 @@ def part_maps(
 
 
 def _analytic_maps(geometry: PartGeometry, size: tuple[int, int], edge: float) -> Tensor:
-    lead = geometry.width.shape
-    E = geometry.planes.shape[-2]
+    lead, E = geometry.width.shape, geometry.planes.shape[-2]
     planes, share, visible = geometry.planes.reshape(-1, E, 3), geometry.share.flatten(), geometry.visible.flatten()
-    weight = share * visible
-    short = (share.detach() < 1.0).nonzero().flatten()  # only these need their disc
-    owner = torch.arange(len(planes), device=planes.device)
-    if len(short):
-        centre = (geometry.q1 + geometry.q2).flatten(0, -2)[short] / 2
-        discs = regular_polygon(centre, geometry.width.flatten()[short] / 2, E)
-        planes = torch.cat((planes, discs))
-        weight = torch.cat((weight, (1.0 - share[short]) * visible[short]))
-        owner = torch.cat((owner, short))
+    faint = (share.detach() < 1.0) | (visible.detach() < 1.0)  # only these need weights, and a disc
+    owner, weight = torch.arange(len(planes), device=planes.device), share[:0]
+    chosen = faint.nonzero().flatten()
+    if len(chosen):
+        centre = (geometry.q1 + geometry.q2).flatten(0, -2)[chosen] / 2
+        discs = regular_polygon(centre, geometry.width.flatten()[chosen] / 2, E)
+        solid = (~faint).nonzero().flatten()
+        planes = torch.cat((planes[solid], planes[chosen], discs))
+        share, visible = share[chosen], visible[chosen]
+        weight = torch.cat((share * visible, (1.0 - share) * visible))
+        owner = torch.cat((solid, chosen, chosen))
     return polygon_coverage(planes, weight, owner, lead.numel(), size, edge).view(*lead, *size)
 
 
