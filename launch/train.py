@@ -12,9 +12,9 @@ scalars.jsonl, tensorboard/ and, at the end, model/, metrics.json and grid.png. 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from selfsup3d.cli import parse_config, run
+from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.report import text
 from selfsup3d.system import System
 from selfsup3d.training import run_folder
@@ -35,12 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     pictures = example_frames(validation, config.trainer.images)
     system = build_system(config)
 
-    def evaluate(averaged: System, **options: Any) -> dict[str, Any]:
-        baselines = run_baselines(config, averaged, build_labelled(config))
-        return evaluate_system(config, averaged, validation, baselines, accelerator=accelerator, **options)
-
     def numbers(averaged: System) -> dict[str, float]:
-        return {k: v for k, v in evaluate(averaged, pictures=False, progress=False)["metrics"].items() if v is not None}
+        told = evaluate_system(
+            config, averaged, validation, Baselines(), accelerator=accelerator, pictures=False, progress=False
+        )
+        return {name: value for name, value in told["metrics"].items() if value is not None}
 
     result = train(config, system, source, pictures=pictures, evaluate=numbers, accelerator=accelerator)
     if result.stopped is not None:
@@ -49,7 +48,14 @@ def main(argv: list[str] | None = None) -> int:
                 f"stopped by {result.stopped} after step {result.step}, saved; --resume auto goes on: {config.folder}"
             )
         return 0
-    measured = evaluate(result.system, checkpoint=str(config.folder / run_folder.MODEL))
+    measured = evaluate_system(
+        config,
+        result.system,
+        validation,
+        run_baselines(config, result.system, build_labelled(config)),
+        checkpoint=str(config.folder / run_folder.MODEL),
+        accelerator=accelerator,
+    )
     if accelerator.is_main_process:
         release(config, result.system, measured, pictures)
         print(text(measured))

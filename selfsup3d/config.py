@@ -38,7 +38,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A group of settings. Unknown keys are errors; values cannot be changed after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class TrainerConfig(Section):
     deterministic: bool = False
     """Deterministic algorithms only (slower on GPUs)."""
     log_every: Count = 20
-    """Steps between logged means; widened in long runs so that a log holds at most 20,000 lines."""
+    """Steps between logged means; widened in long runs so that a log holds at most 5,000 lines."""
     image_every: Count = 500
     """Steps between pictures; widened in long runs so that a log holds at most 50."""
     images: Annotated[int, Field(ge=0, le=64)] = 8

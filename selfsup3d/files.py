@@ -58,8 +58,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
         for entry in [*sorted(temporary.rglob("*")), temporary]:
+            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~umask)  # some writers make files private
             _sync(entry)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))

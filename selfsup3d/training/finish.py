@@ -16,7 +16,7 @@ from selfsup3d.batch import Batch
 from selfsup3d.config import Config, MixtureConfig
 from selfsup3d.data.mixture import Source
 from selfsup3d.data.mocap import load_mocap
-from selfsup3d.evaluation.baselines import Baselines, labelled_baselines, mean_canonical_pose
+from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.images import find_lpips
 from selfsup3d.evaluation.protocols import dataset_protocol
@@ -62,7 +62,7 @@ def evaluate_system(
     )
 
 
-def run_baselines(config: Config, system: System, labelled: Source | None) -> Baselines:
+def run_baselines(config: Config, system: System, labelled: FrameSource | None) -> Baselines:
     """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
     mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled)
     lengths = getattr(system, "bone_lengths", None)

@@ -36,7 +36,7 @@ from selfsup3d.training.device import any_process, make_accelerator
 from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
-from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.training.optimizers import TurnOptimizers, check_names
 from selfsup3d.training.signals import StopRequest, ignore_stop_signals
 
 __all__ = ["TrainResult", "train"]
@@ -94,7 +94,7 @@ def train(
     )
     state, module = _prepare(config, system, source, accelerator)
     checkpoints = config.folder / run_folder.CHECKPOINTS
-    log_every = bounded_interval(settings.log_every, settings.steps, 20_000)
+    log_every = bounded_interval(settings.log_every, settings.steps, 5_000)
     image_every = bounded_interval(settings.image_every, settings.steps, 50)
     samples = settings.batch_size * settings.accumulation * accelerator.num_processes
 
@@ -132,6 +132,8 @@ def train(
                     state.save(checkpoints, config.to_dict(), settings.keep_checkpoints)
             if stopping:
                 break
+        if stream.bad_samples:
+            monitor.say(f"{stream.bad_samples} samples could not be read and were replaced by others")
     accelerator.wait_for_everyone()
     stopped = stop.signal or "signal to another process" if state.step < settings.steps else None
     return TrainResult(state.averaged.system.eval(), state.step, stopped)
@@ -142,6 +144,7 @@ def _prepare(
 ) -> tuple[TrainingState, nn.Module]:
     """State at the first step to take (new, from given weights, or resumed), and the module that Accelerate wraps."""
     settings = config.trainer
+    check_names(system, settings)
     found = find_checkpoint(config.resume, config.folder)
     if found is None and config.weights is not None:
         folder = hub.locate_model(config.weights)

@@ -6,6 +6,7 @@ Only the main process writes. Both logs are bounded: intervals widen in long run
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ class Monitor:
         self._writer: SummaryWriter | None = None
         if self.main:
             cut(folder / SCALARS, start)
-            self._writer = SummaryWriter(folder / EVENTS, purge_step=start or None)
+            self._writer = SummaryWriter(folder / EVENTS, purge_step=start + 1 if start else None)
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +99,13 @@ class Monitor:
         now, (then, before) = time.perf_counter(), self._since
         speed = (step - before) * self.samples_per_step / max(now - then, 1e-9)
         self._since = (now, step)
+        # Turns alternate between steps: weighted by how often each came, their losses make the mean of a step.
+        total = sum(
+            values[name] * self._counts[name] / max(step - before, 1)
+            for name in names
+            if name.startswith("loss/") and not name.rsplit("/", 1)[-1].startswith("_")
+        )
         self._sums, self._counts = {}, {}
-        total = sum(v for k, v in values.items() if k.startswith("loss/") and not k.rsplit("/", 1)[-1].startswith("_"))
         self._bar.set_postfix({"loss": f"{total:.4g}", "samples/s": f"{speed:.0f}"}, refresh=False)
         self.scalars(step, values | self._settings | {"samples_per_second": speed})
 
@@ -110,7 +116,7 @@ class Monitor:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         with (self.folder / SCALARS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step} | {k: float(f"{v:.7g}") for k, v in values.items()}) + "\n")
+            file.write(json.dumps({"step": step} | {k: _plain(v) for k, v in values.items()}, allow_nan=False) + "\n")
 
     def pictures(self, step: int, panels: dict[str, Tensor]) -> None:
         """Write a grid, one column a title and one row a sample (main process)."""
@@ -134,3 +140,8 @@ def cut(path: Path, step: int) -> None:
         except (ValueError, TypeError, KeyError):
             continue
     write_text(path, "".join(kept))
+
+
+def _plain(value: float) -> float | None:
+    """Seven digits, which float32 has; None for what JSON cannot say."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from selfsup3d import schedules
 from selfsup3d.config import OptimizerConfig, TrainerConfig
+from selfsup3d.config_file import nearest
+from selfsup3d.errors import InputError
 from selfsup3d.system import System, Turn
 
-__all__ = ["TurnOptimizers", "learning_rate", "make_optimizer"]
+__all__ = ["TurnOptimizers", "check_names", "learning_rate", "make_optimizer"]
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -49,6 +51,24 @@ def learning_rate(config: OptimizerConfig, progress: float) -> float:
         case "piecewise":
             shape = schedules.piecewise(progress, config.milestones, config.factor)
     return config.lr * shape * schedules.warmup(progress, config.warmup)
+
+
+def check_names(system: System, config: TrainerConfig) -> None:
+    """Settings in `trainer.optimizers` must be of optimizers that the system's turns use, at some of 500 moments.
+
+    Raises:
+        InputError: a name that no turn uses, with the nearest that one does.
+    """
+    if not config.optimizers:
+        return
+    moments = range(0, config.steps, max(1, config.steps // 500))
+    steps = sorted({step for moment in moments for step in (moment, min(moment + 1, config.steps - 1))})
+    used = sorted({turn.optimizer for step in steps for turn in system.turns(step, step / config.steps)})
+    for name in config.optimizers:
+        if name not in used:
+            raise InputError(
+                f"trainer.optimizers.{name}: no turn of the system uses it{nearest(name, used)}; used: {', '.join(used)}"
+            )
 
 
 class TurnOptimizers:
@@ -150,7 +170,8 @@ class TurnOptimizers:
         states: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
         for full, value in tensors.items():
             name, group, parameter, key = full.split("|")
-            states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value
+            # Cloned: tensors as read are views of the mapped file, which rotation removes.
+            states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value.clone()
         for (name, group), by_parameter in states.items():
             index = {self.names[id(parameter)]: i for i, parameter in enumerate(self.groups[group])}
             optimizer = self._get(name, group)

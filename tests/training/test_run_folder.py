@@ -1,0 +1,99 @@
+import os
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from selfsup3d.config import Config
+from selfsup3d.config_file import load_config
+from selfsup3d.errors import InputError
+from selfsup3d.training.run_folder import claim
+
+
+def files(folder: Path):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+@pytest.fixture
+def accelerator():
+    return Accelerator(cpu=True)
+
+
+def test_a_new_folder_gets_the_merged_config(tmp_path, accelerator):
+    config = Config(output_dir=tmp_path / "a" / "b", seed=5)
+    claim(config, accelerator)
+    assert load_config(tmp_path / "a" / "b" / "config.yaml") == config
+
+
+def test_an_earlier_run_is_never_overwritten_silently(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path, seed=5), accelerator)
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=r"holds an earlier run: add --resume auto .* --output-dir DIR .* --overwrite"):
+        claim(Config(output_dir=tmp_path, seed=6), accelerator)
+    assert load_config(tmp_path / "config.yaml").seed == 5
+    assert files(tmp_path) == before
+
+
+def test_checkpoints_alone_are_a_run_too(tmp_path, accelerator):
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds an earlier run"):
+        claim(Config(output_dir=tmp_path), accelerator)
+
+
+def test_overwrite_removes_the_run_and_nothing_else(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path), accelerator)
+    for name in ("checkpoints/step-00000001", "tensorboard", "model"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("x")
+    for name in ("metrics.json", "scalars.jsonl", "grid.png", "my notes.txt"):
+        (tmp_path / name).write_text("x")
+    claim(Config(output_dir=tmp_path, seed=6, overwrite=True), accelerator)
+    assert files(tmp_path) == ["checkpoints", "config.yaml", "my notes.txt"]
+    assert load_config(tmp_path / "config.yaml").seed == 6
+
+
+def test_resuming_keeps_the_run_and_takes_the_new_settings(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path), accelerator)
+    (tmp_path / "checkpoints" / ".partial-x").mkdir()
+    (tmp_path / ".partial-y.yaml").write_text("x")
+    claim(Config.model_validate({"output_dir": tmp_path, "resume": "auto", "trainer": {"steps": 77}}), accelerator)
+    assert load_config(tmp_path / "config.yaml").trainer.steps == 77
+    assert files(tmp_path) == ["checkpoints", "config.yaml"]
+
+
+def test_resume_wins_over_overwrite(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path), accelerator)
+    (tmp_path / "metrics.json").write_text("x")
+    claim(Config(output_dir=tmp_path, resume="auto", overwrite=True), accelerator)
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_another_system_cannot_be_resumed(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path), accelerator)
+    other = {"output_dir": tmp_path, "resume": "auto", "system": {"kind": "part_guided", "preset": "small"}}
+    with pytest.raises(InputError, match=r"started with another system.preset"):
+        claim(Config.model_validate(other), accelerator)
+    assert load_config(tmp_path / "config.yaml").system.preset == "tiny"
+
+
+def test_a_file_in_the_way_is_named(tmp_path, accelerator):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match=r"--output-dir .*taken: cannot be written: (File exists|Not a directory)"):
+        claim(Config(output_dir=tmp_path / "taken"), accelerator)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(tmp_path, accelerator):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        claim(Config(output_dir=tmp_path / "run"), accelerator)
+
+
+def test_a_write_error_is_named(tmp_path, accelerator, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match="cannot be written: Read-only file system"):
+        claim(Config(output_dir=tmp_path / "run"), accelerator)
