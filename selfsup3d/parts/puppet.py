@@ -204,17 +204,18 @@ _RIGHT_COLOURS = ((0.20, 0.60, 0.40), (0.55, 0.85, 0.50), (0.20, 0.35, 0.75), (0
 def default_puppet() -> Puppet:
     """The puppet of this project, P = 10: head, torso, left then right upper arm and forearm, thigh and shin. **[ours]**
 
-    Widths are those of a clothed adult in units of the neck-pelvis distance (0.47 m on average).
+    Widths are those of a clothed adult in units of the neck-pelvis distance (0.47 m on average); the torso's is that
+    across the shoulders.
     """
     parts = [
-        Part(0, "head", ("neck",), ("head",), _HEAD, 0.40, 0, (0.85, 0.75, 0.65)),
+        Part(0, "head", ("neck",), ("head",), _HEAD, 0.42, 0, (0.85, 0.75, 0.65)),
         Part(
             1,
             "torso",
             ("left_shoulder", "right_shoulder"),
             ("left_hip", "right_hip"),
             _TORSO,
-            0.62,
+            0.80,
             1,
             (0.60, 0.50, 0.70),
         ),
