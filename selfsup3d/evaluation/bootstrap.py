@@ -6,12 +6,14 @@ replacement, each with all of their frames (a cluster bootstrap: Efron & Tibshir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "paired_bootstrap"]
+from selfsup3d.errors import InputError
+
+__all__ = ["Interval", "compare_frames", "paired_bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,29 @@ def paired_bootstrap(
     tail = 0.5 * (1.0 - level)
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return Interval(float(sums.sum() / counts.sum()), float(low), float(high), level, len(names), int(both.sum()))
+
+
+def compare_frames(
+    a: Mapping[str, np.ndarray],
+    b: Mapping[str, np.ndarray],
+    metrics: Sequence[str] = ("mpjpe", "pa_mpjpe", "pck_150", "psnr_transfer"),
+) -> dict[str, Interval]:
+    """Paired intervals of b minus a, over the frames that both measured.
+
+    Args:
+        a, b: per-frame values as of `evaluator.evaluate_frames`.
+        metrics: those that both have are compared.
+
+    Raises:
+        InputError: no frame in common, other people in them (so another dataset or split), or only one person.
+    """
+    shared, in_a, in_b = np.intersect1d(a["index"], b["index"], return_indices=True)
+    if len(shared) == 0 or "person" not in a or "person" not in b:
+        raise InputError("nothing to compare: the results share no frames, or do not say who is in them")
+    people = a["person"][in_a]
+    if (people != b["person"][in_b]).any():
+        raise InputError("nothing to compare: the results are of different people, so of another dataset or split")
+    if len(set(people.tolist())) < 2:
+        raise InputError("nothing to compare: an interval needs frames of at least 2 people")
+    both = [name for name in metrics if name in a and name in b]
+    return {name: paired_bootstrap(a[name][in_a], b[name][in_b], people) for name in both}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,23 @@ from selfsup3d.evaluation.baselines import Baselines, FrameSource, known_joints,
 from selfsup3d.evaluation.diagnostics import occluded_joints
 from selfsup3d.evaluation.images import Lpips, iou, label_overlap
 from selfsup3d.evaluation.protocols import Protocol
-from selfsup3d.evaluation.records import Records, save_frames
-from selfsup3d.evaluation.summary import Summary, summarise
+from selfsup3d.evaluation.records import Records
+from selfsup3d.evaluation.summary import result_numbers, summarise
 from selfsup3d.evaluation.synthesis import cycle, synthesis_values
 from selfsup3d.geometry.rotation import minimal_rotation
 from selfsup3d.parts.puppet import Puppet, default_puppet
 from selfsup3d.skeleton import NUM_JOINTS, joint_index
 from selfsup3d.system import System
 
-__all__ = ["collect", "evaluate", "frame_indices", "parts_of_joint"]
+__all__ = ["collect", "evaluate", "evaluate_frames", "frame_indices", "parts_of_joint"]
 
 
-def evaluate(
+def evaluate(system: System, source: FrameSource, **options: Any) -> dict[str, Any]:
+    """Every metric of a system on a dataset, in the literal shape of a result file; see `evaluate_frames`."""
+    return evaluate_frames(system, source, **options)[0]
+
+
+def evaluate_frames(
     system: System,
     source: FrameSource,
     *,
@@ -54,9 +58,8 @@ def evaluate(
     progress: bool = True,
     checkpoint: str = "",
     config_hash: str = "",
-    frames_file: str | Path | None = None,
-) -> dict[str, Any]:
-    """Every metric of a system on a dataset, in the literal shape of a result file.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Every metric of a system on a dataset, and the values of single frames behind them.
 
     Args:
         system: unwrapped; it is put into eval mode and back.
@@ -72,10 +75,10 @@ def evaluate(
         pictures: measure synthesis too, where system and data can.
         progress: bar on stderr.
         checkpoint, config_hash: what was evaluated, for the result.
-        frames_file: write per-frame values there (.npz), for paired comparisons.
 
     Returns:
-        The result as a dict that JSON can hold; the same on every process.
+        The result as a dict that JSON can hold; and by name (N,) arrays: "index", "dataset", "person", "action" where
+        known, and metrics (NaN where a frame has no truth). Both are the same on every process.
 
     Raises:
         MissingFieldError: the system needs a field that the data lacks.
@@ -97,33 +100,25 @@ def evaluate(
         progress=progress,
     )
     summary = summarise(records, protocol, baselines)
-    if frames_file is not None and (accelerator is None or accelerator.is_main_process):
-        save_frames(frames_file, records, summary.per_frame)
     result = {
         "dataset": source.name,
         "split": split,
         "protocol": protocol.name,
         "flags": protocol.flags.as_dict(),
-        **_numbers(summary, baselines),
+        **result_numbers(summary, baselines),
         "checkpoint": checkpoint,
         "config_hash": config_hash,
         "versions": {"selfsup3d": __version__, "torch": torch.__version__},
     }
     result["skipped"] += int(getattr(source, "skipped", 0))
-    notes = {**protocol.notes, **getattr(source, "notes", {})}
-    if protocol.joints != "h36m_17":
-        notes["joints"] = protocol.joints
-    if result["metrics"].get("psnr") is not None and "labelled" not in records:
-        notes["mask"] = "pictures are compared inside the saliency: the data has no true masks"
+    notes = _notes(source, protocol, records, result)
     if notes:
         result["notes"] = notes
-    datasets = records.values.get("dataset", np.array([]))
-    names = sorted(set(datasets.tolist()) - {""})
-    if len(names) > 1:
-        result["per_dataset"] = {
-            n: _numbers(summarise(records.where(datasets == n), protocol, baselines), baselines) for n in names
-        }
-    return result
+    parts = _per_dataset(records, protocol, baselines)
+    if parts:
+        result["per_dataset"] = parts
+    who = {name: records.values[name] for name in ("index", "dataset", "person", "action") if name in records}
+    return result, who | summary.per_frame
 
 
 @torch.inference_mode()
@@ -141,7 +136,7 @@ def collect(
     pictures: bool = True,
     progress: bool = True,
 ) -> Records:
-    """Per-frame records of all frames, on every process; arguments as in `evaluate`."""
+    """Per-frame records of all frames, on every process; arguments as in `evaluate_frames`."""
     indices = frame_indices(source, limit)
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = accelerator.device if accelerator else _device_of(system)
@@ -271,32 +266,28 @@ def _along_the_ray(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.einsum("bij,bsnj->bsni", turn, pose)
 
 
-def _numbers(summary: Summary, baselines: Baselines) -> dict[str, Any]:
-    """The numbers of a summary as JSON holds them, rounded far below what they can tell apart."""
-    reasons = dict(summary.reasons)
-    for name, found in summary.baselines.items():
-        if all(number is None for number in found.values()):
-            reasons[f"baselines.{name}"] = baselines.reasons.get(name, "not given")
-    numbers: dict[str, Any] = {
-        "frames": summary.frames,
-        "skipped": summary.skipped,
-        "metrics": summary.metrics,
-        "reasons": reasons,
-        "per_joint": summary.per_joint,
-        "per_action": summary.per_action,
-        "baselines": summary.baselines,
+def _notes(source: FrameSource, protocol: Protocol, records: Records, result: dict[str, Any]) -> dict[str, str]:
+    """What must be said beside the numbers: where joints, boxes and masks come from."""
+    notes = {**protocol.notes, **getattr(source, "notes", {})}
+    if protocol.joints != "h36m_17":
+        notes["joint_set"] = protocol.joints
+    if result["metrics"].get("psnr") is not None and "labelled" not in records:
+        notes["mask"] = "pictures are compared inside the saliency: the data has no true masks"
+    return notes
+
+
+def _per_dataset(records: Records, protocol: Protocol, baselines: Baselines) -> dict[str, dict[str, Any]]:
+    """The numbers of each dataset of a mixture; nothing where there is only one."""
+    if "dataset" not in records:
+        return {}
+    datasets = records.values["dataset"]
+    names = sorted(set(datasets.tolist()) - {""})
+    if len(names) < 2:
+        return {}
+    return {
+        name: result_numbers(summarise(records.where(datasets == name), protocol, baselines), baselines)
+        for name in names
     }
-    if summary.per_occlusion:
-        numbers["per_occlusion"] = summary.per_occlusion
-    if summary.beside:
-        numbers["beside"] = summary.beside
-    return _rounded(numbers)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return round(value, 6) if isinstance(value, float) else value
 
 
 def _device_of(system: System) -> torch.device:

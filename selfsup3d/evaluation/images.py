@@ -7,6 +7,7 @@ are made the same grey, and only pixels inside it are averaged.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -87,7 +88,9 @@ class Lpips(nn.Module):
         super().__init__()
         import lpips  # slow to import, and needed by nobody else
 
-        self.net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+        with warnings.catch_warnings():  # lpips calls torchvision by deprecated names
+            warnings.simplefilter("ignore", UserWarning)
+            self.net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             # LPIPS cuts `features` into slices and keeps the layers' numbers: slice2.3.weight is features.3.weight.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,17 +78,15 @@ def _filled(name: str, pieces: Sequence[Records]) -> list[np.ndarray]:
     return out
 
 
-def save_frames(path: str | Path, records: Records, values: dict[str, np.ndarray]) -> None:
+def save_frames(path: str | Path, frames: Mapping[str, np.ndarray]) -> None:
     """Per-frame values for later comparison (`launch/evaluate.py --compare`), as an npz without pickled objects.
 
     Args:
         path: ends in .npz.
-        records: index, person, action and dataset are taken from here.
-        values: name -> (N,).
+        frames: as of `evaluator.evaluate_frames`.
     """
-    who = {name: records.values[name] for name in ("index", "dataset", "person", "action") if name in records}
     with atomic_path(Path(path).with_suffix(".npz")) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **who, **values)
+        np.savez_compressed(temporary, allow_pickle=False, **frames)
 
 
 def load_frames(path: str | Path) -> dict[str, np.ndarray]:

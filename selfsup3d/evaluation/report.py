@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["comparison", "markdown", "text"]
+from selfsup3d.evaluation.bootstrap import Interval
+
+__all__ = ["comparison", "difference", "markdown", "text"]
 
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
@@ -17,15 +19,18 @@ _LABELS = {
     "bone_floor": "bone floor (true directions)",
     "nearest_neighbour": "nearest training picture",
 }
+_BY_JOINT = "By joint"
 
 Table = tuple[str, list[str], list[list[str]]]
 """Title, header, rows."""
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Plain text, columns aligned."""
+    """Plain text, columns aligned; single joints are left to `markdown`."""
     lines = [_heading(result), _rules(result), ""]
     for title, header, rows in _tables(result):
+        if title == _BY_JOINT:
+            continue
         widths = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
         lines.append(title)
         for row in [header, *rows]:
@@ -60,6 +65,23 @@ def comparison(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] 
     return "\n".join(markdown_rows(header, rows)) + "\n"
 
 
+def difference(intervals: Mapping[str, Interval], other: str) -> str:
+    """Lines that compare with another result on the same frames, one a metric.
+
+    Args:
+        intervals: metric -> of this result minus the other.
+        other: its name.
+    """
+    lines = [f"Difference to {other} (this minus that; bootstrap over people)"]
+    for metric, found in intervals.items():
+        sure = "" if found.significant else "  no difference"
+        span = f"{found.level:.0%} interval {found.low:+.3f} to {found.high:+.3f}"
+        lines.append(
+            f"  {_title(metric):<16}{found.difference:+9.3f}  {span}  ({found.frames} frames, {found.people} people){sure}"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table, numbers to the right."""
     marks = ["---", *("---:" for _ in header[1:])]
@@ -74,7 +96,7 @@ def _heading(result: Mapping[str, Any]) -> str:
 
 def _rules(result: Mapping[str, Any]) -> str:
     flags = {k: ("yes" if v else "no") if isinstance(v, bool) else v for k, v in result["flags"].items()}
-    joints = result.get("notes", {}).get("joints", "h36m_17")
+    joints = result.get("notes", {}).get("joint_set", "h36m_17")
     return " ".join([f"protocol={result['protocol']}", *(f"{k}={v}" for k, v in flags.items()), f"joints={joints}"])
 
 
@@ -101,7 +123,7 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
             tables.append((title, header, body))
     if result.get("per_joint"):
         body = [[n, *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe"))] for n, row in result["per_joint"].items()]
-        tables.append(("By joint", ["", "mpjpe [mm]", "pa_mpjpe [mm]"], body))
+        tables.append((_BY_JOINT, ["", "mpjpe [mm]", "pa_mpjpe [mm]"], body))
     return [table for table in tables if table[2]]
 
 
@@ -138,7 +160,7 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _remarks(result: Mapping[str, Any]) -> list[str]:
     """Notes, and why numbers are missing: one line a reason."""
-    remarks = [f"{label}: {note}" for label, note in result.get("notes", {}).items() if label != "joints"]
+    remarks = [f"{label}: {note}" for label, note in result.get("notes", {}).items() if label != "joint_set"]
     by_reason: dict[str, list[str]] = {}
     for name, reason in result["reasons"].items():
         by_reason.setdefault(reason, []).append(name.removeprefix("baselines."))

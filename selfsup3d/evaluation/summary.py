@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.evaluation.records import Records
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Summary", "result_numbers", "summarise"]
 
 Numbers = dict[str, float | None]
 
@@ -72,6 +73,34 @@ def summarise(records: Records, protocol: Protocol, baselines: Baselines) -> Sum
         result.metrics.setdefault(name, None)
     result.reasons = {name: r for name, r in result.reasons.items() if result.metrics.get(name) is None}
     return result
+
+
+def result_numbers(summary: Summary, baselines: Baselines) -> dict[str, Any]:
+    """The part of a result file that holds numbers, rounded far below what they can tell apart."""
+    reasons = dict(summary.reasons)
+    for name, found in summary.baselines.items():
+        if all(number is None for number in found.values()):
+            reasons[f"baselines.{name}"] = baselines.reasons.get(name, "not given")
+    numbers: dict[str, Any] = {
+        "frames": summary.frames,
+        "skipped": summary.skipped,
+        "metrics": summary.metrics,
+        "reasons": reasons,
+        "per_joint": summary.per_joint,
+        "per_action": summary.per_action,
+        "baselines": summary.baselines,
+    }
+    if summary.per_occlusion:
+        numbers["per_occlusion"] = summary.per_occlusion
+    if summary.beside:
+        numbers["beside"] = summary.beside
+    return _rounded(numbers)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _poses(result: Summary, records: Records, known: Tensor, protocol: Protocol, baselines: Baselines) -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from selfsup3d.evaluation.bootstrap import paired_bootstrap
+from selfsup3d.errors import InputError
+from selfsup3d.evaluation.bootstrap import compare_frames, paired_bootstrap
 
 
 def frames(people=12, each=20, gain=0.0, seed=0):
@@ -73,3 +74,19 @@ def test_bad_input_is_refused():
         paired_bootstrap(a, b[:-1], who)
     with pytest.raises(ValueError, match="at least 2"):
         paired_bootstrap(a, b, np.full(len(a), "x"))
+
+
+def test_results_are_compared_on_the_frames_they_share():
+    a, b, who = frames(gain=40)
+    every, some = np.arange(len(a)), np.arange(10, len(a), 3)[::-1]
+    first = {"index": every, "person": who, "mpjpe": a}
+    second = {"index": some, "person": who[some], "mpjpe": b[some], "pa_mpjpe": b[some]}
+    found = compare_frames(first, second)
+    assert set(found) == {"mpjpe"}
+    assert found["mpjpe"].difference == pytest.approx((b - a)[some].mean())
+    with pytest.raises(InputError, match="share no frames"):
+        compare_frames(first, second | {"index": some + 10_000})
+    with pytest.raises(InputError, match="different people"):
+        compare_frames(first, second | {"person": who[some][::-1]})
+    with pytest.raises(InputError, match="at least 2"):
+        compare_frames(first | {"person": np.full(len(a), "x")}, second | {"person": np.full(len(some), "x")})

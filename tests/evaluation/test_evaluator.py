@@ -10,12 +10,12 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 from selfsup3d.batch import MissingFieldError
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, labelled_baselines, mean_canonical_pose, mean_pose
-from selfsup3d.evaluation.bootstrap import paired_bootstrap
-from selfsup3d.evaluation.evaluator import evaluate
+from selfsup3d.evaluation.bootstrap import compare_frames, paired_bootstrap
+from selfsup3d.evaluation.evaluator import evaluate, evaluate_frames
 from selfsup3d.evaluation.images import masked_psnr
 from selfsup3d.evaluation.metrics import mpjpe, mrpe, n_mpjpe, pa_mpjpe
 from selfsup3d.evaluation.protocols import Flags, Protocol, dataset_protocol
-from selfsup3d.evaluation.records import load_frames
+from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.geometry.rotation import minimal_rotation
 from selfsup3d.skeleton import H36M_17
 from tests.evaluation.fakes import KnownErrors, Painter, Source
@@ -243,7 +243,7 @@ def test_3dpw_takes_twelve_joints_and_sets_fourteen_beside(noise):
     source.confidence[:, [9, 7]] = 0.0
     result = run(KnownErrors(source, noise), source, protocol=dataset_protocol("3dpw"))
     assert result["flags"]["root"] == "mid_hips"
-    assert result["notes"]["joints"] == "limbs_12"
+    assert result["notes"]["joint_set"] == "limbs_12"
     assert set(result["per_joint"]) == {n for n in H36M_17.joint_names if n[0] in "lr"}
     pred, target = (source.joints + noise[:, 0]).double(), source.joints.double()
     limbs = [i for i, n in enumerate(H36M_17.joint_names) if n[0] in "lr"]
@@ -316,10 +316,12 @@ def test_progress_goes_to_stderr(source, capsys):
 
 def test_per_frame_values_serve_a_paired_comparison(source, noise, tmp_path):
     for name, factor in (("a", 1.0), ("b", 0.5)):
-        run(KnownErrors(source, noise * factor), source, frames_file=tmp_path / f"{name}.npz")
+        _, frames = evaluate_frames(KnownErrors(source, noise * factor), source, progress=False)
+        save_frames(tmp_path / f"{name}.npz", frames)
     a, b = load_frames(tmp_path / "a.npz"), load_frames(tmp_path / "b.npz")
     assert a["index"].tolist() == list(range(20))
-    found = paired_bootstrap(a["mpjpe"], b["mpjpe"], a["person"])
+    found = compare_frames(a, b)["mpjpe"]
+    assert found == paired_bootstrap(a["mpjpe"], b["mpjpe"], a["person"])
     assert found.significant
     assert found.difference < 0
     assert found.people == 4

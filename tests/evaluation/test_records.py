@@ -51,8 +51,8 @@ def test_nothing_and_contradictions_are_refused():
 
 
 def test_per_frame_files_hold_no_pickles(tmp_path):
-    rows = records([0, 1], person=np.array(["a", "b"]))
-    save_frames(tmp_path / "frames.npz", rows, {"mpjpe": np.array([1.0, np.nan])})
+    frames = {"index": np.arange(2), "person": np.array(["a", "b"]), "mpjpe": np.array([1.0, np.nan])}
+    save_frames(tmp_path / "frames.npz", frames)
     with np.load(tmp_path / "frames.npz", allow_pickle=False) as data:
         assert set(data.files) == {"index", "person", "mpjpe"}
     loaded = load_frames(tmp_path / "frames.npz")

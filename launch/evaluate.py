@@ -1,0 +1,138 @@
+"""Evaluate a trained system: tables on stdout, the result as JSON.
+
+    python launch/evaluate.py --checkpoint runs/quickstart
+    python launch/evaluate.py --checkpoint runs/v1/model --dataset synthetic --split test --json result.json
+    python launch/evaluate.py --checkpoint runs/v1 --dataset synth-mocap --data.root mocap.npz --report report/
+    torchrun --nproc_per_node 2 launch/evaluate.py --checkpoint runs/v1 --dataset videos --data.root my_videos/
+
+Two systems on the same frames: --per-frame a.npz for the first, --compare a.npz for the second, which prints the
+95 % interval of the difference (a bootstrap over people).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from selfsup3d.cli import run
+from selfsup3d.config import Config
+from selfsup3d.errors import InputError
+from selfsup3d.evaluation.baselines import Baselines
+from selfsup3d.evaluation.bootstrap import compare_frames
+from selfsup3d.evaluation.evaluator import evaluate_frames
+from selfsup3d.evaluation.gallery import error_sheet, ranked_rows
+from selfsup3d.evaluation.images import find_lpips
+from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
+from selfsup3d.evaluation.records import load_frames, save_frames
+from selfsup3d.evaluation.report import difference, markdown, text
+from selfsup3d.files import write_json, write_text
+from selfsup3d.system import System
+from selfsup3d.training.build import load_system
+from selfsup3d.training.evaluation_data import DATASETS, EvaluationData, open_evaluation_data
+from selfsup3d.training.finish import run_baselines
+from selfsup3d.viz.sheets import write_png
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see --help)")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
+    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}; default: what it was trained on")
+    parser.add_argument("--split", help="of the dataset; default: its usual one")
+    parser.add_argument("--data.root", dest="root", type=Path, help="where the dataset lies")
+    parser.add_argument("--data.preset", dest="preset", help="of the synthetic dataset: quickstart, v1 ...")
+    parser.add_argument("--protocol", default="strict", help=f"{', '.join(PRESETS)}")
+    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--report", type=Path, help="write tables, pictures and per-frame values into this folder")
+    parser.add_argument("--per-frame", type=Path, help="write per-frame values there (.npz)")
+    parser.add_argument("--compare", type=Path, help="per-frame values of another system on the same frames (.npz)")
+    parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
+    parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
+    parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
+    parser.add_argument("--batch-size", type=int, default=64, help="frames at a time")
+    parser.add_argument("--rows", type=int, default=8, help="rows of the report's pictures")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
+    args = parser.parse_args(argv)
+    for name in ("limit", "samples", "batch_size", "rows"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    other = None if args.compare is None else load_frames(args.compare)
+    lpips = find_lpips(args.lpips)
+    accelerator = Accelerator(cpu=args.device == "cpu")
+    system, config = load_system(args.checkpoint, accelerator.device)
+    dataset_protocol("", args.protocol)  # a wrong name is told before anything is rendered
+    with accelerator.main_process_first():  # the first renders or crops what is not there yet
+        data = open_evaluation_data(config, args.dataset, args.split, args.root, args.preset)
+    protocol = dataset_protocol(data.name, args.protocol)
+    result, frames = evaluate_frames(
+        system,
+        data.source,
+        protocol=protocol,
+        baselines=_baselines(config, system, data),
+        split=data.split,
+        batch_size=args.batch_size,
+        samples=args.samples,
+        limit=args.limit,
+        accelerator=accelerator,
+        lpips=lpips,
+        checkpoint=str(args.checkpoint),
+        config_hash=config.hash,
+    )
+    if not accelerator.is_main_process:
+        return 0
+    print(text(result))
+    if other is not None:
+        print(difference(compare_frames(other, frames), str(args.compare)))
+    if args.json is not None:
+        write_json(args.json, result)
+    if args.per_frame is not None:
+        save_frames(args.per_frame, frames)
+    if args.report is not None:
+        _write_report(args.report, args.rows, result, frames, system, data, accelerator.device)
+    return 0
+
+
+def _baselines(config: Config, system: System, data: EvaluationData) -> Baselines:
+    found = run_baselines(config, system, data.labelled)
+    return replace(found, reasons={**found.reasons, **data.reasons})
+
+
+def _write_report(
+    folder: Path,
+    rows: int,
+    result: dict[str, Any],
+    frames: dict[str, np.ndarray],
+    system: System,
+    data: EvaluationData,
+    device: torch.device,
+) -> None:
+    write_json(folder / "result.json", result)
+    write_text(folder / "result.md", markdown(result))
+    save_frames(folder / "frames.npz", frames)
+    errors = frames.get("mpjpe", frames.get("pa_mpjpe", np.full(len(frames["index"]), np.nan)))
+    told = dict(zip(frames["index"].tolist(), errors.tolist(), strict=True))
+    for name, positions in ranked_rows(errors, rows, frames.get("person")).items():
+        write_png(folder / f"{name}.png", error_sheet(system, data.source, frames["index"][positions], told, device))
+    print(f"{folder}: result.md, result.json, frames.npz, typical.png, worst.png", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

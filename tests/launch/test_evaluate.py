@@ -1,0 +1,168 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from selfsup3d import hub
+from selfsup3d.cli import run
+from selfsup3d.config import Config, SyntheticConfig
+from selfsup3d.data.synthetic.cache import prepare
+from selfsup3d.evaluation.baselines import labelled_baselines
+from selfsup3d.training.build import build_system
+from selfsup3d.training.evaluation_data import EvaluationData, ScenePoses
+from tests.evaluation.fakes import Painter, Source
+
+SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("launch_evaluate", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def faked(script, monkeypatch, noise):
+    """The script with a system whose errors are known and a dataset that needs no rendering."""
+    source = Source()
+
+    def open_data(config, dataset, split, root, preset):
+        return EvaluationData(
+            dataset or "synthetic", split or "val", source, Source(seed=9), {"bone_floor": "no bones"}
+        )
+
+    scale = {"factor": 1.0}
+    monkeypatch.setattr(script, "load_system", lambda *_: (Painter(source, noise * scale["factor"]).eval(), Config()))
+    monkeypatch.setattr(script, "open_evaluation_data", open_data)
+    script.scale = scale
+    return script
+
+
+@pytest.fixture
+def noise():
+    import torch
+
+    return torch.from_numpy(np.random.default_rng(1).normal(size=(20, 5, 17, 3)) * 0.06).float()
+
+
+def test_tables_go_to_stdout_and_the_result_to_json(faked, tmp_path, capsys):
+    code = run(faked.main, ["--checkpoint", "x", "--json", str(tmp_path / "r.json"), "--device", "cpu"])
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert "protocol=strict reflection=no flip_best=no gt_scale=no count_root=no" in out
+    assert "mean training pose" in out
+    assert "20/20" in err
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["checkpoint"] == "x"
+    assert result["config_hash"] == Config().hash
+    assert result["reasons"]["baselines.bone_floor"] == "no bones"
+    assert result["baselines"]["mean_canonical_pose"]["pa_mpjpe"] > 0
+
+
+def test_a_preset_changes_the_rules_and_says_so(faked, capsys):
+    assert run(faked.main, ["--checkpoint", "x", "--dataset", "3dpw", "--protocol", "elepose", "--device", "cpu"]) == 0
+    assert "protocol=elepose reflection=yes flip_best=no gt_scale=yes count_root=no root=mid_hips joints=limbs_12" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_report_holds_tables_pictures_and_frames(faked, tmp_path):
+    arguments = ["--checkpoint", "x", "--report", str(tmp_path / "r"), "--rows", "3", "--device", "cpu"]
+    assert run(faked.main, arguments) == 0
+    names = {path.name for path in (tmp_path / "r").iterdir()}
+    assert names == {"result.json", "result.md", "frames.npz", "typical.png", "worst.png"}
+    assert cv2.imread(str(tmp_path / "r" / "worst.png")).shape[0] > 3 * 160
+    assert "By joint" in (tmp_path / "r" / "result.md").read_text()
+
+
+def test_two_systems_are_compared_on_the_same_frames(faked, tmp_path, capsys):
+    first = str(tmp_path / "first.npz")
+    assert run(faked.main, ["--checkpoint", "x", "--per-frame", first, "--device", "cpu"]) == 0
+    faked.scale["factor"] = 0.5
+    capsys.readouterr()
+    assert run(faked.main, ["--checkpoint", "x", "--compare", first, "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.strip().startswith("mpjpe [mm]") and "95% interval" in line)
+    assert "-" in line.split()[2]
+    assert "no difference" not in line
+    assert "4 people" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--checkpoint"),
+        (["--checkpoint", "nowhere"], "nowhere: no such file or folder"),
+        (["--checkpoint", "x", "--chekpoint", "y"], "--chekpoint"),
+        (["--checkpoint", "x", "--limit", "0"], "--limit 0: must be at least 1"),
+        (["--checkpoint", "x", "--batch-size", "many"], "--batch-size"),
+        (["--checkpoint", "x", "--compare", "missing.npz"], "missing.npz"),
+        (["--checkpoint", "x", "--lpips", "missing.pth"], "missing.pth"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(script, arguments, words, capsys):
+    assert run(script.main, arguments) == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+def test_wrong_names_are_told_before_anything_is_rendered(script, monkeypatch, capsys):
+    monkeypatch.setattr(script, "load_system", lambda *_: (None, Config()))
+    for arguments, words in (
+        (["--protocol", "martinez"], "did you mean 'martinez17'"),
+        (["--dataset", "h36"], "--dataset h36: no such dataset"),
+        (["--dataset", "synth-mocap"], "--data.root is missing"),
+        (["--dataset", "videos", "--data.root", "nowhere"], "nowhere: no such folder"),
+        (["--split", "holiday"], "--split holiday: synthetic has the splits val, test, train"),
+    ):
+        assert run(script.main, ["--checkpoint", "x", "--device", "cpu", *arguments]) == 2
+        assert words in capsys.readouterr().err.splitlines()[0]
+
+
+def test_poses_without_pictures_are_those_of_the_rendered_split(tmp_path):
+    from selfsup3d.data.synthetic.dataset import SyntheticTruth
+    from selfsup3d.data.synthetic.spec import preset_named
+
+    preset = preset_named("tiny-test")
+    prepare(tmp_path, preset, 16, ("val",), workers=0, progress=False)
+    rendered, bare = SyntheticTruth(tmp_path, preset, 16, "val"), ScenePoses(preset, "val")
+    assert len(rendered) == len(bare)
+    rows = np.arange(len(bare))[::3]
+    np.testing.assert_allclose(rendered.frames(rows).joints_3d, bare.frames(rows).joints_3d, atol=1e-6)
+    np.testing.assert_allclose(labelled_baselines(rendered)[0], labelled_baselines(bare)[0], atol=1e-6)
+    assert labelled_baselines(bare)[1] is None
+
+
+@pytest.mark.slow
+def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
+    config = Config(data=SyntheticConfig(preset="tiny-test", root=tmp_path / "cache"))
+    system = build_system(config)
+    system.bone_lengths.fill_(0.25)
+    hub.save_pretrained(tmp_path / "model", system, config.to_dict(), "a test")
+    results = []
+    for name in ("a", "b"):
+        command = [sys.executable, str(SCRIPT), "--checkpoint", str(tmp_path / "model"), "--device", "cpu"]
+        command += ["--json", str(tmp_path / f"{name}.json"), "--split", "val", "--batch-size", "8"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+        )
+        assert done.returncode == 0, done.stderr
+        assert "this system" in done.stdout
+        results.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    assert results[0] == results[1]
+    metrics, baselines = results[0]["metrics"], results[0]["baselines"]
+    assert metrics["mpjpe"] > baselines["mean_pose"]["mpjpe"]  # it was never trained
+    for name in ("miou_fg", "saliency_iou", "psnr_transfer", "ssim_novel_view", "cycle_mpjpe", "frechet"):
+        assert metrics[name] is not None
+    assert baselines["copy_source"]["psnr_transfer"] > 0
+    assert baselines["bone_floor"]["mpjpe"] > 0
+    assert results[0]["reasons"]["baselines.nearest_neighbour"] == "the training pictures are not rendered here"
