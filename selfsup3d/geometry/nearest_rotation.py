@@ -89,16 +89,17 @@ class _NearestRotation(torch.autograd.Function):
         matrix, rotation = ctx.saved_tensors
         product = _matmul(rotation.transpose(0, 1), matrix)
         symmetric = (product + product.transpose(0, 1)) / 2
-        trace = symmetric[0, 0] + symmetric[1, 1] + symmetric[2, 2]
+        size = (symmetric[0, 0] + symmetric[1, 1] + symmetric[2, 2]).clamp(min=1e-30)
+        symmetric = symmetric / size
         eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)[..., None]
-        pairs = trace * eye - symmetric
-        damped = _matmul(pairs, pairs) + (DAMPING * trace.clamp(min=1e-30)) ** 2 * eye
+        pairs = (symmetric[0, 0] + symmetric[1, 1] + symmetric[2, 2]) * eye - symmetric
+        damped = _matmul(pairs, pairs) + DAMPING**2 * eye
         turn = _matmul(rotation.transpose(0, 1), grad_rotation)
         axial = torch.stack((turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]))
         cofactors = _cofactors(damped)
-        solved = (pairs * (cofactors * axial).sum(1)).sum(1) / (damped[0] * cofactors[0]).sum(0)  # (3, N)
-        zero = torch.zeros_like(trace)
-        x, y, z = solved
+        solved = (cofactors * axial).sum(1) / (damped[0] * cofactors[0]).sum(0)
+        x, y, z = (pairs * solved).sum(1) / size
+        zero = torch.zeros_like(size)
         skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero)).unflatten(0, (3, 3))
         return _matmul(rotation, skew) + grad_trace * rotation, None
 
@@ -116,7 +117,7 @@ def _closed_form(matrix: Tensor) -> tuple[Tensor, Tensor]:
     rotation = torch.addcmul(trace * cofactors, half + norm, matrix) - _matmul(gram, matrix)
     rotation = rotation / gaps
 
-    settled = (step.abs() <= 1e-6 * trace) & (gaps >= 1e-4 * trace**3) & (trace > 0)
+    settled = (step.abs() <= 1e-6 * trace) & (gaps >= 1e-4 * trace**3) & (trace > 1e-60)
     others = (~settled & norm.isfinite()).nonzero().flatten()  # NaN stays NaN
     if len(others):
         hard = matrix[..., others]

@@ -91,7 +91,7 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
 
     Gram-Schmidt: c1 = unit(x), c2 = unit(y - (c1.y) c1), c3 = c1 x c2. A zero x gives c1 = e_x [ours]; where y is zero
     or parallel to x, the coordinate axis least aligned with c1 takes its place [ours]. The result is always a rotation;
-    gradients are at most ~ 1 / SHORTEST.
+    gradients are at most ~ 1 / SHORTEST (its square where both happen at once).
 
     Args:
         rotation_6d: (..., 6), x then y.
