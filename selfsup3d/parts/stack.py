@@ -94,5 +94,5 @@ class TileStack:
     def image(self, values: Tensor, empty: int) -> Tensor:
         """(T, TILE²) -> (B, H, W), `empty` outside the tiles in use."""
         full = values.new_full((self.images, self.rows * TILE, self.columns * TILE), empty)
-        full.view(-1, TILE)[tile_rows(self.image_of, self.row, self.column, self.size)] = values.view(-1, TILE)
+        full.view(-1, TILE)[tile_rows(self.image_of, self.row, self.column, self.size)] = values.reshape(-1, TILE)
         return full[:, : self.size[0], : self.size[1]].contiguous()
