@@ -235,9 +235,8 @@ def _sampled_maps(geometry: PartGeometry, size: tuple[int, int], puppet: Puppet)
     H, W = size
     lead = geometry.width.shape
     like = geometry.q1
-    maps = torch.from_numpy(canonical_maps(puppet, (max(H // 6, 12), max(H // 2, 32)))).to(
-        like
-    )  # (P + 1, h, w), the disc last
+    resolution = max(H // 6, 12), max(H // 2, 32)
+    maps = _constant(canonical_maps(puppet, resolution), like)  # (P + 1, h, w), the disc last
     extent = like.new_tensor(_CANONICAL)
     x = torch.arange(W, dtype=like.dtype, device=like.device) + 0.5
     y = torch.arange(H, dtype=like.dtype, device=like.device) + 0.5
