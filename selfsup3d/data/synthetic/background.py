@@ -116,7 +116,7 @@ def make_background(integers: np.ndarray) -> Background:
         pictures,
         paints,
         light,
-        code.uniform(0.0, 0.4),
+        code.uniform(0.0, 0.25),
     )
 
 

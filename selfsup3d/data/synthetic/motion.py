@@ -98,14 +98,12 @@ def _round_trip(code: Code, times: np.ndarray) -> _Travel:
 
 
 def _visits(code: Code, times: np.ndarray, action: Action) -> _Travel:
-    """Going from place to place, left and right of the picture's middle in turn, with an episode at each."""
+    """Going from place to place across the picture, each place once, with an episode at each."""
     duration = float(times[-1] - times[0]) + 1e-3
-    count = 2 if duration < 3.4 else 3
-    first = 1 if code.chance(0.5) else -1
-    places = np.array([[first * (-1) ** k * code.uniform(0.34, 0.55), code.uniform(-0.4, 0.4)] for k in range(count)])
-    if count == 3 and code.chance(0.5):  # the middle counts as a place too
-        places[1, 0] *= 0.15
-        places[2, 0] *= -1
+    slots = (-0.46, 0.46) if duration < 3.2 else (-0.48, 0.0, 0.48)
+    order = np.argsort([code.unit() for _ in slots])
+    places = np.array([[slots[k] + code.uniform(-0.07, 0.07), code.uniform(-0.4, 0.4)] for k in order])
+    count = len(slots)
     facing = np.array([code.uniform(0.0, 360.0) for _ in range(count)])
     legs = np.linalg.norm(np.diff(places, axis=0), axis=-1)
     transit = np.minimum(legs / code.uniform(0.7, 1.0), 0.7 * duration / count)

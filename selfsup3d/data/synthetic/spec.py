@@ -25,7 +25,7 @@ __all__ = ["NAMESPACES", "PRESETS", "RENDERING", "Code", "Preset", "clip_length"
 VERSION = 1
 """Of the specification; part of every Philox key."""
 
-RENDERING = 3
+RENDERING = 4
 """Of what is made of the integers (shapes, motion, drawing). Raise it when pictures or poses of one specification change:
 caches are then made anew."""
 
