@@ -1,8 +1,8 @@
-"""Small pictures of synth-v1, stored in assets/synth-v1 so that a change of the drawing is noticed.
+"""Pictures of synth-v1 in assets/synth-v1: thumbnails by which a change of the drawing is noticed, a sheet to look at.
 
 To make them anew after a change that is meant (raise `spec.RENDERING` too):
 
-    python -m selfsup3d.data.synthetic.thumbnails assets/synth-v1/thumbnails.npz
+    python -m selfsup3d.data.synthetic.thumbnails assets/synth-v1
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from selfsup3d.data.synthetic.cache import draw_scene
 from selfsup3d.data.synthetic.scene import make_scene, transfers
 from selfsup3d.data.synthetic.spec import preset_named
 from selfsup3d.files import atomic_path
+from selfsup3d.parts.puppet import default_puppet
 
-__all__ = ["thumbnails"]
+__all__ = ["sheet", "thumbnails"]
 
 SIZE, SIDE = 64, 16
 
@@ -49,10 +51,34 @@ def thumbnails(clips: int = 6) -> dict[str, np.ndarray]:
     return {key: np.concatenate(pictures) for key, pictures in found.items()}
 
 
+def sheet(clips: int = 8, size: int = 128) -> np.ndarray:
+    """(5 * size, clips * size, 3) uint8: a column for each person.
+
+    From above: a frame, another one, its part labels in the puppet's colours, the second view and the transfer target.
+    """
+    preset, puppet = preset_named("v1"), default_puppet()
+    colours = np.array([part.colour for part in puppet.parts] + [(0.08, 0.08, 0.08)])
+    columns = []
+    for clip in range(clips):
+        scene = make_scene(preset, "val", clip, size)
+        rows = np.array([len(scene) // 6, 2 * len(scene) // 3])
+        frames = draw_scene(scene, scene.joints[rows], scene.camera[rows], size)
+        assert frames.labels is not None
+        last = rows[1:]
+        second = draw_scene(scene, scene.joints[last], scene.second[last], size).image
+        posed = draw_scene(scene, transfers(preset, scene).joints[last], scene.camera[last], size).image
+        labels = (colours[frames.labels[1:]] * 255).astype(np.uint8)
+        columns.append(np.concatenate([*frames.image, *labels, *second, *posed]))
+    return np.concatenate(columns, 1)
+
+
 def main() -> None:
-    """Write the file named on the command line."""
-    with atomic_path(Path(sys.argv[1])) as temporary, temporary.open("wb") as file:
+    """Write both files into the folder named on the command line."""
+    folder = Path(sys.argv[1])
+    with atomic_path(folder / "thumbnails.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **thumbnails())  # type: ignore[arg-type]
+    with atomic_path(folder / "sheet.jpg") as temporary:
+        cv2.imwrite(str(temporary), sheet()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 if __name__ == "__main__":
