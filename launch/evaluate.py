@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from accelerate import Accelerator
 
 from selfsup3d.cli import run
 from selfsup3d.config import Config
+from selfsup3d.data.mpi_inf_3dhp import Annotation
+from selfsup3d.data.row_draws import Keypoints
+from selfsup3d.data.threedpw import JointSource
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.bootstrap import compare_frames
@@ -35,7 +38,7 @@ from selfsup3d.evaluation.report import difference, markdown, text
 from selfsup3d.files import write_json, write_text
 from selfsup3d.system import System
 from selfsup3d.training.build import load_system
-from selfsup3d.training.evaluation_data import DATASETS, EvaluationData, open_evaluation_data
+from selfsup3d.training.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
 from selfsup3d.training.finish import run_baselines
 from selfsup3d.viz.sheets import write_png
 
@@ -54,6 +57,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--split", help="of the dataset; default: its usual one")
     parser.add_argument("--data.root", dest="root", type=Path, help="where the dataset lies")
     parser.add_argument("--data.preset", dest="preset", help="of the synthetic dataset: quickstart, v1 ...")
+    parser.add_argument("--data.every", dest="every", type=int, default=1, help="real datasets: every n-th frame")
+    parser.add_argument("--data.annotation", dest="annotation", choices=get_args(Annotation), default="metric")
+    parser.add_argument(
+        "--data.joints", dest="joints", choices=get_args(JointSource), default="smpl_24", help="of 3DPW"
+    )
+    parser.add_argument("--data.regressed", dest="regressed", type=Path, help="npz of 3DPW's h36m_14 joints")
+    parser.add_argument("--data.keypoints", dest="keypoints", choices=get_args(Keypoints), default="projected")
     parser.add_argument("--protocol", default="strict", help=f"{', '.join(PRESETS)}")
     parser.add_argument("--json", type=Path, help="write the result there")
     parser.add_argument("--report", type=Path, help="write tables, pictures and per-frame values into this folder")
@@ -66,7 +76,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=8, help="rows of the report's pictures")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
     args = parser.parse_args(argv)
-    for name in ("limit", "samples", "batch_size", "rows"):
+    for name in ("every", "limit", "samples", "batch_size", "rows"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
     return args
@@ -80,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     system, config = load_system(args.checkpoint, accelerator.device)
     dataset_protocol("", args.protocol)  # a wrong name is told before anything is rendered
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
-        data = open_evaluation_data(config, args.dataset, args.split, args.root, args.preset)
+        data = open_evaluation_data(config, system.predict_requires, _options(args))
     protocol = dataset_protocol(data.name, args.protocol)
     result, frames = evaluate_frames(
         system,
@@ -108,6 +118,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.report is not None:
         _write_report(args.report, args.rows, result, frames, system, data, accelerator.device)
     return 0
+
+
+def _options(args: argparse.Namespace) -> DataOptions:
+    return DataOptions(**{entry.name: getattr(args, entry.name) for entry in fields(DataOptions)})
 
 
 def _baselines(config: Config, system: System, data: EvaluationData) -> Baselines:

@@ -4,8 +4,8 @@ that its baselines are made from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,16 +15,52 @@ import torch
 from selfsup3d.batch import Batch
 from selfsup3d.config import Config, SyntheticConfig, VideosConfig
 from selfsup3d.config_file import nearest
+from selfsup3d.data.dataset_tree import Tree
+from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
+from selfsup3d.data.h36m.layouts import find_h36m
+from selfsup3d.data.index_build import open_index
+from selfsup3d.data.indexed_frames import IndexedFrames
+from selfsup3d.data.indexed_poses import IndexedPoses
+from selfsup3d.data.mpi_inf_3dhp import Annotation, find_mpi_inf_3dhp
+from selfsup3d.data.row_draws import Keypoints
 from selfsup3d.data.synthetic.cache import folders, prepare
 from selfsup3d.data.synthetic.captured import mocap_preset
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.data.synthetic.scene import make_scene
 from selfsup3d.data.synthetic.spec import Preset, clip_length, preset_named
+from selfsup3d.data.threedpw import JointSource, find_threedpw
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import FrameSource
 from selfsup3d.training.build import build_source, evaluated
 
-__all__ = ["DATASETS", "EvaluationData", "ScenePoses", "open_evaluation_data"]
+__all__ = ["DATASETS", "DataOptions", "EvaluationData", "ScenePoses", "open_evaluation_data"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What is asked for; None = the dataset's usual, or what the system was trained with.
+
+    Attributes:
+        dataset: a key of `DATASETS`; None = what the system was trained on.
+        split: of it.
+        root: where it lies (synthetic: its cache; synth-mocap: the motion-capture npz; real datasets: their folder,
+            or an index that `launch/prepare_data.py` wrote).
+        preset: of the synthetic dataset.
+        every: keep frames whose number is a multiple of this (Human3.6M's "64-frame subsampling": 64).
+        annotation: MPI-INF-3DHP's "metric" or "universal" joints.
+        joints: 3DPW's "smpl_24" or "h36m_14", the latter from the npz `regressed`.
+        keypoints: 2D joints for lifters: "projected" from the truth, or the dataset's "detected" ones.
+    """
+
+    dataset: str | None = None
+    split: str | None = None
+    root: Path | None = None
+    preset: str | None = None
+    every: int = 1
+    annotation: Annotation = "metric"
+    joints: JointSource = "smpl_24"
+    regressed: Path | None = None
+    keypoints: Keypoints = "projected"
 
 
 @dataclass(frozen=True)
@@ -42,16 +78,17 @@ class EvaluationData:
     name: str
     split: str
     source: FrameSource
-    labelled: FrameSource | None
-    reasons: dict[str, str]
+    labelled: FrameSource | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Request:
     config: Config
+    needs: Collection[str]
+    name: str
     split: str
-    root: Path | None
-    preset: str | None
+    options: DataOptions
 
     @property
     def size(self) -> int:
@@ -59,80 +96,58 @@ class _Request:
         return int(getattr(evaluated(self.config), "size", 64))
 
 
-def open_evaluation_data(
-    config: Config,
-    dataset: str | None = None,
-    split: str | None = None,
-    root: Path | None = None,
-    preset: str | None = None,
-) -> EvaluationData:
-    """Open a dataset for a trained system; what is not prepared yet (rendered, cropped) is prepared.
+def open_evaluation_data(config: Config, needs: Collection[str], options: DataOptions) -> EvaluationData:
+    """Open a dataset for a trained system; what is not prepared yet (rendered, cropped, indexed) is prepared.
 
     Args:
-        config: of the system; its picture size is used, and its own data where an argument is None.
-        dataset: a key of `DATASETS`; None = what the system was trained on.
-        split: None = the dataset's usual one.
-        root: where the dataset lies (synthetic: its cache; synth-mocap: the motion-capture npz).
-        preset: of the synthetic dataset.
+        config: of the system; its picture size is used, and its own data where an option is None.
+        needs: fields of the batch that its `predict` needs: pictures are read only where "target" is among them.
+        options: what is asked for.
 
     Raises:
         InputError: unknown dataset or split, or the data cannot be used.
     """
-    name = dataset or evaluated(config).kind
+    name = options.dataset or evaluated(config).kind
     if name not in DATASETS:
         raise InputError(f"--dataset {name}: no such dataset{nearest(name, DATASETS)} (known: {', '.join(DATASETS)})")
     opener, splits = DATASETS[name]
-    split = split or splits[0]
+    split = options.split or splits[0]
     if split not in splits:
         raise InputError(f"--split {split}: {name} has the splits {', '.join(splits)}")
-    return opener(_Request(config, split, root, preset))
+    return opener(_Request(config, needs, name, split, options))
+
+
+# ------------------------------------------------------------------------------------------------------------ synthetic
 
 
 def _synthetic(request: _Request) -> EvaluationData:
     trained = evaluated(request.config)
     own = trained if isinstance(trained, SyntheticConfig) else SyntheticConfig()
-    root = request.root or own.root
-    preset = preset_named(request.preset or own.preset)
-    if not preset.clips(request.split) and request.preset is None:
+    root = request.options.root or own.root
+    preset = preset_named(request.options.preset or own.preset)
+    if not preset.clips(request.split) and request.options.preset is None:
         preset = preset_named("v1")  # quickstart has no test clips; it is the beginning of v1
     prepare(root, preset, request.size, (request.split,))
     source = SyntheticTruth(root, preset, request.size, request.split)
     labelled, reasons = _training_frames(root, preset, request.size)
-    return EvaluationData("synthetic", request.split, source, labelled, reasons)
+    return EvaluationData(request.name, request.split, source, labelled, reasons)
 
 
 def _synth_mocap(request: _Request) -> EvaluationData:
-    place = request.root
-    if place is None:
-        raise InputError("--data.root is missing: synth-mocap needs the npz of motion capture, or its folder")
+    place = _needed_root(request, "the npz of motion capture, or its folder")
     preset = mocap_preset(place / "mocap.npz" if place.is_dir() else place)
     trained = evaluated(request.config)
     cache = trained.root if isinstance(trained, SyntheticConfig) else None
     prepare(cache, preset, request.size, (request.split,))
-    source = SyntheticTruth(cache, preset, request.size, request.split, name="synth-mocap")
-    # The guess that needs no picture is that of who was trained on synth-v1.
-    own = trained.preset if isinstance(trained, SyntheticConfig) else "quickstart"
-    labelled, reasons = _training_frames(cache, preset_named(own), request.size)
-    return EvaluationData("synth-mocap", request.split, source, labelled, reasons)
+    source = SyntheticTruth(cache, preset, request.size, request.split, name=request.name)
+    return EvaluationData(request.name, request.split, source, *_trained_on(request))
 
 
-def _videos(request: _Request) -> EvaluationData:
+def _trained_on(request: _Request) -> tuple[FrameSource, dict[str, str]]:
+    """For datasets that nothing is trained on: the guess is that of who was trained on synth-v1."""
     trained = evaluated(request.config)
-    own = trained if isinstance(trained, VideosConfig) else VideosConfig(size=request.size)  # type: ignore[arg-type]
-    data = own if request.root is None else own.model_copy(update={"root": request.root})
-    asks_no_labels = {"supervision": "none", "bone_lengths": "fixed"}  # videos have none, and are refused otherwise
-    system = request.config.system.model_copy(update=asks_no_labels)
-    source = build_source(request.config.model_copy(update={"data": data, "system": system}), "val")
-    reason = dict.fromkeys(("mean_pose", "nearest_neighbour", "bone_floor"), "videos have no labels")
-    return EvaluationData("videos", request.split, source, None, reason)
-
-
-DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]] = {
-    "synthetic": (_synthetic, ("val", "test", "train")),
-    "synth-mocap": (_synth_mocap, ("test", "val")),
-    "videos": (_videos, ("all",)),
-}
-"""Name -> how it is opened, and its splits, the usual one first."""
+    own = trained if isinstance(trained, SyntheticConfig) else SyntheticConfig()
+    return _training_frames(own.root, preset_named(own.preset), request.size)
 
 
 def _training_frames(root: Path | None, preset: Preset, size: int) -> tuple[FrameSource, dict[str, str]]:
@@ -171,3 +186,73 @@ class ScenePoses:
         rows = indices - self._first[clips]
         joints = [self._joints(int(clip))[row] for clip, row in zip(clips, rows, strict=True)]
         return Batch(index=torch.from_numpy(indices), joints_3d=torch.from_numpy(np.stack(joints)))
+
+
+# ----------------------------------------------------------------------------------------------------------------- real
+
+
+def _videos(request: _Request) -> EvaluationData:
+    trained = evaluated(request.config)
+    own = trained if isinstance(trained, VideosConfig) else VideosConfig(size=request.size)  # type: ignore[arg-type]
+    root = request.options.root
+    data = own if root is None else own.model_copy(update={"root": root})
+    asks_no_labels = {"supervision": "none", "bone_lengths": "fixed"}  # videos have none, and are refused otherwise
+    system = request.config.system.model_copy(update=asks_no_labels)
+    source = build_source(request.config.model_copy(update={"data": data, "system": system}), "val")
+    reasons = dict.fromkeys(("mean_pose", "mean_canonical_pose", "nearest_neighbour", "bone_floor"), "no true poses")
+    return EvaluationData(request.name, request.split, source, None, reasons)
+
+
+def _indexed(request: _Request) -> EvaluationData:
+    index = _open_index(request)
+    chosen = thin_out(select_split(index, request.split), request.options.every)
+    keypoints = request.options.keypoints
+    source: FrameSource
+    if "target" in request.needs:
+        source = IndexedFrames(chosen, request.size, keypoints=keypoints)
+    else:
+        source = IndexedPoses(chosen, keypoints=keypoints)
+    unread = {"nearest_neighbour": "its training pictures are not read"}
+    if request.name == "3dpw":  # never trained on
+        labelled, _ = _trained_on(request)
+        return EvaluationData(request.name, request.split, source, labelled, unread)
+    try:
+        return EvaluationData(request.name, request.split, source, IndexedPoses(select_split(index, "train")), unread)
+    except InputError:
+        return EvaluationData(
+            request.name, request.split, source, None, {**unread, "mean_pose": "its training split is not here"}
+        )
+
+
+def _open_index(request: _Request) -> FrameIndex:
+    root = _needed_root(request, "the dataset's folder, or an index that launch/prepare_data.py wrote")
+    if root.suffix == ".npz" and not root.name.startswith("data_3d"):  # data_3d_h36m.npz is the dataset itself
+        return load_index(root)
+    options = request.options
+    tree: Tree
+    settings: dict[str, str] = {}
+    if request.name == "h36m":
+        tree = find_h36m(root)
+    elif request.name == "mpi_inf_3dhp":
+        tree, settings = find_mpi_inf_3dhp(root, annotation=options.annotation), {"annotation": options.annotation}
+    else:
+        tree = find_threedpw(root, joints=options.joints, regressed=options.regressed)
+        settings = {"joints": options.joints, "regressed": str(options.regressed)}
+    return open_index(tree, settings=settings)
+
+
+def _needed_root(request: _Request, what: str) -> Path:
+    if request.options.root is None:
+        raise InputError(f"--data.root is missing: {request.name} needs {what}")
+    return request.options.root
+
+
+DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]] = {
+    "synthetic": (_synthetic, ("val", "test", "train")),
+    "synth-mocap": (_synth_mocap, ("test", "val")),
+    "h36m": (_indexed, ("test", "train", "all")),
+    "mpi_inf_3dhp": (_indexed, ("test", "train", "all")),
+    "3dpw": (_indexed, ("test", "val", "train", "all")),
+    "videos": (_videos, ("all",)),
+}
+"""Name -> how it is opened, and its splits, the usual one first."""

@@ -34,10 +34,9 @@ def faked(script, monkeypatch, noise):
     """The script with a system whose errors are known and a dataset that needs no rendering."""
     source = Source()
 
-    def open_data(config, dataset, split, root, preset):
-        return EvaluationData(
-            dataset or "synthetic", split or "val", source, Source(seed=9), {"bone_floor": "no bones"}
-        )
+    def open_data(config, needs, options):
+        name, split = options.dataset or "synthetic", options.split or "val"
+        return EvaluationData(name, split, source, Source(seed=9), {"bone_floor": "no bones"})
 
     scale = {"factor": 1.0}
     monkeypatch.setattr(script, "load_system", lambda *_: (Painter(source, noise * scale["factor"]).eval(), Config()))
@@ -116,7 +115,7 @@ def test_bad_input_is_one_line_and_exit_code_2(script, arguments, words, capsys)
 
 
 def test_wrong_names_are_told_before_anything_is_rendered(script, monkeypatch, capsys):
-    monkeypatch.setattr(script, "load_system", lambda *_: (None, Config()))
+    monkeypatch.setattr(script, "load_system", lambda *_: (Painter(Source()), Config()))
     for arguments, words in (
         (["--protocol", "martinez"], "did you mean 'martinez17'"),
         (["--dataset", "h36"], "--dataset h36: no such dataset"),
