@@ -1,0 +1,104 @@
+"""What all lifters share: keypoints in, normalised; statistics collected; a pose out, in a unit that is told."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.batch import Batch, PoseOutput
+from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.system import System, Turn
+
+__all__ = ["Lifter", "mean_over_joints", "middle_frame", "root_relative"]
+
+Unit = Literal["m", "head=1", "relative"]
+
+
+def middle_frame(batch: Batch) -> Batch:
+    """The batch with the middle frame of 2D sequences in place of them."""
+    if batch.joints_2d is None or batch.joints_2d.dim() == 3:
+        return batch
+    middle = batch.joints_2d.shape[1] // 2
+    confidence = None if batch.confidence is None else batch.confidence[:, middle]
+    return replace(batch, joints_2d=batch.joints_2d[:, middle], confidence=confidence)
+
+
+def root_relative(joints: Tensor) -> Tensor:
+    """(..., 17, 3) minus the pelvis."""
+    return joints - joints[..., :1, :]
+
+
+def mean_over_joints(values: Tensor, visible: Tensor) -> Tensor:
+    """Mean of (..., J) over visible joints -> (...); 0 where none is visible."""
+    return (values * visible).sum(-1) / visible.sum(-1).clamp(min=1.0)
+
+
+class Lifter(System):
+    """A system that lifts 2D keypoints.
+
+    Subclasses say how (`lift`), and train by `losses`.
+
+    Args:
+        normalizer: of the keypoints; `fit` gives it its statistics.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("joints_2d", "seeds")
+    predict_requires: ClassVar[tuple[str, ...]] = ("joints_2d",)
+    unit: ClassVar[Unit] = "relative"
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+
+    @abstractmethod
+    def lift(self, observed: Normalized) -> Tensor:
+        """(B, 17, 3) root-relative poses in camera axes, in `unit`, of normalised keypoints (B, 17, 2)."""
+
+    def observe(self, batch: Batch) -> Normalized:
+        """The (middle frame's) keypoints, normalised; missing joints are filled."""
+        batch = middle_frame(batch)
+        assert batch.joints_2d is not None
+        return self.normalizer(batch.joints_2d, batch.confidence, batch.K)
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Statistics of the training keypoints, and whatever else a subclass takes (`fit_poses`)."""
+        collected = [middle_frame(batch) for batch in batches]
+        self.normalizer.fit(_joined(collected, "joints_2d"), _maybe(collected, "confidence"), _maybe(collected, "K"))
+        self.fit_poses(collected)
+
+    def fit_poses(self, batches: list[Batch]) -> None:
+        """Further statistics (default: none)."""
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """All in one group, unless a subclass has several players."""
+        return {"lifter": self.parameters()}
+
+    def turns(self, step: int, progress: float) -> list[Turn]:
+        """One turn, unless a subclass has several players."""
+        return [Turn("lifter", ("lifter",), "main")]
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
+        """Poses of the keypoints; lifters are deterministic, so one hypothesis."""
+        batch.require(self.predict_requires, by=f"{type(self).__name__}.predict")
+        with torch.autocast(self.normalizer.mean.device.type, enabled=False):
+            pose = self.lift(self.observe(batch))
+        return PoseOutput(pose=pose[:, None], unit=self.unit)
+
+
+def _joined(batches: list[Batch], field: str) -> Tensor:
+    found = _maybe(batches, field)
+    if found is None:
+        batches[0].require((field,), by="fit")
+        raise ValueError(f"some batches have no {field}")
+    return found
+
+
+def _maybe(batches: list[Batch], field: str) -> Tensor | None:
+    values = [getattr(batch, field) for batch in batches]
+    return None if any(value is None for value in values) else torch.cat(values)

@@ -1,0 +1,103 @@
+"""Deep non-rigid structure from motion (Kong & Lucey 2019): hierarchical block-sparse coding as a network.
+
+W = S M with S = D1 psi1, psi1 = D2 psi2, ...; M (3, 2) has orthonormal columns. The encoder runs the hierarchy with
+every code block carrying the camera (Psi = psi (x) M), the decoder without; both use the same dictionaries.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.batch import Batch
+from selfsup3d.heads.facing import Handedness
+from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.lifters.base import Lifter
+from selfsup3d.skeleton import NUM_JOINTS
+
+__all__ = ["DeepNRSfM", "dictionary_sizes", "orthonormal_columns"]
+
+
+def dictionary_sizes(largest: int = 125, smallest: int = 10, count: int = 12) -> tuple[int, ...]:
+    """Atoms of each dictionary, falling evenly."""
+    return tuple(round(largest + (smallest - largest) * i / (count - 1)) for i in range(count))
+
+
+def orthonormal_columns(matrix: Tensor) -> Tensor:
+    """The matrix with orthonormal columns nearest to (..., 3, 2): U V^T of its SVD, as M (M^T M)^(-1/2).
+
+    The root of the 2x2 matrix A has a closed form, (A + sqrt(det A) I) / sqrt(tr A + 2 sqrt(det A)), whose derivative is
+    finite where the singular values are equal, unlike the SVD's. Columns that are (nearly) parallel give a result that
+    is not orthonormal, and a finite gradient.
+    """
+    matrix = matrix.float()
+    a = (matrix[..., :, :, None] * matrix[..., :, None, :]).sum(-3)  # (..., 2, 2) M^T M
+    identity = torch.eye(2, dtype=a.dtype, device=a.device)
+    a = a + 1e-8 * identity
+    determinant = (a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]).clamp(min=1e-16).sqrt()
+    trace = a[..., 0, 0] + a[..., 1, 1]
+    root = (a + determinant[..., None, None] * identity) / (trace + 2 * determinant).sqrt()[..., None, None]
+    # The inverse of a symmetric 2x2 matrix: its adjugate over its determinant (det root = sqrt det a).
+    trace_root = (root[..., 0, 0] + root[..., 1, 1])[..., None, None]
+    inverse = (trace_root * identity - root) / determinant[..., None, None]
+    return (matrix[..., :, :, None] * inverse[..., None, :, :]).sum(-2)
+
+
+class DeepNRSfM(Lifter):
+    """An auto-encoder of 2D poses whose bottleneck is a code and a camera.
+
+    Args:
+        sizes: atoms of each dictionary, from the one of shapes to the bottleneck.
+    """
+
+    def __init__(self, sizes: Sequence[int] = dictionary_sizes()) -> None:
+        super().__init__(Normalizer("head", distance=1.0))
+        self.sizes = tuple(sizes)
+        joints = NUM_JOINTS
+        self.shapes = nn.Parameter(torch.randn(joints, 3, sizes[0]) * (2.0 / (3 * joints)) ** 0.5)
+        self.dictionaries = nn.ParameterList(
+            torch.randn(above, below) * (2.0 / above) ** 0.5 for above, below in itertools.pairwise(sizes)
+        )
+        self.thresholds = nn.ParameterList(torch.zeros(size) for size in sizes)
+        self.decoder_thresholds = nn.ParameterList(torch.zeros(size) for size in sizes[:-1])
+        self.code = nn.Linear(sizes[-1] * 6, sizes[-1])
+        self.camera = nn.Linear(sizes[-1] * 6, 6)
+        self.handedness = Handedness()
+
+    def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes S (B, 17, 3), root at 0, and cameras M (B, 3, 2) with S M = the 2D pose."""
+        blocks = torch.einsum("jdk,bjc->bkdc", self.shapes, points).float()  # (B, K, 3, 2)
+        blocks = (blocks - self.thresholds[0][:, None, None]).relu()
+        for dictionary, threshold in zip(self.dictionaries, self.thresholds[1:], strict=False):
+            blocks = torch.einsum("ak,badc->bkdc", dictionary, blocks).float()
+            blocks = (blocks - threshold[:, None, None]).relu()
+        flat = blocks.flatten(1)
+        camera = orthonormal_columns(self.camera(flat).unflatten(-1, (3, 2)))
+        code = self.code(flat).relu()
+        for dictionary, threshold in reversed(list(zip(self.dictionaries, self.decoder_thresholds, strict=True))):
+            code = (code @ dictionary.T - threshold).relu()
+        shape = torch.einsum("jdk,bk->bjd", self.shapes, code).float()
+        return shape - shape[:, :1], camera
+
+    def lift(self, observed: Normalized) -> Tensor:
+        """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
+        return self._seen(*self.estimate(observed.values), self.handedness.sign)
+
+    def _seen(self, shape: Tensor, camera: Tensor, sign: Tensor) -> Tensor:
+        """Shapes turned into camera axes: the camera's columns are its right and down directions."""
+        right, down = camera.unbind(-1)
+        axes = torch.stack((right, down, sign * torch.linalg.cross(right, down)), -2)  # rows
+        return (shape[:, :, None, :] * axes[:, None]).sum(-1)
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """|W - S M|_F / |W|_F over visible joints."""
+        observed = self.observe(batch)
+        shape, camera = self.estimate(observed.values)
+        pose = self._seen(shape, camera, torch.ones_like(self.handedness.sign))
+        self.handedness.update(pose)
+        miss = (pose[..., :2] - observed.values) * observed.visible[..., None]
+        size = (observed.values * observed.visible[..., None]).square().sum((-1, -2)).clamp(min=1e-8).sqrt()
+        return {"reprojection": ((miss.square().sum((-1, -2)) + 1e-12).sqrt() / size).mean()}

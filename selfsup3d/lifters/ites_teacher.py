@@ -1,0 +1,125 @@
+"""The invariant teacher of ITES (Xu et al. 2021): one canonical pose however a person is turned.
+
+A network reads a 2D pose and gives coefficients of a learnt shape dictionary and a rotation. Seen from anywhere, the
+same pose must get the same coefficients; that, low rank and re-projection are all that is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfsup3d.batch import Batch, Camera, PoseOutput
+from selfsup3d.draws import uniform_noise
+from selfsup3d.geometry.camera import unit_pinhole
+from selfsup3d.geometry.rotation import axis_angle_to_matrix, random_turn, rotate
+from selfsup3d.heads.basis import ShapeBasis
+from selfsup3d.heads.facing import Handedness
+from selfsup3d.heads.mlp import ResidualMLP
+from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.lifters.base import Lifter, mean_over_joints
+from selfsup3d.skeleton import NUM_JOINTS
+
+__all__ = ["InvariantTeacher", "TeacherWeights"]
+
+
+@dataclass(frozen=True)
+class TeacherWeights:
+    """Weights of the terms; `cycle` compares re-projected 2D with the original, 0 = without."""
+
+    reprojection: float = 5.0
+    invariance: float = 1.0
+    cycle: float = 0.0
+
+
+class InvariantTeacher(Lifter):
+    """34 -> width, bottleneck blocks, -> K coefficients and an so(3) vector.
+
+    Args:
+        width, bottleneck, blocks: of the network.
+        atoms: K, besides the mean pose.
+        distance: of the virtual camera of focal length 1. length: between root and head in its unit.
+        views: random turns a sample, about axes uniform on the sphere by angles uniform in [0, pi).
+        weights: of the terms.
+    """
+
+    def __init__(
+        self,
+        width: int = 1024,
+        bottleneck: int = 256,
+        blocks: int = 6,
+        atoms: int = 12,
+        distance: float = 5.0,
+        length: float = 0.7,
+        views: int = 4,
+        weights: TeacherWeights = TeacherWeights(),
+    ) -> None:
+        super().__init__(Normalizer("head", distance, length))
+        self.network = ResidualMLP(2 * NUM_JOINTS, atoms + 3, width, blocks, bottleneck, norm="batch")
+        self.basis = ShapeBasis(atoms)
+        self.handedness = Handedness()
+        self.distance, self.views, self.weights = distance, views, weights
+
+    def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Canonical poses (N, 17, 3) and rotations (N, 3, 3) of normalised keypoints (N, 17, 2)."""
+        found = self.network((points * self.distance).flatten(1))
+        count = self.basis.count
+        return self.basis(found[:, :count]), axis_angle_to_matrix(found[:, count:])
+
+    def lifted(self, points: Tensor) -> Tensor:
+        """(N, 17, 3) root-relative, camera axes, as found (not mirrored)."""
+        canonical, rotation = self.estimate(points)
+        return rotate(rotation, canonical)
+
+    def project(self, joints: Tensor) -> Tensor:
+        """(..., 17, 3) -> (..., 17, 2) by the virtual camera."""
+        return unit_pinhole(joints, self.distance)
+
+    def lift(self, observed: Normalized) -> Tensor:
+        """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
+        return self._upright(self.lifted(observed.values))
+
+    def _upright(self, joints: Tensor) -> Tensor:
+        return joints * torch.stack((torch.ones_like(self.handedness.sign),) * 2 + (self.handedness.sign,))
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """Re-projection, invariance of the canonical pose over random turns, and the 2D cycle where it is on."""
+        assert batch.seeds is not None
+        observed = self.observe(batch)
+        points, visible, w = observed.values, observed.visible, self.weights
+        canonical, rotation = self.estimate(points)
+        pose = rotate(rotation, canonical)
+        self.handedness.update(pose)
+        miss = (self.project(pose) - points).norm(dim=-1) * self.distance
+        terms = {"reprojection": w.reprojection * mean_over_joints(miss, visible).mean()}
+        if w.invariance > 0 or w.cycle > 0:
+            turns = random_turn(uniform_noise(batch.seeds, (self.views, 3)), math.pi)  # (B, V, 3, 3)
+            view = self.project(rotate(turns, pose[:, None]))
+            again, back = self.estimate(view.flatten(0, 1))
+            again = again.view(*view.shape[:2], NUM_JOINTS, 3)
+            if w.invariance > 0:
+                terms["invariance"] = w.invariance * (again - canonical[:, None]).norm(dim=-1).mean()
+            if w.cycle > 0:
+                relifted = rotate(back.view(*view.shape[:2], 3, 3), again)
+                returned = self.project(rotate(turns.transpose(-1, -2), relifted))
+                error = (returned - points[:, None]).norm(dim=-1) * self.distance
+                terms["cycle"] = w.cycle * mean_over_joints(error, visible[:, None]).mean()
+        return terms
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
+        """Pose, with the canonical pose and the rotation (a camera at `distance`) that make it."""
+        batch.require(self.predict_requires, by="InvariantTeacher.predict")
+        observed = self.observe(batch)
+        canonical, rotation = self.estimate(observed.values)
+        translation = torch.zeros_like(canonical[:, 0])
+        translation[:, 2] = self.distance
+        return PoseOutput(
+            pose=self._upright(rotate(rotation, canonical))[:, None],
+            unit=self.unit,
+            camera=Camera(rotation, translation, observed.K),
+            canonical=canonical[:, None],
+        )
