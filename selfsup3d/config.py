@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from selfsup3d.config_base import Count, Fraction, NotNegative, Positive, Section
+from selfsup3d.config_lifters import LifterConfig, ProjectedConfig
 from selfsup3d.files import write_text
 
 __all__ = [
@@ -23,23 +25,13 @@ __all__ = [
     "MixtureConfig",
     "OptimizerConfig",
     "PartGuidedConfig",
+    "ProjectedConfig",
+    "Section",
     "SyntheticConfig",
     "SystemConfig",
     "TrainerConfig",
     "VideosConfig",
 ]
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A group of settings. Unknown keys are errors; values cannot be changed after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
 
 # --------------------------------------------------------------------------------------------------------------------
 # Systems
@@ -128,8 +120,8 @@ class PartGuidedConfig(Section):
     beta: BetaConfig = BetaConfig()
 
 
-SystemConfig = PartGuidedConfig
-"""Any system. Further kinds join here as a union discriminated by `kind`."""
+SystemConfig = Annotated[PartGuidedConfig | LifterConfig, Field(discriminator="kind")]
+"""Any system."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -188,7 +180,7 @@ class MixtureConfig(Section):
     """The datasets, each with its `weight`. Evaluation uses the first."""
 
 
-DataConfig = Annotated[SyntheticConfig | VideosConfig | MixtureConfig, Field(discriminator="kind")]
+DataConfig = Annotated[SyntheticConfig | VideosConfig | ProjectedConfig | MixtureConfig, Field(discriminator="kind")]
 """Any dataset."""
 
 
@@ -234,7 +226,7 @@ class TrainerConfig(Section):
     accumulation: Count = 1
     """Micro-batches per step, where a whole batch does not fit in memory."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    optimizers: dict[str, OptimizerConfig] = {}
+    optimizers: dict[str, OptimizerConfig] = Field(default_factory=dict)
     """Settings of single optimizers by the name that the system gives them, in place of `optimizer`."""
     clip: NotNegative = 1.0
     """Largest gradient norm of a turn; 0 = unlimited."""

@@ -91,7 +91,7 @@ class _Poses:
         return _Poses(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProjectedPoses:
     """Training samples and evaluation frames from motion.
 
@@ -129,7 +129,7 @@ class ProjectedPoses:
             raise InputError(
                 f"data.frames is {self.frames_per_sample}; expected an odd number, the middle is predicted"
             )
-        object.__setattr__(self, "poses", self._prepare().to(self.device))
+        self.poses = self._prepare().to(self.device)
 
     poses: _Poses = field(init=False, repr=False)
 

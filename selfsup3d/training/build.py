@@ -10,8 +10,9 @@ from typing import Any, Literal, cast
 import torch
 
 from selfsup3d import hub
-from selfsup3d.config import Config, MixtureConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
 from selfsup3d.config_file import validate
+from selfsup3d.config_lifters import StudentConfig
 from selfsup3d.data.camera_prior import CameraPrior
 from selfsup3d.data.mixture import Mixture, Source
 from selfsup3d.data.pairs import PairSource
@@ -26,11 +27,12 @@ from selfsup3d.models.part_guided import PartGuided, Stages, Variant, Weights
 from selfsup3d.models.presets import build_networks
 from selfsup3d.parts.puppet import default_puppet
 from selfsup3d.system import System
+from selfsup3d.training.build_lifters import LIFTERS, projected_capture, projected_poses
 
 __all__ = ["Split", "build_labelled", "build_prior", "build_source", "build_system", "evaluated", "load_system"]
 
 Split = Literal["train", "val", "test"]
-OneDataset = SyntheticConfig | VideosConfig
+OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig
 
 
 # ------------------------------------------------------------------------------------------------------------- systems
@@ -56,8 +58,10 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
 
     def build(values: dict[str, Any]) -> System:
         config = validate(values, f"{path} ({hub.CONFIG})")
-        # The weights of the backbone are among those that will be loaded; their file need not be here.
-        system = config.system.model_copy(update={"backbone_weights": None})
+        # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
+        # only: their files need not be here.
+        elsewhere = {PartGuidedConfig: "backbone_weights", StudentConfig: "teacher"}.get(type(config.system))
+        system = config.system if elsewhere is None else config.system.model_copy(update={elsewhere: None})
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
 
@@ -65,7 +69,7 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
 
 
 def _part_guided(config: Config) -> System:
-    settings = config.system
+    settings = cast(PartGuidedConfig, config.system)
     puppet = default_puppet()
     encoder, decoder = build_networks(
         settings.preset,
@@ -97,7 +101,7 @@ def _part_guided(config: Config) -> System:
     )
 
 
-SYSTEMS: dict[str, Callable[[Config], System]] = {"part_guided": _part_guided}
+SYSTEMS: dict[str, Callable[[Config], System]] = {"part_guided": _part_guided, **LIFTERS}
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -123,7 +127,7 @@ def build_labelled(config: Config) -> Source | None:
     data = evaluated(config)
     if isinstance(data, SyntheticConfig):
         return SyntheticTruth(data.root, data.preset, data.size, "train")
-    return None
+    return projected_poses(data, "train") if isinstance(data, ProjectedConfig) else None
 
 
 def evaluated(config: Config) -> OneDataset:
@@ -132,7 +136,9 @@ def evaluated(config: Config) -> OneDataset:
 
 
 def build_prior(data: OneDataset) -> MocapPrior | ProceduralPrior:
-    """The unpaired poses."""
+    """The unpaired poses; of projected poses, those that are trained on."""
+    if isinstance(data, ProjectedConfig):
+        return MocapPrior(projected_capture(data.mocap, data.sequences, "train"))
     return ProceduralPrior() if data.prior is None else MocapPrior(data.prior)
 
 
@@ -162,7 +168,7 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Source:
     if settings.root is None:
         raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
     if _needs_labels(config):
-        raise InputError("system.supervision: videos have no labels; use supervision: none or puppet")
+        raise InputError("system: videos have no labels; use kind: part_guided with supervision: none or puppet")
     folder = settings.root.resolve()
     place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     clips = prepare_clips(folder, cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size),
@@ -174,8 +180,20 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Source:
     return PairSource(clips, build_prior(settings), camera_prior, augmentation=augmentation)
 
 
-DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {"synthetic": _synthetic, "videos": _videos}
+def _projected(config: Config, data: OneDataset, split: Split) -> Source:
+    return projected_poses(cast(ProjectedConfig, data), split)
+
+
+DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {
+    "synthetic": _synthetic,
+    "videos": _videos,
+    "projected": _projected,
+}
 
 
 def _needs_labels(config: Config) -> bool:
-    return config.system.supervision in ("2d", "3d") or config.system.bone_lengths == "given"
+    """Lifters read 2D joints, and 3D ones where they are supervised; the image model only where it is told to."""
+    system = config.system
+    if not isinstance(system, PartGuidedConfig):
+        return True
+    return system.supervision in ("2d", "3d") or system.bone_lengths == "given"

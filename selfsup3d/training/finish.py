@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfsup3d import hub
 from selfsup3d.batch import Batch
-from selfsup3d.config import Config, MixtureConfig
+from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
 from selfsup3d.data.mixture import Source
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
@@ -110,21 +110,45 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
         "",
         "## Training data and assumptions",
         "",
-        *(f"- images: {data.kind}, {data.size} px" for data in datasets),
-        *(f"- unpaired 3D poses: {_prior_name(data)}" for data in datasets),
-        f"- cameras: drawn from the ranges of synth-v1, widened by {datasets[0].camera_widen:g}",
+        *(line for data in datasets for line in _data_lines(data)),
+        *_assumptions(config),
+    ]
+    if any(_from_cmu(path) for data in datasets if (path := _poses_file(data)) is not None):
+        lines += ["", _CMU]
+    return "\n".join([*lines, "", "## Results", "", markdown(result)])
+
+
+def _data_lines(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> list[str]:
+    if isinstance(data, ProjectedConfig):
+        return [
+            f"- poses: {_poses_name(data)}, seen by random cameras {data.cameras.distance[0]:g}-"
+            f"{data.cameras.distance[1]:g} m away in pictures of {data.size} px"
+        ]
+    return [
+        f"- images: {data.kind}, {data.size} px",
+        f"- unpaired 3D poses: {_poses_name(data)}",
+        f"- cameras: drawn from the ranges of synth-v1, widened by {data.camera_widen:g}",
+    ]
+
+
+def _assumptions(config: Config) -> list[str]:
+    if not isinstance(config.system, PartGuidedConfig):
+        return []
+    return [
         f"- supervision: {config.system.supervision}",
         "",
         '"Unsupervised" still assumes one 2D puppet, bone-length ratios, the unpaired poses, the distribution of cameras '
         "and a label-free saliency.",
     ]
-    if any(_from_cmu(data.prior) for data in datasets if data.prior is not None):
-        lines += ["", _CMU]
-    return "\n".join([*lines, "", "## Results", "", markdown(result)])
 
 
-def _prior_name(data: Any) -> str:
-    return "the procedural prior" if data.prior is None else f"motion capture ({data.prior.name})"
+def _poses_file(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> Path | None:
+    return data.mocap if isinstance(data, ProjectedConfig) else data.prior
+
+
+def _poses_name(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> str:
+    path = _poses_file(data)
+    return "the procedural prior" if path is None else f"motion capture ({path.name})"
 
 
 def _from_cmu(path: Path) -> bool:
