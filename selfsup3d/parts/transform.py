@@ -21,13 +21,24 @@ from selfsup3d.parts.coverage import polygon_coverage
 from selfsup3d.parts.puppet import Puppet
 from selfsup3d.skeleton import joint_index
 
-__all__ = ["NEAR", "PartGeometry", "limb_transform", "part_geometry", "canonical_maps", "part_maps", "regular_polygon"]
+__all__ = [
+    "CANONICAL_EXTENT",
+    "NEAR",
+    "PartGeometry",
+    "limb_transform",
+    "part_geometry",
+    "canonical_maps",
+    "part_maps",
+    "regular_polygon",
+]
 
 NEAR = 0.05
 """Metres before the camera below which a part is hidden; it fades in over the next `NEAR` metres. **[ours]**"""
 
+CANONICAL_EXTENT = (1.1, 0.75)
+"""Half extent of the canonical maps of the sampled path: lengths of a limb, widths of it."""
+
 _COINCIDENT = 1e-6  # joints closer than this many part widths have no direction; the map does not depend on it there
-_CANONICAL = (1.1, 0.75)  # half extent of the canonical maps of the sampled path, (lengths, widths)
 
 
 @dataclass(frozen=True)
@@ -237,7 +248,7 @@ def _sampled_maps(geometry: PartGeometry, size: tuple[int, int], puppet: Puppet)
     like = geometry.q1
     resolution = max(H // 6, 12), max(H // 2, 32)
     maps = _constant(canonical_maps(puppet, resolution), like)  # (P + 1, h, w), the disc last
-    extent = like.new_tensor(_CANONICAL)
+    extent = like.new_tensor(CANONICAL_EXTENT)
     x = torch.arange(W, dtype=like.dtype, device=like.device) + 0.5
     y = torch.arange(H, dtype=like.dtype, device=like.device) + 0.5
 
@@ -271,7 +282,7 @@ def canonical_maps(puppet: Puppet, resolution: tuple[int, int]) -> np.ndarray:
     fine = 4
     x, y = (
         (np.arange(count * fine) - (count * fine - 1) / 2) * (2 * extent / (count * fine))  # exactly symmetric
-        for count, extent in zip((w, h), _CANONICAL, strict=True)
+        for count, extent in zip((w, h), CANONICAL_EXTENT, strict=True)
     )
     inside = [np.abs(y)[:, None] <= part.half_width(x) for part in puppet.parts]
     inside.append(np.hypot(x, y[:, None]) <= 0.5)
