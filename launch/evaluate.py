@@ -27,7 +27,7 @@ from selfsup3d.data.mpi_inf_3dhp import Annotation
 from selfsup3d.data.row_draws import Keypoints
 from selfsup3d.data.threedpw import JointSource
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.baselines import Baselines
+from selfsup3d.evaluation.baselines import Baselines, supervised_bound
 from selfsup3d.evaluation.bootstrap import compare_frames
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.gallery import error_sheet, ranked_rows
@@ -69,6 +69,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--report", type=Path, help="write tables, pictures and per-frame values into this folder")
     parser.add_argument("--per-frame", type=Path, help="write per-frame values there (.npz)")
     parser.add_argument("--compare", type=Path, help="per-frame values of another system on the same frames (.npz)")
+    parser.add_argument("--upper-bound", type=Path, help="result of the same network trained with labels (or its run)")
     parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
     parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
     parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
@@ -92,6 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         data = open_evaluation_data(config, system.predict_requires, _options(args))
     protocol = dataset_protocol(data.name, args.protocol)
+    taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict()}
+    bound = None if args.upper_bound is None else supervised_bound(args.upper_bound, taken)
     result, frames = evaluate_frames(
         system,
         data.source,
@@ -108,6 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     if not accelerator.is_main_process:
         return 0
+    if bound is not None:
+        result["baselines"]["supervised"] = bound
     print(text(result))
     if other is not None:
         print(difference(compare_frames(other, frames), str(args.compare)))

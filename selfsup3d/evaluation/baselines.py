@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch
+from selfsup3d.errors import InputError
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
 from selfsup3d.skeleton import FK_PARENTS, NUM_JOINTS
 
@@ -24,7 +28,11 @@ __all__ = [
     "mean_colour",
     "mean_pose",
     "picture_features",
+    "supervised_bound",
 ]
+
+Numbers = dict[str, float | None]
+"""Metric -> value, None = missing."""
 
 
 class FrameSource(Protocol):
@@ -157,7 +165,7 @@ def labelled_baselines(
         batch = train.frames(indices[start : start + batch_size])
         if batch.joints_3d is None:
             return None, None
-        known = known_joints(batch)
+        known = known_joints(batch, by_confidence=False)  # keypoints may be a detector's
         poses.append(torch.where(known[..., None], batch.joints_3d, torch.full_like(batch.joints_3d, float("nan"))))
         found = picture_features(batch)
         if found is not None:
@@ -171,11 +179,38 @@ def labelled_baselines(
     return mean_pose(joints), neighbour
 
 
-def known_joints(batch: Batch) -> Tensor:
-    """(B, 17) joints whose truth is known: finite, and with a confidence above 0 where there is one per joint.
+def supervised_bound(path: str | Path, taken: Mapping[str, Any]) -> Numbers:
+    """The metrics of the same network trained with labels, from its own result file, to print beside another result.
 
-    The confidence of a sequence (B, T, 17) is that of its 2D input and says nothing of the truth.
+    Args:
+        path: a result file, or the folder of a run with its metrics.json.
+        taken: how the other result is taken: its "dataset", "split", "flags" ... (any keys of a result file).
+
+    Raises:
+        InputError: no result there, or one that was taken otherwise.
+    """
+    path = Path(path)
+    path = path / "metrics.json" if path.is_dir() else path
+    try:
+        other = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key in taken if other[key] != taken[key]]
+        metrics = dict(other["metrics"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no result of an evaluation can be read ({type(error).__name__}: {error})") from None
+    if differing:
+        told = "; ".join(f"{key}: {other[key]} there, {taken[key]} here" for key in differing)
+        raise InputError(f"{path}: cannot stand beside this result, which is taken otherwise ({told})")
+    return metrics
+
+
+def known_joints(batch: Batch, by_confidence: bool = True) -> Tensor:
+    """(B, 17) joints whose truth is known: finite, and with a confidence above 0.
+
+    Args:
+        by_confidence: the batch's confidence (B, 17) is that of its labels. False where a system is given 2D joints:
+            then it is that of its input, and a joint that a detector missed still has to be predicted. The confidence
+            of a sequence (B, T, 17) is always that of the input.
     """
     assert batch.joints_3d is not None
-    per_joint = batch.confidence is not None and batch.confidence.dim() == 2
-    return valid_joints(batch.joints_3d, batch.confidence if per_joint else None)
+    told = by_confidence and batch.confidence is not None and batch.confidence.dim() == 2
+    return valid_joints(batch.joints_3d, batch.confidence if told else None)

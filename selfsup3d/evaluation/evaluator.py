@@ -156,7 +156,7 @@ def collect(
             batch = source.frames(chunks[position]).to(device)
             batch.require(system.predict_requires, by=type(system).__name__)
             output = system.predict(batch, samples)
-            piece = frame_records(batch, output, chunks[position], protocol, baselines)
+            piece = frame_records(batch, output, chunks[position], protocol, baselines, takes_joints(system))
             if pictures:
                 _add_pictures(piece, system, batch, lpips)
             pieces.append(piece)
@@ -182,9 +182,17 @@ def frame_indices(source: FrameSource, limit: int | None = None) -> np.ndarray:
 
 
 def frame_records(
-    batch: Batch, output: PoseOutput, indices: np.ndarray, protocol: Protocol, baselines: Baselines
+    batch: Batch,
+    output: PoseOutput,
+    indices: np.ndarray,
+    protocol: Protocol,
+    baselines: Baselines,
+    from_joints: bool = False,
 ) -> Records:
-    """What is kept of one batch: poses, truth, overlaps, and who is in it."""
+    """What is kept of one batch: poses, truth, overlaps, and who is in it.
+
+    `from_joints`: the system was given the 2D joints, so their confidence says nothing of the truth.
+    """
     pose = output.pose
     if pose.dim() != 4 or pose.shape[0] != len(indices) or pose.shape[2:] != (NUM_JOINTS, 3):
         raise ValueError(f"predict must return poses ({len(indices)}, S, {NUM_JOINTS}, 3), got {tuple(pose.shape)}")
@@ -194,9 +202,11 @@ def frame_records(
     if output.root is not None:
         found["root"] = output.root
     if batch.joints_3d is not None:
-        found["target"], found["known"] = batch.joints_3d, known_joints(batch)
+        found["target"], found["known"] = batch.joints_3d, known_joints(batch, not from_joints)
     if output.joints_2d is not None and batch.joints_2d is not None and batch.joints_2d.dim() == 3:
         distance = torch.linalg.vector_norm(output.joints_2d[:, 0] - batch.joints_2d, dim=-1)
+        if batch.confidence is not None:
+            distance = torch.where(batch.confidence > 0, distance, torch.full_like(distance, float("nan")))
         found["joints_2d_error"] = distance.nanmean(-1)
     overlaps, reasons = _overlaps(batch, output)
     found |= overlaps
@@ -210,6 +220,11 @@ def frame_records(
         if any(key in meta for meta in batch.meta):
             values[key] = np.array(["" if meta.get(key) is None else str(meta[key]) for meta in batch.meta])
     return Records(values, reasons, unit=output.unit)
+
+
+def takes_joints(system: System) -> bool:
+    """Whether a system is given 2D joints (a lifter), and their confidence with them."""
+    return "joints_2d" in system.predict_requires
 
 
 def parts_of_joint(puppet: Puppet) -> dict[int, tuple[int, ...]]:

@@ -100,7 +100,7 @@ def panels(system: System, batch: Batch, output: PoseOutput) -> dict[str, Tensor
             if truth is not None and getattr(batch, truth) is not None:
                 columns[f"true {title}"] = getattr(batch, truth)
     for title, view in (("3D front", FRONT), ("3D side", SIDE)):
-        columns[title] = _poses(batch, output, view)
+        columns[title] = _poses(batch, output, view, "joints_2d" not in system.predict_requires)
     return {title: pictures.detach().float().cpu() for title, pictures in columns.items()}
 
 
@@ -113,12 +113,12 @@ def _overlay(images: Tensor, joints: Tensor, confidence: Tensor | None) -> Tenso
     return _stack([draw_skeleton(*drawn, thickness=1) for drawn in zip(large, pixels, seen, strict=True)])
 
 
-def _poses(batch: Batch, output: PoseOutput, view: tuple[float, float]) -> Tensor:
+def _poses(batch: Batch, output: PoseOutput, view: tuple[float, float], by_confidence: bool) -> Tensor:
     found = output.pose[:, 0].detach().float().cpu()
     true: list[np.ndarray | None] = [None] * len(found)
     if batch.joints_3d is not None and output.unit == "m":
         nan = torch.full_like(batch.joints_3d, float("nan"))
-        joints = root_relative(torch.where(known_joints(batch)[..., None], batch.joints_3d, nan))
+        joints = root_relative(torch.where(known_joints(batch, by_confidence)[..., None], batch.joints_3d, nan))
         true = list(joints.float().cpu().numpy())
     if output.unit != "m":  # of unknown scale: drawn as large as a person
         height = (found - found[:, :1]).abs().amax((1, 2), keepdim=True).clamp_min(1e-6)

@@ -12,12 +12,18 @@ __all__ = ["comparison", "difference", "markdown", "text"]
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
 _TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_transfer"}
-_PICTURE_ROWS = {"this system": "", "copy the source": "copy_source", "mean colour": "mean_colour"}
+_PICTURE_ROWS = {
+    "this system": "",
+    "supervised, same network": "supervised",
+    "copy the source": "copy_source",
+    "mean colour": "mean_colour",
+}
 _LABELS = {
     "mean_pose": "mean training pose",
     "mean_canonical_pose": "mean canonical pose of the prior",
     "bone_floor": "bone floor (true directions)",
     "nearest_neighbour": "nearest training picture",
+    "supervised": "supervised, same network",
 }
 _BY_JOINT = "By joint"
 
@@ -105,7 +111,11 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
     metrics = result["metrics"]
     shown = ("miou_fg", "miou_parts", "saliency_iou")
     if any(metrics.get(name) is not None for name in shown):
-        tables.append(("Overlap (IoU)", ["", *shown], [["this system", *(_number(metrics.get(n), n) for n in shown)]]))
+        rows = [["this system", *(_number(metrics.get(n), n) for n in shown)]]
+        bound = result["baselines"].get("supervised")
+        if bound is not None:
+            rows.append(["supervised, same network", *(_number(bound.get(n), n) for n in shown)])
+        tables.append(("Overlap (IoU)", ["", *shown], rows))
     kinds = [name for name in metrics if name.startswith(("flip_", "frechet", "joints_2d", "cycle_"))]
     rows = [[_title(name), _number(metrics[name], name)] for name in kinds if metrics[name] is not None]
     rows += [
@@ -152,6 +162,8 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
             continue
         rows = []
         for title, key in _PICTURE_ROWS.items():
+            if key == "supervised" and key not in result["baselines"]:
+                continue
             numbers = result["baselines"].get(key, {}) if key else result["metrics"]
             rows.append([title, *(_number(numbers.get(n), n, _absent(result, n)) for n in names)])
         tables.append((f"Pictures, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))

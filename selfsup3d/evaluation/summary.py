@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.evaluation.baselines import Baselines, bone_floor
+from selfsup3d.evaluation.baselines import Baselines, Numbers, bone_floor
 from selfsup3d.evaluation.diagnostics import FLIPS, body_frame_poses, flip_gains, frechet_distance
 from selfsup3d.evaluation.measure import Measured, measure
 from selfsup3d.evaluation.metrics import mrpe, root_relative, scale_to
@@ -18,8 +18,6 @@ from selfsup3d.evaluation.records import Records
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS
 
 __all__ = ["Summary", "result_numbers", "summarise"]
-
-Numbers = dict[str, float | None]
 
 _IN_METRES = ("mpjpe", "mpjpe_actions", "pck_150", "auc")
 """Metrics that mean nothing for a pose of unknown scale, unless the truth gives the scale."""

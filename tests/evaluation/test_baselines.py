@@ -94,10 +94,11 @@ def test_picture_features_leave_the_background_out():
 
 def test_labelled_baselines_take_frames_evenly_and_cope_with_missing_truth():
     source = Source(count=30)
-    source.confidence[4, 7] = 0.0
+    source.confidence[:, 7] = 0.0  # a detector that knows no spine: the truth is there
+    source.joints[6, 7] = float("nan")
     pose, neighbour = labelled_baselines(source, limit=10, batch_size=4)
     assert [i for chunk in source.asked for i in chunk] == np.linspace(0, 29, 10).round().astype(int).tolist()
     assert pose.shape == (17, 3)
-    assert len(neighbour.poses) == 10
+    assert len(neighbour.poses) == 9  # whole poses only
     assert labelled_baselines(Source(without=("joints_3d",))) == (None, None)
     assert labelled_baselines(Source(without=("target",)))[1] is None

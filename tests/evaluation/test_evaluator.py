@@ -94,6 +94,17 @@ def test_frames_without_usable_truth_are_skipped_and_counted(source, noise):
     close(result["metrics"]["mpjpe"], expected.mean())
 
 
+def test_a_joint_that_a_detector_missed_still_has_to_be_predicted(source, noise):
+    source.confidence[:, 7:12] = 0.0
+    images, lifter = KnownErrors(source, noise), KnownErrors(source, noise)
+    lifter.predict_requires = ("joints_2d",)
+    assert "head" not in run(images, source)["per_joint"]  # labels without these joints
+    pred, target = (source.joints + noise[:, 0]).double(), source.joints.double()
+    result = run(lifter, source)
+    assert "head" in result["per_joint"]
+    close(result["metrics"]["mpjpe"], mpjpe(pred, target).mean())
+
+
 def test_failing_is_not_rewarded(source, noise):
     noise[4, 0, 9] = float("nan")
     result = run(KnownErrors(source, noise), source)

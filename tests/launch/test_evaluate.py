@@ -95,6 +95,25 @@ def test_two_systems_are_compared_on_the_same_frames(faked, tmp_path, capsys):
     assert "4 people" in line
 
 
+def test_the_supervised_bound_of_another_run_stands_beside(faked, tmp_path, capsys):
+    run(faked.main, ["--checkpoint", "x", "--json", str(tmp_path / "metrics.json"), "--device", "cpu"])
+    bound = json.loads((tmp_path / "metrics.json").read_text())
+    faked.scale["factor"] = 2.0
+    capsys.readouterr()
+    json_file = str(tmp_path / "r.json")
+    arguments = ["--checkpoint", "x", "--upper-bound", str(tmp_path), "--json", json_file, "--device", "cpu"]
+    assert run(faked.main, arguments) == 0
+    assert "supervised, same network" in capsys.readouterr().out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["baselines"]["supervised"]["mpjpe"] == bound["metrics"]["mpjpe"] < result["metrics"]["mpjpe"]
+    capsys.readouterr()
+    assert run(faked.main, [*arguments, "--protocol", "repnet"]) == 2
+    assert "taken otherwise (flags" in capsys.readouterr().err.splitlines()[0]
+    (tmp_path / "metrics.json").write_text("{}")
+    assert run(faked.main, arguments) == 2
+    assert "metrics.json: no result" in capsys.readouterr().err.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
