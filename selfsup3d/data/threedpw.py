@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selfsup3d.data.crops import read_picture
 from selfsup3d.data.dataset_tree import Missing, Part, Source, Tree, make_rows
 from selfsup3d.data.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.data.safe_pickle import load_npz, load_pickle
+from selfsup3d.data.views import read_picture
 from selfsup3d.errors import InputError
 from selfsup3d.skeleton import FOREIGN, joint_index
 

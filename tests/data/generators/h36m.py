@@ -15,7 +15,9 @@ SLOTS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 class Scene:
     """Subjects, trials and cameras; angles of the cameras are kept as the metadata writes them."""
 
-    def __init__(self, subjects=("S1", "S5", "S9", "S11"), trials=("Directions 1", "Walking"), frames=12, seed=0):
+    def __init__(
+        self, subjects=("S1", "S5", "S9", "S11"), trials=("Directions 1", "Walking"), frames=12, seed=0, speed=0.4
+    ):
         self.subjects, self.trials, self.frames = subjects, trials, frames
         rng = np.random.default_rng(seed)
         self.inner = {}
@@ -35,7 +37,7 @@ class Scene:
                 angles = euler_xyz(world.look_at(eye, [0, 0, 0.95]))
                 self.outer[subject, name] = (angles, eye)
         self.world = {
-            (s, t): world.walk(frames, rng, height=rng.uniform(1.6, 1.9), heading=rng.uniform(0, 6))
+            (s, t): world.walk(frames, rng, height=rng.uniform(1.6, 1.9), heading=rng.uniform(0, 6), speed=speed)
             for s in subjects
             for t in trials
         }

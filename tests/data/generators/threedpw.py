@@ -26,9 +26,9 @@ def write_sequence(root, name="downtown_walking_00", split="test", people=2, fra
     """sequenceFiles/SPLIT/NAME.pkl and imageFiles/NAME; returns what was written."""
     rng = np.random.default_rng([seed, *name.encode()])
     width, height = size
-    K = np.array([[1961.0, 0, width / 2 + 3], [0, 1969.0, height / 2 - 5], [0, 0, 1]])
+    K = np.array([[1.815 * width, 0, width / 2 + 3], [0, 1.823 * width, height / 2 - 5], [0, 0, 1]])
     walks = [
-        world.walk(frames, rng, heading=rng.uniform(0, 6)) + np.array([0.7 * p, -0.6 * p, 0]) for p in range(people)
+        world.walk(frames, rng, heading=rng.uniform(0, 6)) + np.array([-0.38 * p, 0.7 * p, 0]) for p in range(people)
     ]
     cameras = np.zeros((frames, 4, 4))
     for n in range(frames):  # a hand-held camera that walks beside them

@@ -36,7 +36,7 @@ def colour(joint):
     return tuple(int(c) for c in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])
 
 
-def walk(frames, rng, height=1.75, heading=0.0):
+def walk(frames, rng, height=1.75, heading=0.0, speed=0.4):
     """(T, 17, 3) metres, z up, walking along +x turned by `heading`; left is +y for heading 0."""
     s = height / 1.75
     t = np.arange(frames) / 25.0
@@ -60,8 +60,9 @@ def walk(frames, rng, height=1.75, heading=0.0):
         joints[:, shoulder + 2] = joints[:, shoulder + 1] + 0.25 * np.stack([np.sin(fore), 0 * t, -np.cos(fore)], -1)
     c, n = np.cos(heading), np.sin(heading)
     joints = joints @ np.array([[c, n, 0], [-n, c, 0], [0, 0, 1]])
-    joints[..., 0] += 0.4 * t[:, None] * c - 0.3 * c
-    joints[..., 1] += 0.4 * t[:, None] * n - 0.3 * n
+    path = speed * (t - t[-1] / 2)[:, None]
+    joints[..., 0] += path * c
+    joints[..., 1] += path * n
     return joints * s
 
 
