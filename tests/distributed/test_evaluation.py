@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
+from accelerate.state import AcceleratorState, PartialState
 
 from selfsup3d.evaluation.evaluator import evaluate
 from tests.evaluation.fakes import Painter, Source
@@ -24,6 +25,8 @@ def work(folder, count, accelerator=None):
 
 
 def work_as_one_of_two(folder, count):
+    PartialState._reset_state()  # a forked process inherits the single-process state of tests that ran before
+    AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     work(folder, count, accelerator)

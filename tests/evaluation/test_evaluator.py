@@ -355,3 +355,17 @@ def test_35_000_frames_of_metrics_take_seconds():
     start = time.process_time()  # of all threads: 20 s on two cores, whatever else the machine does
     run(system, big, batch_size=1000, baselines=Baselines(mean_pose(big.joints), big.joints.mean(0), torch.ones(17)))
     assert time.process_time() - start < 40
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_numbers_of_the_cpu(source, noise):
+    on_cpu = run(Painter(source, noise), Source())["metrics"]
+
+    class OnGpu(Painter):
+        def predict(self, batch, samples=1):
+            assert batch.index.is_cuda
+            return super().predict(batch.to("cpu"), samples).to("cuda")
+
+    on_gpu = run(OnGpu(source, noise).cuda(), Source())["metrics"]
+    for name, value in on_cpu.items():
+        assert on_gpu[name] == (value if value is None else pytest.approx(value, rel=1e-4, abs=1e-3)), name

@@ -112,7 +112,7 @@ def test_pictures_are_read_only_for_systems_that_need_them(tmp_path):
     assert torch.isfinite(seen.K).all()
 
 
-@pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("synthetic",)])
+@pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("synthetic", "projected")])
 def test_a_missing_or_wrong_root_is_named(name, tmp_path):
     with pytest.raises(InputError, match="root"):
         open_evaluation_data(TINY, LIFTER, DataOptions(name))
