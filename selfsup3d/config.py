@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from selfsup3d.config_base import Count, Fraction, NotNegative, Positive, Section
+from selfsup3d.config_datasets import H36mConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.config_lifters import LifterConfig, ProjectedConfig
 from selfsup3d.files import write_text
 
@@ -171,16 +172,20 @@ class VideosConfig(Section):
     """Share of samples within a mixture."""
 
 
+PictureConfig = SyntheticConfig | VideosConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+"""Any dataset of pictures."""
+
+
 class MixtureConfig(Section):
     """Several datasets together; a YAML list in place of `data` means the same."""
 
     kind: Literal["mixture"] = "mixture"
     """Which data."""
-    parts: tuple[Annotated[SyntheticConfig | VideosConfig, Field(discriminator="kind")], ...] = Field(min_length=1)
+    parts: tuple[Annotated[PictureConfig, Field(discriminator="kind")], ...] = Field(min_length=1)
     """The datasets, each with its `weight`. Evaluation uses the first."""
 
 
-DataConfig = Annotated[SyntheticConfig | VideosConfig | ProjectedConfig | MixtureConfig, Field(discriminator="kind")]
+DataConfig = Annotated[PictureConfig | ProjectedConfig | MixtureConfig, Field(discriminator="kind")]
 """Any dataset."""
 
 

@@ -11,9 +11,11 @@ import torch
 
 from selfsup3d import hub
 from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config_datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.config_file import validate
 from selfsup3d.config_lifters import StudentConfig
 from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.data.indexed_poses import IndexedPoses
 from selfsup3d.data.mixture import Mixture, Source
 from selfsup3d.data.pairs import PairSource
 from selfsup3d.data.prepare import prepare_clips
@@ -27,12 +29,22 @@ from selfsup3d.models.part_guided import PartGuided, Stages, Variant, Weights
 from selfsup3d.models.presets import build_networks
 from selfsup3d.parts.puppet import default_puppet
 from selfsup3d.system import System
+from selfsup3d.training.build_datasets import indexed_rows, indexed_source, open_indexed, shard_source
 from selfsup3d.training.build_lifters import LIFTERS, projected_capture, projected_poses
 
-__all__ = ["Split", "build_labelled", "build_prior", "build_source", "build_system", "evaluated", "load_system"]
+__all__ = [
+    "OneDataset",
+    "Split",
+    "build_labelled",
+    "build_prior",
+    "build_source",
+    "build_system",
+    "evaluated",
+    "load_system",
+]
 
 Split = Literal["train", "val", "test"]
-OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig
+OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
 
 
 # ------------------------------------------------------------------------------------------------------------- systems
@@ -127,6 +139,8 @@ def build_labelled(config: Config) -> Source | None:
     data = evaluated(config)
     if isinstance(data, SyntheticConfig):
         return SyntheticTruth(data.root, data.preset, data.size, "train")
+    if isinstance(data, IndexedConfig):
+        return IndexedPoses(indexed_rows(open_indexed(data)[0], data, "train"))
     return projected_poses(data, "train") if isinstance(data, ProjectedConfig) else None
 
 
@@ -184,10 +198,22 @@ def _projected(config: Config, data: OneDataset, split: Split) -> Source:
     return projected_poses(cast(ProjectedConfig, data), split)
 
 
+def _indexed(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(IndexedConfig, data)
+    return indexed_source(config, settings, split, build_prior(data), _needs_labels(config))
+
+
+def _shards(config: Config, data: OneDataset, split: Split) -> Source:
+    return shard_source(config, cast(ShardsConfig, data), split, build_prior(data), _needs_labels(config))
+
+
 DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {
     "synthetic": _synthetic,
     "videos": _videos,
     "projected": _projected,
+    "h36m": _indexed,
+    "mpi_inf_3dhp": _indexed,
+    "shards": _shards,
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfsup3d import hub
 from selfsup3d.batch import Batch
-from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig
 from selfsup3d.data.mixture import Source
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
@@ -24,7 +24,7 @@ from selfsup3d.evaluation.report import markdown
 from selfsup3d.files import write_json
 from selfsup3d.system import System
 from selfsup3d.training import run_folder
-from selfsup3d.training.build import Split, build_prior, evaluated
+from selfsup3d.training.build import OneDataset, Split, build_prior, evaluated
 from selfsup3d.training.ema import evaluating
 from selfsup3d.viz.sheets import sheet, write_png
 
@@ -118,7 +118,7 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", "## Results", "", markdown(result)])
 
 
-def _data_lines(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> list[str]:
+def _data_lines(data: OneDataset) -> list[str]:
     if isinstance(data, ProjectedConfig):
         return [
             f"- poses: {_poses_name(data)}, seen by random cameras {data.cameras.distance[0]:g}-"
@@ -142,11 +142,11 @@ def _assumptions(config: Config) -> list[str]:
     ]
 
 
-def _poses_file(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> Path | None:
+def _poses_file(data: OneDataset) -> Path | None:
     return data.mocap if isinstance(data, ProjectedConfig) else data.prior
 
 
-def _poses_name(data: SyntheticConfig | VideosConfig | ProjectedConfig) -> str:
+def _poses_name(data: OneDataset) -> str:
     path = _poses_file(data)
     return "the procedural prior" if path is None else f"motion capture ({path.name})"
 

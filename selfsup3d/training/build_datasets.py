@@ -1,0 +1,144 @@
+"""From a config to the datasets that people bring: Human3.6M, MPI-INF-3DHP, and shards of any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from selfsup3d.config import Config
+from selfsup3d.config_datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
+from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.data.dataset_tree import Tree
+from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
+from selfsup3d.data.h36m.layouts import find_h36m
+from selfsup3d.data.index_build import cached_index_path, open_index
+from selfsup3d.data.indexed_frames import IndexedFrames
+from selfsup3d.data.indexed_poses import IndexedPoses
+from selfsup3d.data.mpi_inf_3dhp import find_mpi_inf_3dhp
+from selfsup3d.data.plates import Plates
+from selfsup3d.data.prior import PosePrior
+from selfsup3d.data.shards import ShardSource
+from selfsup3d.data.transforms import Augmentation
+from selfsup3d.errors import InputError
+
+__all__ = ["indexed_rows", "indexed_source", "open_indexed", "shard_source"]
+
+Split = Literal["train", "val", "test"]
+
+_READ_PICTURES = ("part_guided", "image_root", "cross_modal")
+"""Systems that look at pictures; all others take joints alone."""
+
+
+def indexed_source(
+    config: Config, data: IndexedConfig, split: Split, pose_prior: PosePrior, labels: bool
+) -> IndexedFrames | IndexedPoses:
+    """Samples of a split, as the config's system reads them.
+
+    Args:
+        pose_prior: of the unpaired poses, for image models; lifters without `prior` take other frames' poses.
+        labels: training samples hold joints.
+
+    Raises:
+        InputError: no root, a folder that cannot be used, or pictures that are not there.
+    """
+    index, place = open_indexed(data)
+    rows = indexed_rows(index, data, split)
+    camera_prior = CameraPrior(data.size, widen=data.camera_widen)
+    if config.system.kind not in _READ_PICTURES:
+        return IndexedPoses(
+            rows,
+            frames_per_sample=data.frames,
+            keypoints=data.keypoints,
+            pose_prior=None if data.prior is None else pose_prior,
+            camera_prior=None if data.prior is None else CameraPrior(1000, widen=data.camera_widen),
+            balance=data.balance,
+        )
+    return IndexedFrames(
+        rows,
+        data.size,
+        labels=labels,
+        crop=data.crop,
+        plates=Plates(data.plates or place.with_suffix(".plates"), index) if _behind(config, rows) else None,
+        given_masks=data.given_masks,
+        pose_prior=pose_prior if split == "train" else None,
+        camera_prior=camera_prior if split == "train" else None,
+        pair=data.pair,
+        balance=data.balance,
+        keypoints=data.keypoints,
+        augmentation=Augmentation() if data.augment and split == "train" else None,
+    )
+
+
+def _behind(config: Config, index: FrameIndex) -> bool:
+    """Whether backgrounds are of use: the part-guided system alone reads saliency and plates."""
+    return config.system.kind == "part_guided" and all(t.static_camera for t in index.takes)
+
+
+def open_indexed(data: IndexedConfig) -> tuple[FrameIndex, Path]:
+    """The whole index of a dataset, and where it is kept.
+
+    Raises:
+        InputError: no root, or neither index nor dataset there.
+    """
+    if data.index is not None:
+        return load_index(data.index, data.root), data.index
+    if data.root is None:
+        raise InputError(f"data.root: the folder of {data.kind} is missing; add --data.root FOLDER")  # type: ignore[attr-defined]
+    tree, settings = _tree(data, data.root)
+    return open_index(tree, settings=settings), cached_index_path(tree.dataset, tree.root, settings)
+
+
+def _tree(data: IndexedConfig, root: Path) -> tuple[Tree, dict[str, object]]:
+    if isinstance(data, H36mConfig):
+        told: dict[str, object] = {"every": data.every, "cameras": data.cameras, "detections": data.detections}
+        return find_h36m(root, cameras=data.cameras, detections=data.detections, every=data.every), told
+    assert isinstance(data, MpiInf3dhpConfig)
+    told = {"every": data.every, "annotation": data.annotation, "views": list(data.views)}
+    return find_mpi_inf_3dhp(root, annotation=data.annotation, cameras=data.views, every=data.every), told
+
+
+def indexed_rows(index: FrameIndex, data: IndexedConfig, split: Split) -> FrameIndex:
+    """Rows of a split: held-out subjects are "val"; without any, "val" is the test split thinned out."""
+    subjects = index.of_takes("subject")
+    held_out = np.isin(subjects, data.validation)
+    if data.validation and not held_out.any():
+        known = ", ".join(sorted(set(subjects.tolist())))
+        raise InputError(f"data.validation {', '.join(data.validation)}: no such subject (there are {known})")
+    if split == "train":
+        return select_split(index.select(~held_out), "train")
+    if split == "val" and data.validation:
+        return thin_out(index.select(held_out), _steps(data.evaluate_every, data.every))
+    rows = select_split(index, "test")
+    return rows if split == "test" else thin_out(rows, _steps(data.evaluate_every, data.every))
+
+
+def _steps(wanted: int, kept: int) -> int:
+    """The multiple of `kept` nearest to `wanted` frames."""
+    return max(1, round(wanted / kept)) * kept
+
+
+def shard_source(config: Config, data: ShardsConfig, split: Split, pose_prior: PosePrior, labels: bool) -> ShardSource:
+    """Samples from shards: `root` itself, or its subfolder of the split's name.
+
+    Raises:
+        InputError: no root, or no finished shards.
+    """
+    if data.root is None:
+        raise InputError("data.root: the folder of the shards is missing; add --data.root FOLDER")
+    folder = data.root / split if (data.root / split).is_dir() else data.root
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    parts = world * config.trainer.accumulation
+    training = split == "train"
+    return ShardSource(
+        folder,
+        data.size,
+        samples_per_step=config.trainer.batch_size * parts,
+        split_by=parts if training else 1,
+        labels=labels,
+        pose_prior=pose_prior if training else None,
+        camera_prior=CameraPrior(data.size, widen=data.camera_widen) if training else None,
+        augmentation=Augmentation() if data.augment and training else None,
+    )
