@@ -95,8 +95,7 @@ def align(
     fit = _fit(source, target, weights, batch, scale, reflection)
     x, y, z = fit.centred.split(1, dim=1)  # (J, 1, N)
     columns = (fit.scale * fit.rotation).transpose(0, 1)  # (column, row, N)
-    moved = torch.addcmul(fit.target_mean, x, columns[0])
-    moved = torch.addcmul(torch.addcmul(moved, y, columns[1]), z, columns[2])  # (J, 3, N)
+    moved = torch.addcmul(fit.target_mean, x, columns[0]).addcmul_(y, columns[1]).addcmul_(z, columns[2])  # (J, 3, N)
     return moved.flatten(0, 1).t().reshape(*batch, *source.shape[-2:])
 
 
@@ -114,23 +113,23 @@ def _fit(
     source: Tensor, target: Tensor, weights: Tensor | None, batch: torch.Size, scale: bool, reflection: bool
 ) -> _Fit:
     dtype = working_dtype(source, target)
-    x, y = (batch_last(points.to(dtype), batch, 2).contiguous() for points in (source, target))  # (J, 3, N)
+    x, y = (batch_last(points, batch, 2).to(dtype).contiguous() for points in (source, target))  # (J, 3, N)
     if weights is None:
         source_mean, target_mean = x.mean(0), y.mean(0)
         x, y = x - source_mean, y - target_mean
-        weighted = x / max(len(x), 1)
+        weighted, total = x, float(len(x))
     else:
-        w = batch_last(weights.to(dtype), batch, 1)[:, None]  # (J, 1, N)
+        w = batch_last(weights, batch, 1).to(dtype)[:, None]  # (J, 1, N)
         w = w / w.sum(0).clamp(min=torch.finfo(dtype).tiny)
         source_mean, target_mean = (w * x).sum(0), (w * y).sum(0)
         x, y = x - source_mean, y - target_mean
-        weighted = w * x
-    covariance = (y[:, :, None] * weighted[:, None]).sum(0)  # (3, 3, N)
+        weighted, total = w * x, 1.0
+    covariance = torch.stack([(y[:, i : i + 1] * weighted).sum(0) for i in range(3)]) / total  # (3, 3, N)
     rotation, trace = nearest_rotation_and_trace(covariance.to(torch.float64), reflection)
     rotation = rotation.to(dtype)
     if not scale:
         return _Fit(x, rotation, torch.ones_like(trace, dtype=dtype), source_mean, target_mean)
-    spread = (weighted * x).flatten(0, 1).sum(0)
+    spread = (weighted * x).flatten(0, 1).sum(0) / total
     extended = spread > SMALLEST_SPREAD
     size = torch.where(extended, trace.to(dtype) / torch.where(extended, spread, 1.0), 0.0)
     return _Fit(x, rotation, size, source_mean, target_mean)

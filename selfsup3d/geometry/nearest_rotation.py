@@ -30,8 +30,8 @@ __all__ = ["nearest_rotation", "nearest_rotation_and_trace", "nearest_rotation_s
 
 DAMPING = 1e-4
 """Relative to tr(R^T H): sums of two singular values far below this share no longer add to gradients."""
-ITERATIONS = 4
-"""Of Laguerre's method; poses need 2 or 3, and what has not settled goes to the SVD."""
+ITERATIONS = 5
+"""Of Laguerre's method; poses need 2 or 3, mirrored ones up to 5, and what has not settled goes to the SVD."""
 
 
 def nearest_rotation(matrix: Tensor, reflection: bool = False) -> Tensor:
@@ -114,8 +114,7 @@ def _closed_form(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
     half = (trace * trace - norm) / 2  # s1 s2 + s2 s3 + s3 s1
     gaps = trace * half - det  # (s1 + s2)(s2 + s3)(s3 + s1)
-    rotation = torch.addcmul(trace * cofactors, half + norm, matrix) - _matmul(gram, matrix)
-    rotation = rotation / gaps
+    rotation = torch.addcmul(trace * cofactors, half + norm, matrix).sub_(_matmul(gram, matrix)).div_(gaps)
 
     settled = (step.abs() <= 1e-6 * trace) & (gaps >= 1e-4 * trace**3) & (trace > 1e-60)
     others = (~settled & norm.isfinite()).nonzero().flatten()  # NaN stays NaN
@@ -135,16 +134,16 @@ def _largest_root(norm: Tensor, det: Tensor, minors: Tensor) -> tuple[Tensor, Te
     """
     bound = minors + 2 * det.clamp(min=0) * (3 * norm).sqrt()
     root = (norm + 2 * bound.sqrt()).sqrt()
-    linear, constant = -8 * det, -4 * minors
+    linear, quarter, constant = -8 * det, -2 * det, -4 * minors
     step = torch.zeros_like(root)
     for _ in range(ITERATIONS):
         squared = root * root
         beyond = squared - norm
         value = torch.addcmul(torch.addcmul(constant, linear, root), beyond, beyond)
-        slope = torch.addcmul(linear / 4, beyond, root)  # a quarter of the derivative
+        slope = torch.addcmul(quarter, beyond, root)  # a quarter of the derivative
         bend = torch.add(beyond, squared, alpha=2)  # a quarter of the second derivative
-        under = torch.addcmul(-3 * value * bend, slope, slope, value=9).clamp(min=0)
-        step = value / (slope + under.sqrt())
+        under = torch.addcmul(slope * slope, value, bend, value=-1 / 3).clamp_(min=0).sqrt_()
+        step = value / torch.add(slope, under, alpha=3)
         root = root - step
     return root, step
 

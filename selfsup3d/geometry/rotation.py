@@ -199,10 +199,10 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 def minimal_rotation(start: Tensor, end: Tensor) -> Tensor:
     """The rotation by the smallest angle that takes one direction to another.
 
-    R = I + [v] + [v]^2 / (1 + c), with v = start x end and c = start . end. Beyond 178.2 degrees (c < -0.9995) the
-    axis is not determined by the data: the rotation goes round by half a turn about a fixed axis orthogonal to `start`
-    and then minimally [ours]. It still takes `start` to `end` exactly; it jumps at the switch. Gradients are at most
-    ~ 100.
+    Two half-turns, first about `start` and then about the middle m = unit(start + end): R = (2 m m^T - I)(2 a a^T - I).
+    Beyond 178.2 degrees (cosine below -0.9995) the data no longer determine the axis: the rotation goes round by half a
+    turn about a fixed axis orthogonal to `start` and then minimally [ours]. It still takes `start` to `end` exactly; it
+    jumps at the switch. Gradients are at most ~ 100.
 
     Args:
         start, end: (..., 3), any length.
@@ -215,13 +215,15 @@ def minimal_rotation(start: Tensor, end: Tensor) -> Tensor:
     start, end = torch.broadcast_tensors(unit(start), unit(end))
     opposite = (start * end).sum(-1, keepdim=True) < -0.9995
     near = torch.where(opposite, -start, start)
-    cosine = (near * end).sum(-1)[..., None, None]
-    skew = _skew(torch.linalg.cross(near, end))
-    identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
-    rotation = identity + skew + multiply(skew, skew) / (1 + cosine)
-    axis = _perpendicular(start)
-    half_turn = 2 * axis[..., :, None] * axis[..., None, :] - identity
-    return torch.where(opposite[..., None], multiply(rotation, half_turn), rotation)
+    rotation = multiply(_half_turn(unit(near + end)), _half_turn(near))
+    round_about = multiply(rotation, _half_turn(_perpendicular(start)))
+    return torch.where(opposite[..., None], round_about, rotation)
+
+
+def _half_turn(axis: Tensor) -> Tensor:
+    """2 m m^T - I for unit axes (..., 3) -> (..., 3, 3)."""
+    identity = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return 2 * axis[..., :, None] * axis[..., None, :] - identity
 
 
 def rotation_about(axis: Literal["x", "y", "z"], angle: Tensor | float) -> Tensor:

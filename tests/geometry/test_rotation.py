@@ -148,6 +148,13 @@ class TestMinimalRotation:
         for a, b in zip(start[:5], end[:5], strict=True):
             assert largest_gradient(lambda x, b=b: minimal_rotation(x, b), a) < 200
 
+    def test_keeps_its_precision_at_wide_angles_in_float32(self):
+        start = directions(50, 7)
+        end = unit(-start + 0.05 * torch.linalg.cross(start, directions(50, 8)))
+        torch.testing.assert_close(
+            minimal_rotation(start.float(), end.float()).double(), minimal_rotation(start, end), atol=1e-5, rtol=0
+        )
+
     def test_gradients_are_right(self):
         start, end = directions(5, 5).requires_grad_(), directions(5, 6).requires_grad_()
         assert torch.autograd.gradcheck(minimal_rotation, (start, end))
