@@ -28,7 +28,6 @@ __all__ = [
     "reconstruction",
     "segmentation",
     "silhouette",
-    "vector_distance",
 ]
 
 _EMPTY = 1e-3
@@ -155,11 +154,6 @@ def pose_energy(
 def appearance_energy(appearance_hat: Tensor, appearance: Tensor) -> Tensor:
     """L_a = |a_s - â|, (B,), a_s detached **[paper]**: its target must not chase its estimate."""
     return (appearance_hat - appearance.detach()).abs().flatten(1).mean(1)
-
-
-def vector_distance(vectors_hat: Tensor, vectors: Tensor) -> Tensor:
-    """Mean Euclidean distance of unit vectors, (B,): the puppet warm-up's term on local limb vectors **[ours]**."""
-    return joint_distance(vectors_hat, vectors)
 
 
 def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:

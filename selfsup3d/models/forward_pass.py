@@ -150,7 +150,7 @@ class ForwardPass:
         image, labels = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
         encoding = self.system.encoder(image, self.pose_z.camera.K)
         terms = self.pose_distance(encoding, self.pose_z)
-        terms["parts"] = 0.1 * objectives.coarse_parts(encoding.part_logits, labels)
+        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, labels)
         if kind == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (("labelled_2d", self.pose_t.pixels), ("labelled_keypoints", self.frames[1].keypoints)):
@@ -166,7 +166,7 @@ class ForwardPass:
         )
         if not self.system.variant.kinematics:
             del terms["canonical"]  # the ablation has no canonical pose: p is the camera-frame joints
-        terms["keypoints"] = objectives.joint_distance(encoding.keypoints / side, truth.pixels / side)
-        terms["heat"] = 0.1 * objectives.heatmap_likelihood(encoding.log_heat, truth.pixels / side)
+        terms["keypoints"] = 2.0 * objectives.joint_distance(encoding.keypoints / side, truth.pixels / side)
+        terms["heat"] = 0.3 * objectives.heatmap_likelihood(encoding.log_heat, truth.pixels / side)
         terms["depths"] = (encoding.keypoint_depths - truth.posed[..., 2]).abs().mean(-1)
         return terms

@@ -41,7 +41,7 @@ def recorded(image: Tensor, seeds: Tensor) -> Tensor:
     """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
     u = uniform_noise(seeds, (4,), _STREAMS["camera"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
     blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    image = torch.lerp(image, blurred, 0.8 * u[:, 0])
+    image = torch.lerp(image, blurred, 0.8 * (u[:, 0] - 0.5).clamp_min(0.0))
     image = (0.8 + 0.4 * u[:, 1]) * image + 0.1 * (u[:, 2] - 0.5)
     # Grain from two short hashed rows: hashing every pixel would cost more than painting it.
     grain = uniform_noise(seeds, (image.shape[-1],), _STREAMS["noise"])  # (B, W)

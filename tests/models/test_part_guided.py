@@ -1,0 +1,163 @@
+import pytest
+import torch
+
+from selfsup3d.batch import Batch, MissingFieldError
+from selfsup3d.models.part_guided import ALGORITHM_1, PartGuided, Stages
+
+STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
+VARIANTS = [
+    {},
+    {"supervision": "puppet"},
+    {"supervision": "2d"},
+    {"supervision": "3d"},
+    {"supervision": "3d", "bone_lengths": "given"},
+    {"kinematics": False},
+    {"saliency": False},
+    {"adaptation": False},
+    {"plates": False},
+    {"frames": "gram_schmidt"},
+    {"optimizers": "per_loss"},
+]
+
+
+def snapshot(system: PartGuided) -> dict[str, dict[int, torch.Tensor]]:
+    groups = system.parameter_groups()
+    return {name: {id(p): p.detach().clone() for p in parameters} for name, parameters in groups.items()}
+
+
+def fitted(system: PartGuided, batch: Batch) -> PartGuided:
+    system.fit([batch])
+    return system
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("stage", list(STAGE_PROGRESS))
+def test_every_turn_of_every_variant_has_finite_gradients_for_its_parameters(make_system, batch, variant, stage, step):
+    system = fitted(make_system(**variant), batch)
+    progress = STAGE_PROGRESS[stage]
+    for turn in system.turns(step, progress):
+        system.zero_grad()
+        terms = system(batch, turn.name, progress)
+        assert terms
+        torch.stack(list(terms.values())).sum().backward()
+        groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
+        for name in turn.parameters:
+            gradients = [p.grad for p in groups[name] if p.grad is not None]
+            assert gradients, f"turn {turn.name} reaches no parameter of {name}"
+            assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_groups_are_disjoint_and_complete(make_system):
+    system = make_system()
+    ids = [id(p) for group in system.parameter_groups().values() for p in group]
+    assert len(ids) == len(set(ids)) == len(list(system.parameters()))
+
+
+def test_odd_steps_adapt_the_encoder_and_even_ones_the_decoder(make_system):
+    system = make_system(optimizers="per_loss")
+    odd, even = system.turns(1, 0.9), system.turns(2, 0.9)
+    for turns, group in ((odd, ("pose", "appearance")), (even, ("decoder",))):
+        energies = [t for t in turns if t.name.startswith(("L_p", "L_a"))]
+        assert [t.parameters for t in energies] == [group, group]
+    assert {t.optimizer for t in odd} == {*ALGORITHM_1, "puppet"}
+    assert [t.optimizer for t in odd] == [t.optimizer for t in even]
+
+
+def test_the_decoder_turn_of_the_energy_leaves_the_encoder_alone(make_system, batch):
+    # Gradients pass through the encoder; only its use in this turn has detached parameters.
+    system = fitted(make_system(optimizers="per_loss"), batch)
+    system.zero_grad()
+    terms = system(batch, "L_p/decoder", 0.9)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is None for p in system.encoder.pose_parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.decoder.parameters())
+
+
+def test_the_encoder_turn_of_the_energy_leaves_the_decoder_alone(make_system, batch):
+    system = fitted(make_system(optimizers="per_loss"), batch)
+    system.zero_grad()
+    torch.stack(list(system(batch, "L_p/encoder", 0.9).values())).sum().backward()
+    assert all(p.grad is None for p in system.decoder.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.encoder.pose_parameters())
+
+
+def test_losses_are_means_over_samples(make_system, batch):
+    system = fitted(make_system(), batch)
+    whole = system(batch, "joint/encoder", 0.9)
+    halves = [system(part, "joint/encoder", 0.9) for part in (batch[:2], batch[2:])]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2, msg=name)
+
+
+def test_no_label_reaches_the_unsupervised_losses(make_system, batch):
+    system = fitted(make_system(), batch)
+    poisoned = Batch(**{**vars(batch), "joints_3d": None, "joints_2d": None, "bone_lengths": None, "confidence": None})
+    for turn in ("puppet", "decoder", "joint/encoder"):
+        progress = STAGE_PROGRESS[turn.partition("/")[0]]
+        first, second = system(batch, turn, progress), system(poisoned, turn, progress)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_predict_uses_no_label_and_declares_metres(make_system, batch):
+    system = fitted(make_system(), batch).eval()
+    plain = system.predict(Batch(target=batch.target, K=batch.K))
+    full = system.predict(batch)
+    assert torch.equal(plain.pose, full.pose)
+    assert plain.unit == "m"
+    assert plain.pose.shape == (4, 1, 17, 3)
+    assert (plain.pose[:, :, 0] == 0).all()
+    torch.testing.assert_close(plain.segmentation.sum(1), torch.ones(4, 32, 32))
+
+
+def test_predicted_bones_have_the_fitted_lengths(make_system, batch):
+    from selfsup3d.geometry.kinematics import bone_lengths
+
+    system = fitted(make_system(), batch).eval()
+    pose = system.predict(batch).canonical[:, 0]
+    torch.testing.assert_close(bone_lengths(pose), system.bone_lengths.expand(4, -1), atol=1e-5, rtol=0)
+
+
+def test_missing_fields_are_named(make_system, batch):
+    system = make_system(supervision="3d")
+    with pytest.raises(MissingFieldError, match="joints_3d"):
+        system(Batch(**{**vars(batch), "joints_3d": None}), "puppet", 0.0)
+
+
+def test_panels_show_one_picture_each(make_system, batch):
+    panels = fitted(make_system(), batch).eval().panels(batch)
+    assert {tuple(p.shape) for p in panels.values()} == {(4, 3, 32, 32)}
+
+
+def test_stages_follow_their_fractions(make_system):
+    system = make_system(stages=Stages(0.5, 0.25, 0.25))
+    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + ["joint"] * 2
+
+
+def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
+    system = fitted(make_system(), batch)
+    system.zero_grad()
+    torch.stack(list(system(batch, "decoder", 0.3).values())).sum().backward()
+    assert all(p.grad is None for p in system.encoder.pose_parameters())
+
+
+def test_supervision_overfits_a_few_samples(make_system, batch):
+    torch.manual_seed(0)
+    system = fitted(make_system(supervision="3d", bone_lengths="given"), batch)
+    from dataclasses import replace
+
+    from selfsup3d.geometry.kinematics import bone_lengths
+
+    batch = replace(batch, bone_lengths=bone_lengths(batch.joints_3d))
+    optimizer = torch.optim.Adam(system.encoder.parameters(), lr=3e-3)
+
+    def error() -> float:
+        relative = batch.joints_3d - batch.joints_3d[:, :1]
+        return (system.predict(batch).pose[:, 0] - relative).norm(dim=-1).mean().item()
+
+    before = error()
+    for _ in range(150):
+        optimizer.zero_grad()
+        sum(system(batch, "puppet", 0.0).values()).backward()
+        optimizer.step()
+    assert error() < 0.35 * before
