@@ -1,0 +1,59 @@
+"""Trains the toy system in as many processes as torchrun starts: `run_toy.py FOLDER SETTINGS`.
+
+SETTINGS is JSON: of one run in FOLDER, or {name: settings} of several, one after another, in FOLDER/name.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from accelerate import PartialState
+
+from selfsup3d.cli import run
+from selfsup3d.training.device import make_accelerator
+from selfsup3d.training.loop import train
+from selfsup3d.training.run_folder import claim
+from tests.training.toy import Autoencoder, Noise, config
+
+
+class Slow(Noise):
+    """Takes its time, and can be told to fail or to die in one process at a step."""
+
+    def __init__(self, pause: float, fail: int | None, die: int | None, broken: list[list[int]]) -> None:
+        super().__init__({(step, sample) for step, sample in broken})
+        self.pause, self.fail, self.die = pause, fail, die
+
+    def batch(self, draws):
+        time.sleep(self.pause)
+        if os.environ.get("RANK") == "1":
+            if draws.step == self.die:
+                os._exit(7)
+            if draws.step == self.fail:
+                raise ZeroDivisionError("rank 1 broke")
+        return super().batch(draws)
+
+
+def main(argv: list[str]) -> int:
+    folder, told = Path(argv[0]), json.loads(argv[1])
+    several = all(isinstance(settings, dict) for settings in told.values()) and told
+    for name, settings in told.items() if several else [("", told)]:
+        one(folder / name, settings)
+    PartialState().destroy_process_group()
+    return 0
+
+
+def one(folder: Path, told: dict) -> None:
+    system = Autoencoder(told.pop("mode", "two"), dropout=told.pop("dropout", 0.0))
+    source = Slow(told.pop("pause", 0.0), told.pop("fail", None), told.pop("die", None), told.pop("broken", []))
+    settings = config(folder, **told)
+    accelerator = make_accelerator(settings.trainer)
+    claim(settings, accelerator)
+    result = train(settings, system, source, accelerator=accelerator)
+    if accelerator.is_main_process:
+        print(f"{accelerator.num_processes} processes, step {result.step}, stopped {result.stopped}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
