@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         width = max(map(len, BENCHMARKS))
         for name, benchmark in BENCHMARKS.items():
-            print(f"{name:{width}}  {benchmark.summary}  ({benchmark.reach})")
+            print(f"{name:{width}}  {benchmark.summary}{f'  ({benchmark.reach})' if benchmark.reach else ''}")
         return 0
     before, chosen = _idle_cpus(args.threads, force=args.force)
     pin(chosen)

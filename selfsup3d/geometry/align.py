@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsup3d.geometry.nearest_rotation import nearest_rotation_and_trace
 from selfsup3d.geometry.rotation import rotate
-from selfsup3d.geometry.shapes import batch_last, check_shape, working_dtype
+from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
 
 __all__ = ["Similarity", "align", "procrustes"]
 
@@ -77,9 +77,9 @@ def procrustes(
     fit = _fit(source, target, weights, batch, scale, reflection)
     moved = (fit.scale * fit.rotation * fit.source_mean).sum(1)
     return Similarity(
-        fit.rotation.movedim(-1, 0).reshape(*batch, 3, 3),
+        batch_first(fit.rotation, batch, 2),
         fit.scale.reshape(batch),
-        (fit.target_mean - moved).movedim(-1, 0).reshape(*batch, 3),
+        batch_first(fit.target_mean - moved, batch, 1),
     )
 
 
@@ -96,7 +96,7 @@ def align(
     x, y, z = fit.centred.split(1, dim=1)  # (J, 1, N)
     columns = (fit.scale * fit.rotation).transpose(0, 1)  # (column, row, N)
     moved = torch.addcmul(fit.target_mean, x, columns[0]).addcmul_(y, columns[1]).addcmul_(z, columns[2])  # (J, 3, N)
-    return moved.flatten(0, 1).t().reshape(*batch, *source.shape[-2:])
+    return batch_first(moved, batch, 2)
 
 
 def _check(source: Tensor, target: Tensor, weights: Tensor | None) -> torch.Size:
@@ -113,7 +113,7 @@ def _fit(
     source: Tensor, target: Tensor, weights: Tensor | None, batch: torch.Size, scale: bool, reflection: bool
 ) -> _Fit:
     dtype = working_dtype(source, target)
-    x, y = (batch_last(points, batch, 2).to(dtype).contiguous() for points in (source, target))  # (J, 3, N)
+    x, y = (batch_last(points.to(dtype), batch, 2) for points in (source, target))  # (J, 3, N)
     if weights is None:
         source_mean, target_mean = x.mean(0), y.mean(0)
         x, y = x - source_mean, y - target_mean

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selfsup3d.geometry.limb_frames import FRAMES, Frame, Frames, carry, local_coordinates, tilted_frame, to_direction
 from selfsup3d.geometry.rotation import rotate, unit
-from selfsup3d.geometry.shapes import batch_last, check_shape, working_dtype
+from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
 from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, NUM_JOINTS, NUM_LOCAL, fk_levels, joint_index
 
 __all__ = [
@@ -171,8 +171,7 @@ def forward_kinematics(
         limb, carrier = to_direction(frame, level), level
         above = torch.addcmul(above[:count], stretch, limb)
         placed.append(above)
-    rows = torch.cat(placed).index_select(0, _JOINT_ROWS.to(device)).flatten(0, 1)  # (17 * 3, N)
-    return rows.t().contiguous().view(*batch, NUM_JOINTS, 3)
+    return batch_first(torch.cat(placed).index_select(0, _JOINT_ROWS.to(device)), batch, 2)
 
 
 def body_frame(joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,10 +245,8 @@ def inverse_kinematics(joints: Tensor, frames: Frames = "parallel_transport", re
         found.append(vectors)
         rebuilt = unit(vectors, dim=1)  # what forward_kinematics will see
         frame = carry(frame, rebuilt, to_direction(frame, rebuilt), frames)
-    local = torch.cat(found)[_LOCAL_ROWS.argsort()].permute(2, 0, 1).contiguous()
-    return LocalPose(
-        local.view(*batch, NUM_LOCAL, 3), hip.transpose(0, 1).reshape(*batch, 2), lengths, rotation, translation
-    )
+    local = torch.cat(found)[_LOCAL_ROWS.argsort()]
+    return LocalPose(batch_first(local, batch, 2), batch_first(hip, batch, 1), lengths, rotation, translation)
 
 
 def canonicalize(joints: Tensor, recentre: bool = False) -> Tensor:

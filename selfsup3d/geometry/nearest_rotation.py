@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from selfsup3d.geometry.shapes import batch_last, check_shape, working_dtype
+from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
 
 __all__ = ["nearest_rotation", "nearest_rotation_and_trace", "nearest_rotation_svd"]
 
@@ -48,7 +48,7 @@ def nearest_rotation(matrix: Tensor, reflection: bool = False) -> Tensor:
     check_shape(matrix, (3, 3), "matrix")
     rows = batch_last(matrix, matrix.shape[:-2], 2).to(torch.float64)
     rotation, _ = nearest_rotation_and_trace(rows, reflection)
-    return rotation.movedim(-1, 0).reshape(matrix.shape).to(working_dtype(matrix))
+    return batch_first(rotation, matrix.shape[:-2], 2).to(working_dtype(matrix))
 
 
 def nearest_rotation_and_trace(matrix: Tensor, reflection: bool = False) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["batch_last", "check_shape", "full_precision", "working_dtype"]
+__all__ = ["batch_first", "batch_last", "check_shape", "full_precision", "working_dtype"]
 
 
 def check_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
@@ -28,9 +28,17 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 
 def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
-    """(*leading, *last `dims`) broadcast to `batch` and flattened behind them: (*last, N), a view where possible.
+    """(*leading, *last `dims`) broadcast to `batch` and flattened behind them: (*last, N), contiguous.
 
-    With thousands of small matrices or points, operations over a long last dimension are several times faster.
+    With thousands of small matrices or points, operations over a long last dimension are several times faster. The copy
+    is a plain matrix transposition, for which torch works in blocks; a general permutation takes twice as long.
     """
-    tensor = tensor.expand(*batch, *tensor.shape[tensor.dim() - dims :])
-    return tensor.reshape(math.prod(batch), *tensor.shape[tensor.dim() - dims :]).movedim(0, -1)
+    last = tensor.shape[tensor.dim() - dims :]
+    rows = tensor.expand(*batch, *last).reshape(math.prod(batch), math.prod(last))
+    return rows.t().contiguous().view(*last, len(rows))
+
+
+def batch_first(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
+    """(*first `dims`, N) -> (*batch, *first), contiguous: undoes `batch_last`."""
+    rows = tensor.flatten(0, dims - 1).t().contiguous()
+    return rows.view(*batch, *tensor.shape[:dims])

@@ -10,6 +10,11 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no fail
 settings.load_profile("patient")
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def mocap() -> torch.Tensor:
     """(N, 17, 3) all poses of the motion capture, metres, y-up world, float32."""
