@@ -167,6 +167,8 @@ class TeacherWeightConfig(Section):
     """One canonical pose from all sides."""
     cycle: NotNegative = 0.0
     """Keypoints against the re-projection after turning, lifting again and turning back."""
+    facing: NotNegative = 0.0
+    """Knees bend forward (ours, not the paper's)."""
 
 
 class TeacherConfig(Section):
@@ -198,6 +200,8 @@ class StudentWeightConfig(Section):
     """The teacher's depths; 0 = without a teacher."""
     equivariance: NotNegative = 1.0
     """A turned pose is lifted to the turned pose."""
+    facing: NotNegative = 0.0
+    """Knees bend forward (ours, not the paper's)."""
 
 
 class StudentConfig(Section):
@@ -231,6 +235,8 @@ class C3DPOWeightConfig(Section):
     """Onto the keypoints."""
     canonicalisation: NotNegative = 1.0
     """The canonicaliser undoes random turns."""
+    facing: NotNegative = 0.0
+    """Knees bend forward (ours, not the paper's)."""
 
 
 class C3DPOConfig(Section):
@@ -258,6 +264,10 @@ class DeepNRSfMConfig(Section):
     """Which system."""
     sizes: tuple[Count, ...] = Field((125, 115, 104, 94, 83, 73, 62, 52, 41, 31, 20, 10), min_length=2)
     """Atoms of each dictionary."""
+    threshold: Literal["relu", "block"] = "relu"
+    """Sparsity of single entries (the paper's relaxation) or of whole 3x2 blocks."""
+    facing: NotNegative = 0.0
+    """Knees bend forward (ours, not the paper's)."""
 
 
 class ElePoseWeightConfig(Section):

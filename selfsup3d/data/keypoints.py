@@ -10,7 +10,7 @@ from torch import Tensor
 from selfsup3d.data.device_draws import DeviceDraws
 from selfsup3d.skeleton import NUM_JOINTS, joint_index
 
-__all__ = ["KeypointModel", "other_convention"]
+__all__ = ["CONDITIONS", "KeypointModel", "other_convention"]
 
 _LIMBS: tuple[tuple[int, ...], ...] = tuple(
     tuple(joint_index(f"{side}_{name}") for name in limb)
@@ -65,6 +65,14 @@ class KeypointModel:
         for limb, members in enumerate(_LIMBS):
             confidence[:, :, list(members)] *= (~hidden[:, limb, None, None]).float()
         return torch.where(confidence[..., None] > 0, observed, torch.full_like(observed, torch.nan)), confidence
+
+
+CONDITIONS = {
+    "clean": KeypointModel(),
+    "noisy": KeypointModel(sigma=5.0),
+    "missing": KeypointModel(missing=0.1),
+}
+"""Named conditions that the same weights are measured under."""
 
 
 def _convention() -> Tensor:

@@ -136,6 +136,11 @@ class ProjectedPoses:
     def __len__(self) -> int:
         return -(-len(self.capture) // self.stride)
 
+    @property
+    def training_poses(self) -> int:
+        """Poses that samples are drawn from."""
+        return len(self.poses.order)
+
     # ------------------------------------------------------------------------------------------------------- samples
 
     def batch(self, draws: Draws) -> Batch:

@@ -12,7 +12,7 @@ from selfsup3d.draws import uniform_noise
 from selfsup3d.geometry.camera import inverse_orthographic, orthographic
 from selfsup3d.geometry.rotation import random_axis_rotation, rotate
 from selfsup3d.heads.critic import Critic, accuracy, critic_loss, generator_loss, leave_out
-from selfsup3d.heads.facing import Facing, face_forward, knees_forward
+from selfsup3d.heads.facing import Facing, face_forward, facing_cost
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter
@@ -28,7 +28,7 @@ class AdversarialDepth(Lifter):
     Args:
         width: of the hidden layers.
         facing: which anatomical heuristic tells people from their mirror images: "face" (paper; needs a nose ahead of
-            the neck), "knees" **[ours]**, or "none". It costs max(0, -score).
+            the neck), "knees" **[ours]**, or "none".
         facing_weight: of that cost.
         accuracy_range: outside it one of the players rests (see `heads.critic.leave_out`).
     """
@@ -82,6 +82,6 @@ class AdversarialDepth(Lifter):
             }
         terms = {"adversarial": lifter_works * generator_loss(fake, "softplus").mean()}
         if self.facing != "none":
-            score = face_forward(lifted) if self.facing == "face" else knees_forward(lifted)
-            terms["facing"] = self.facing_weight * (-score).clamp(min=0.0).mean()
+            wrong = (-face_forward(lifted)).clamp(min=0.0) if self.facing == "face" else facing_cost(lifted)
+            terms["facing"] = self.facing_weight * wrong.mean()
         return terms

@@ -14,7 +14,7 @@ from selfsup3d.draws import uniform_noise
 from selfsup3d.geometry.camera import orthographic
 from selfsup3d.geometry.rotation import axis_angle_to_matrix, random_axis_rotation, random_rotation, rotate
 from selfsup3d.heads.basis import ShapeBasis
-from selfsup3d.heads.facing import Handedness
+from selfsup3d.heads.facing import Handedness, facing_cost
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter, mean_over_joints
@@ -30,10 +30,11 @@ def pseudo_huber(distance_squared: Tensor, epsilon: float = 0.01) -> Tensor:
 
 @dataclass(frozen=True)
 class C3DPOWeights:
-    """Weights of the terms."""
+    """Weights of the terms; `facing` is a prior of ours, off as in the paper, which measures the better mirror image."""
 
     reprojection: float = 1.0
     canonicalisation: float = 1.0
+    facing: float = 0.0
 
 
 class C3DPO(Lifter):
@@ -94,7 +95,10 @@ class C3DPO(Lifter):
         turned = rotate(random_rotation(uniform_noise(batch.seeds, (3,), stream=1)), canonical)
         again = self.basis(self.canonicaliser(turned.flatten(1)))
         away = pseudo_huber((again - canonical).square().sum(-1)).mean(-1)
-        return {
+        terms = {
             "reprojection": self.weights.reprojection * mean_over_joints(miss, visible).mean(),
             "canonicalisation": self.weights.canonicalisation * away.mean(),
         }
+        if self.weights.facing > 0:
+            terms["facing"] = self.weights.facing * facing_cost(pose).mean()
+        return terms

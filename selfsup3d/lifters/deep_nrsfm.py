@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch
-from selfsup3d.heads.facing import Handedness
+from selfsup3d.heads.facing import Handedness, facing_cost
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter
 from selfsup3d.skeleton import NUM_JOINTS
@@ -51,11 +52,20 @@ class DeepNRSfM(Lifter):
 
     Args:
         sizes: atoms of each dictionary, from the one of shapes to the bottleneck.
+        threshold: what makes codes sparse: "relu" = every entry minus the threshold (the paper's relaxation),
+            "block" = the norm of each 3x2 block (the exact shrinkage of block sparsity, which leaves the camera in the
+            blocks as it is).
+        facing: weight of the anatomical prior, ours; 0 as in the paper, which allows mirrored alignments.
     """
 
-    def __init__(self, sizes: Sequence[int] = dictionary_sizes()) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int] = dictionary_sizes(),
+        threshold: Literal["relu", "block"] = "relu",
+        facing: float = 0.0,
+    ) -> None:
         super().__init__(Normalizer("head", distance=1.0))
-        self.sizes = tuple(sizes)
+        self.sizes, self.threshold, self.facing = tuple(sizes), threshold, facing
         joints = NUM_JOINTS
         self.shapes = nn.Parameter(torch.randn(joints, 3, sizes[0]) * (2.0 / (3 * joints)) ** 0.5)
         self.dictionaries = nn.ParameterList(
@@ -70,10 +80,10 @@ class DeepNRSfM(Lifter):
     def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Shapes S (B, 17, 3), root at 0, and cameras M (B, 3, 2) with S M = the 2D pose."""
         blocks = torch.einsum("jdk,bjc->bkdc", self.shapes, points).float()  # (B, K, 3, 2)
-        blocks = (blocks - self.thresholds[0][:, None, None]).relu()
+        blocks = self._shrunk(blocks, self.thresholds[0])
         for dictionary, threshold in zip(self.dictionaries, self.thresholds[1:], strict=False):
             blocks = torch.einsum("ak,badc->bkdc", dictionary, blocks).float()
-            blocks = (blocks - threshold[:, None, None]).relu()
+            blocks = self._shrunk(blocks, threshold)
         flat = blocks.flatten(1)
         camera = orthonormal_columns(self.camera(flat).unflatten(-1, (3, 2)))
         code = self.code(flat).relu()
@@ -81,6 +91,13 @@ class DeepNRSfM(Lifter):
             code = (code @ dictionary.T - threshold).relu()
         shape = torch.einsum("jdk,bk->bjd", self.shapes, code).float()
         return shape - shape[:, :1], camera
+
+    def _shrunk(self, blocks: Tensor, threshold: Tensor) -> Tensor:
+        """(B, K, 3, 2) made sparse by thresholds (K,)."""
+        if self.threshold == "relu":
+            return (blocks - threshold[:, None, None]).relu()
+        norm = (blocks.square().sum((-1, -2), keepdim=True) + 1e-12).sqrt()
+        return blocks * (1.0 - threshold[:, None, None] / norm).relu()
 
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
@@ -100,4 +117,7 @@ class DeepNRSfM(Lifter):
         self.handedness.update(pose)
         miss = (pose[..., :2] - observed.values) * observed.visible[..., None]
         size = (observed.values * observed.visible[..., None]).square().sum((-1, -2)).clamp(min=1e-8).sqrt()
-        return {"reprojection": ((miss.square().sum((-1, -2)) + 1e-12).sqrt() / size).mean()}
+        terms = {"reprojection": ((miss.square().sum((-1, -2)) + 1e-12).sqrt() / size).mean()}
+        if self.facing > 0:
+            terms["facing"] = self.facing * facing_cost(pose).mean()
+        return terms

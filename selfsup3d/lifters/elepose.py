@@ -19,7 +19,7 @@ from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.geometry.rotation import multiply, random_axis_rotation, rotation_about
 from selfsup3d.heads.critic import across_processes
 from selfsup3d.heads.cycle import cycle
-from selfsup3d.heads.facing import knees_forward
+from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.flow import Flow
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.lifters.base import mean_over_joints, root_relative
@@ -156,7 +156,7 @@ class ElePose(UnitCameraLifter):
             "bones": w.bones * (ratios - self.bone_ratios).square().mean(),
         }
         if w.facing > 0:
-            terms["facing"] = w.facing * (-knees_forward(pose)).clamp(min=0.0).mean()
+            terms["facing"] = w.facing * facing_cost(pose).mean()
         return terms
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_view, rotate
 from selfsup3d.heads.critic import Critic, critic_loss, generator_loss
 from selfsup3d.heads.cycle import cycle
-from selfsup3d.heads.facing import knees_forward
+from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized
 from selfsup3d.lifters.base import mean_over_joints
@@ -166,7 +166,7 @@ class Geometric(UnitCameraLifter):
             terms["adapt"] = w.adapt * generator_loss(self.domain_critic(adapted * scale), "bce").mean()
             terms["adapt_size"] = w.adapt_size * ((adapted - other) * scale).square().sum((-1, -2)).mean()
         if w.facing > 0:
-            terms["facing"] = w.facing * (-knees_forward(went.lifted)).clamp(min=0.0).mean()
+            terms["facing"] = w.facing * facing_cost(went.lifted).mean()
         return terms
 
     def _critics(

@@ -18,6 +18,7 @@ from selfsup3d.draws import uniform_noise
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation
 from selfsup3d.heads.cycle import cycle
+from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.graph import Edges, GraphBlock, GraphConvolution, NonLocal
 from selfsup3d.lifters.base import mean_over_joints
 from selfsup3d.lifters.ites_teacher import InvariantTeacher
@@ -28,10 +29,11 @@ __all__ = ["DepthGraph", "EquivariantStudent", "StudentWeights"]
 
 @dataclass(frozen=True)
 class StudentWeights:
-    """Weights of the terms; distillation 0 = the ablation without a teacher."""
+    """Weights of the terms; distillation 0 = the ablation without a teacher, facing = a prior of ours."""
 
     distillation: float = 5.0
     equivariance: float = 1.0
+    facing: float = 0.0
 
 
 class DepthGraph(nn.Module):
@@ -130,6 +132,8 @@ class EquivariantStudent(UnitCameraLifter):
         self.handedness.update(went.lifted)
         away = (went.relifted - went.turned).norm(dim=-1)
         terms = {"equivariance": w.equivariance * mean_over_joints(away, visible[:, None]).mean()}
+        if w.facing > 0:
+            terms["facing"] = w.facing * facing_cost(went.lifted).mean()
         if w.distillation > 0:
             if not self._teacher:
                 raise InputError(

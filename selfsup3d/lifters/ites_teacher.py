@@ -17,7 +17,7 @@ from selfsup3d.draws import uniform_noise
 from selfsup3d.geometry.camera import unit_pinhole
 from selfsup3d.geometry.rotation import axis_angle_to_matrix, random_turn, rotate
 from selfsup3d.heads.basis import ShapeBasis
-from selfsup3d.heads.facing import Handedness
+from selfsup3d.heads.facing import Handedness, facing_cost
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter, mean_over_joints
@@ -28,11 +28,15 @@ __all__ = ["InvariantTeacher", "TeacherWeights"]
 
 @dataclass(frozen=True)
 class TeacherWeights:
-    """Weights of the terms; `cycle` compares re-projected 2D with the original, 0 = without."""
+    """Weights of the terms; `cycle` compares re-projected 2D with the original, 0 = without.
+
+    `facing` is an anatomical prior of ours, off as in the paper (whose errors are of the better mirror image).
+    """
 
     reprojection: float = 5.0
     invariance: float = 1.0
     cycle: float = 0.0
+    facing: float = 0.0
 
 
 class InvariantTeacher(Lifter):
@@ -95,6 +99,8 @@ class InvariantTeacher(Lifter):
         self.handedness.update(pose)
         miss = (self.project(pose) - points).norm(dim=-1) * self.distance
         terms = {"reprojection": w.reprojection * mean_over_joints(miss, visible).mean()}
+        if w.facing > 0:
+            terms["facing"] = w.facing * facing_cost(pose).mean()
         if w.invariance > 0 or w.cycle > 0:
             turns = random_turn(uniform_noise(batch.seeds, (self.views, 3)), math.pi)  # (B, V, 3, 3)
             view = self.project(rotate(turns, pose[:, None]))

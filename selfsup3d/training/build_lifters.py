@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from selfsup3d import hub
 from selfsup3d.config import Config, ProjectedConfig
-from selfsup3d.config_base import Section
 from selfsup3d.config_file import validate
 from selfsup3d.config_lifters import StudentConfig, TeacherConfig
 from selfsup3d.data.keypoints import KeypointModel
@@ -102,14 +101,14 @@ def projected_capture(mocap: Path | None, sequences: int, split: Literal["train"
 
 
 def projected_poses(
-    settings: ProjectedConfig, split: Literal["train", "val", "test"], keypoints: Section | None = None
+    settings: ProjectedConfig, split: Literal["train", "val", "test"], keypoints: KeypointModel | None = None
 ) -> ProjectedPoses:
     """Poses of a split seen by random cameras.
 
     Args:
         settings: of the data.
         split: "train", "val" or "test".
-        keypoints: a `KeypointConfig` in place of the settings' own.
+        keypoints: in place of the settings' own.
     """
     return ProjectedPoses(
         projected_capture(settings.mocap, settings.sequences, split),
@@ -117,7 +116,7 @@ def projected_poses(
         image_size=settings.size,
         frames_per_sample=settings.frames,
         cameras=CameraRange(**settings.cameras.model_dump()),
-        keypoints=KeypointModel(**(keypoints or settings.keypoints).model_dump()),
+        keypoints=keypoints or KeypointModel(**settings.keypoints.model_dump()),
         mirror=settings.mirror,
         balance=settings.balance,
         fraction=settings.fraction if split == "train" else 1.0,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from selfsup3d.batch import Batch
-from selfsup3d.config import Config, SyntheticConfig, VideosConfig
+from selfsup3d.config import Config, ProjectedConfig, SyntheticConfig, VideosConfig
 from selfsup3d.config_file import nearest
 from selfsup3d.data.dataset_tree import Tree
 from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
@@ -21,6 +21,7 @@ from selfsup3d.data.h36m.layouts import find_h36m
 from selfsup3d.data.index_build import open_index
 from selfsup3d.data.indexed_frames import IndexedFrames
 from selfsup3d.data.indexed_poses import IndexedPoses
+from selfsup3d.data.keypoints import CONDITIONS
 from selfsup3d.data.mpi_inf_3dhp import Annotation, find_mpi_inf_3dhp
 from selfsup3d.data.row_draws import Keypoints
 from selfsup3d.data.synthetic.cache import folders, prepare
@@ -32,6 +33,7 @@ from selfsup3d.data.threedpw import JointSource, find_threedpw
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import FrameSource
 from selfsup3d.training.build import build_source, evaluated
+from selfsup3d.training.build_lifters import projected_poses
 
 __all__ = ["DATASETS", "DataOptions", "EvaluationData", "ScenePoses", "open_evaluation_data"]
 
@@ -43,9 +45,9 @@ class DataOptions:
     Attributes:
         dataset: a key of `DATASETS`; None = what the system was trained on.
         split: of it.
-        root: where it lies (synthetic: its cache; synth-mocap: the motion-capture npz; real datasets: their folder,
-            or an index that `launch/prepare_data.py` wrote).
-        preset: of the synthetic dataset.
+        root: where it lies (synthetic: its cache; synth-mocap, projected: the motion-capture npz; real datasets: their
+            folder, or an index that `launch/prepare_data.py` wrote).
+        preset: of the synthetic dataset; of projected poses, the condition of their keypoints (clean, noisy, missing).
         every: keep frames whose number is a multiple of this (Human3.6M's "64-frame subsampling": 64).
         annotation: MPI-INF-3DHP's "metric" or "universal" joints.
         joints: 3DPW's "smpl_24" or "h36m_14", the latter from the npz `regressed`.
@@ -188,6 +190,18 @@ class ScenePoses:
         return Batch(index=torch.from_numpy(indices), joints_3d=torch.from_numpy(np.stack(joints)))
 
 
+def _projected(request: _Request) -> EvaluationData:
+    trained = evaluated(request.config)
+    own = trained if isinstance(trained, ProjectedConfig) else ProjectedConfig()
+    root, condition = request.options.root, request.options.preset
+    settings = own if root is None else own.model_copy(update={"mocap": root})
+    if condition is not None and condition not in CONDITIONS:
+        raise InputError(f"--data.preset {condition}: projected poses come {', '.join(CONDITIONS)}")
+    keypoints = None if condition is None else CONDITIONS[condition]
+    source = projected_poses(settings, "test" if request.split == "test" else "val", keypoints)
+    return EvaluationData(source.name, request.split, source, projected_poses(settings, "train", keypoints))
+
+
 # ----------------------------------------------------------------------------------------------------------------- real
 
 
@@ -211,7 +225,9 @@ def _indexed(request: _Request) -> EvaluationData:
     if "target" in request.needs:
         source = IndexedFrames(chosen, request.size, keypoints=keypoints)
     else:
-        source = IndexedPoses(chosen, keypoints=keypoints)
+        trained = evaluated(request.config)
+        frames = trained.frames if isinstance(trained, ProjectedConfig) else 1
+        source = IndexedPoses(chosen, keypoints=keypoints, frames_per_sample=frames)
     unread = {"nearest_neighbour": "its training pictures are not read"}
     if request.name == "3dpw":  # never trained on
         labelled, _ = _trained_on(request)
@@ -250,6 +266,7 @@ def _needed_root(request: _Request, what: str) -> Path:
 DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("val", "test", "train")),
     "synth-mocap": (_synth_mocap, ("test", "val")),
+    "projected": (_projected, ("val", "test")),
     "h36m": (_indexed, ("test", "train", "all")),
     "mpi_inf_3dhp": (_indexed, ("test", "train", "all")),
     "3dpw": (_indexed, ("test", "val", "train", "all")),
