@@ -109,7 +109,7 @@ class PartGuidedConfig(Section):
     saliency: bool = True
     """Use the saliency m_sal (off = the ablation without it)."""
     adaptation: bool = True
-    """Train on the real frames too (off = the ablation without adaptation)."""
+    """The energies L_p and L_a (off = the ablation without adaptation)."""
     plates: bool = True
     """Lay decoded people over backgrounds before they are encoded."""
     appearance_channels: Count = 24

@@ -36,8 +36,10 @@ class ForwardPass:
         batch: with the fields that the system requires.
         beta: weight of the saliency in L_I^u.
         freeze_pose: the pose path keeps no graph (the decoder stage).
-        adapted: who the energies L_p and L_a are for. "encoder": the decoded picture is data, so its graph is cut.
-            "decoder": the encoder reads it with detached parameters, so gradients pass through it and leave it as it is.
+        adapted: who the energies L_p and L_a are for, in the fused mode, which has one backward for all losses.
+            "encoder": the decoded picture is data, so its graph is cut. "decoder": the encoder reads it with detached
+            parameters, so gradients pass through it and leave it as it is. The literal Algorithm 1 cuts nothing: its
+            turns update the parameters of one side alone.
     """
 
     def __init__(self, system: PartGuided, batch: Batch, beta: float, freeze_pose: bool, adapted: str) -> None:
@@ -109,6 +111,8 @@ class ForwardPass:
         painted = self.decoded[1]
         image = painted.over(self.need("unpaired_plate")) if self.system.variant.plates else painted.image
         K = self.pose_z.camera.K
+        if self.system.variant.optimizers == "per_loss":
+            return self.system.encoder(image, K)
         if self.adapted == "encoder":
             return self.system.encoder(image.detach(), K)
         frozen = {name: value.detach() for name, value in self.system.encoder.named_parameters()}

@@ -23,8 +23,9 @@ def prior() -> ProceduralPrior:
 def make_system():
     """Small part-guided systems of any variant, with fixed random weights."""
 
-    def make(stages: Stages = Stages(0.25, 0.25, 0.5), **variant) -> PartGuided:
+    def make(stages: Stages | None = None, **variant) -> PartGuided:
         torch.manual_seed(0)
+        stages = stages or Stages(0.25, 0.25, 0.5)
         kinematics = variant.get("kinematics", True)
         encoder = Encoder(
             PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8, kinematics=kinematics

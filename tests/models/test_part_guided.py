@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from selfsup3d.batch import Batch, MissingFieldError
+from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.models.forward_pass import ForwardPass
 from selfsup3d.models.part_guided import ALGORITHM_1, PartGuided, Stages
 
 STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
@@ -64,22 +68,29 @@ def test_odd_steps_adapt_the_encoder_and_even_ones_the_decoder(make_system):
     assert [t.optimizer for t in odd] == [t.optimizer for t in even]
 
 
-def test_the_decoder_turn_of_the_energy_leaves_the_encoder_alone(make_system, batch):
-    # Gradients pass through the encoder; only its use in this turn has detached parameters.
-    system = fitted(make_system(optimizers="per_loss"), batch)
+def energy_gradients(system: PartGuided, batch: Batch, adapted: str) -> dict[str, bool]:
+    """Which parameter groups the pose energy reaches."""
+    forward = ForwardPass(system, batch, beta=1.0, freeze_pose=False, adapted=adapted)
     system.zero_grad()
-    terms = system(batch, "L_p/decoder", 0.9)
-    torch.stack(list(terms.values())).sum().backward()
-    assert all(p.grad is None for p in system.encoder.pose_parameters())
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.decoder.parameters())
+    torch.stack(list(forward.algorithm_1("L_p").values())).sum().backward()
+    return {
+        name: any(p.grad is not None and p.grad.abs().sum() > 0 for p in group)
+        for name, group in system.parameter_groups().items()
+    }
 
 
-def test_the_encoder_turn_of_the_energy_leaves_the_decoder_alone(make_system, batch):
+def test_fused_energies_reach_one_side(make_system, batch):
+    system = fitted(make_system(), batch)
+    assert energy_gradients(system, batch, "encoder") == {"pose": True, "appearance": False, "decoder": False}
+    reached = energy_gradients(system, batch, "decoder")
+    assert reached["decoder"]
+    assert not reached["pose"]
+
+
+def test_literal_energies_pass_through_both(make_system, batch):
     system = fitted(make_system(optimizers="per_loss"), batch)
-    system.zero_grad()
-    torch.stack(list(system(batch, "L_p/encoder", 0.9).values())).sum().backward()
-    assert all(p.grad is None for p in system.decoder.parameters())
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.encoder.pose_parameters())
+    for adapted in ("encoder", "decoder"):
+        assert all(energy_gradients(system, batch, adapted).values())
 
 
 def test_losses_are_means_over_samples(make_system, batch):
@@ -111,8 +122,6 @@ def test_predict_uses_no_label_and_declares_metres(make_system, batch):
 
 
 def test_predicted_bones_have_the_fitted_lengths(make_system, batch):
-    from selfsup3d.geometry.kinematics import bone_lengths
-
     system = fitted(make_system(), batch).eval()
     pose = system.predict(batch).canonical[:, 0]
     torch.testing.assert_close(bone_lengths(pose), system.bone_lengths.expand(4, -1), atol=1e-5, rtol=0)
@@ -131,7 +140,9 @@ def test_panels_show_one_picture_each(make_system, batch):
 
 def test_stages_follow_their_fractions(make_system):
     system = make_system(stages=Stages(0.5, 0.25, 0.25))
-    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + ["joint"] * 2
+    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + [
+        "joint"
+    ] * 2
 
 
 def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
@@ -144,10 +155,6 @@ def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
 def test_supervision_overfits_a_few_samples(make_system, batch):
     torch.manual_seed(0)
     system = fitted(make_system(supervision="3d", bone_lengths="given"), batch)
-    from dataclasses import replace
-
-    from selfsup3d.geometry.kinematics import bone_lengths
-
     batch = replace(batch, bone_lengths=bone_lengths(batch.joints_3d))
     optimizer = torch.optim.Adam(system.encoder.parameters(), lr=3e-3)
 

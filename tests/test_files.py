@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from selfsup3d.files import atomic_path, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_there_until_the_end(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("x")
+        assert not path.exists()
+        assert temporary.suffix == ".txt"
+    assert path.read_text() == "x"
+
+
+def test_not_a_number_is_no_json(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_text_is_utf8(tmp_path):
+    write_text(tmp_path / "ü.txt", "Wärme")
+    assert (tmp_path / "ü.txt").read_bytes() == "Wärme".encode()
