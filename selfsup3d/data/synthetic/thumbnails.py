@@ -1,4 +1,5 @@
-"""Pictures of synth-v1 in assets/synth-v1: thumbnails by which a change of the drawing is noticed, a sheet to look at.
+"""Pictures of synth-v1 in assets/synth-v1: thumbnails by which a change of the drawing is noticed, a sheet to look at,
+and people/ to try a model on.
 
 To make them anew after a change that is meant (raise `spec.RENDERING` too):
 
@@ -19,9 +20,10 @@ from selfsup3d.data.synthetic.spec import preset_named
 from selfsup3d.files import atomic_path
 from selfsup3d.parts.puppet import default_puppet
 
-__all__ = ["sheet", "thumbnails"]
+__all__ = ["people", "sheet", "thumbnails"]
 
 SIZE, SIDE = 64, 16
+_PEOPLE = ((0, 0), (2, 0), (3, 1), (4, 2), (8, 2), (9, 2), (10, 0), (7, 3))  # clip, quarter: one pose of each kind
 
 
 def _small(pictures: np.ndarray) -> np.ndarray:
@@ -72,9 +74,23 @@ def sheet(clips: int = 8, size: int = 128) -> np.ndarray:
     return np.concatenate(columns, 1)
 
 
+def people(size: int = 128) -> list[np.ndarray]:
+    """Frames of people that no model has trained on: of the test split of v1, (size, size, 3) uint8 each."""
+    preset = preset_named("v1")
+    found = []
+    for clip, quarter in _PEOPLE:
+        scene = make_scene(preset, "test", clip, size)
+        rows = np.array([quarter * len(scene) // 4])
+        found.append(draw_scene(scene, scene.joints[rows], scene.camera[rows], size, labels=False).image[0])
+    return found
+
+
 def main() -> None:
-    """Write both files into the folder named on the command line."""
+    """Write all of them into the folder named on the command line."""
     folder = Path(sys.argv[1])
+    for number, picture in enumerate(people()):
+        with atomic_path(folder / "people" / f"person-{number}.png") as temporary:
+            cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_path(folder / "thumbnails.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **thumbnails())  # type: ignore[arg-type]
     with atomic_path(folder / "sheet.jpg") as temporary:
