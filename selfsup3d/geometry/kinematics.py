@@ -13,6 +13,7 @@ depth of the tree are placed at once: a few long operations for any batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,10 +64,8 @@ def _levels() -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
 
 _LEVELS, _CHAIN_ROOTS = _levels()
 _PLACING_ORDER = (*_CHAIN_ROOTS, *(joint for level in _LEVELS for joint in level))  # the neck stands there three times
-_BONE_ROWS = torch.tensor(_PLACING_ORDER)
-_JOINT_ROWS = torch.tensor([_PLACING_ORDER.index(joint) for joint in range(NUM_JOINTS)])
-_LOCAL_ROWS = torch.tensor([LOCAL_JOINTS.index(joint) for level in _LEVELS for joint in level])
-_NOT_PELVIS = torch.tensor([float(joint != _PELVIS) for joint in _CHAIN_ROOTS])[:, None, None]
+_JOINT_ROWS = [_PLACING_ORDER.index(joint) for joint in range(NUM_JOINTS)]
+_LOCAL_ROWS = [LOCAL_JOINTS.index(joint) for level in _LEVELS for joint in level]
 _LOCAL_FLIP = [LOCAL_JOINTS.index(H36M_17.flip_order[joint]) for joint in LOCAL_JOINTS]
 
 
@@ -115,7 +114,7 @@ def bone_lengths(joints: Tensor) -> Tensor:
     The gradient at a zero-length bone is zero.
     """
     check_shape(joints, (NUM_JOINTS, 3), "joints")
-    offsets = joints[..., 1:, :] - joints[..., list(FK_PARENTS[1:]), :]
+    offsets = joints[..., 1:, :] - _rows(joints, FK_PARENTS[1:], -2)
     squared = (offsets * offsets).sum(-1)
     positive = squared > 0
     lengths = torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
@@ -153,25 +152,25 @@ def forward_kinematics(
     _check_frames(frames)
     batch = torch.broadcast_shapes(local_vectors.shape[:-2], hip_angle.shape[:-1], bone_lengths.shape[:-1])
     dtype = working_dtype(local_vectors, hip_angle, bone_lengths)
-    device = local_vectors.device
-    local = batch_last(local_vectors.to(dtype), batch, 2).index_select(0, _LOCAL_ROWS.to(device))
+    local = _rows(batch_last(local_vectors.to(dtype), batch, 2), _LOCAL_ROWS)
     local = unit(local, dim=1)  # (13, 3, N)
     hip = unit(batch_last(hip_angle.to(dtype), batch, 1), dim=0)  # (2, N)
-    lengths = batch_last(bone_lengths.to(dtype), batch, 1).index_select(0, _BONE_ROWS.to(device))
-    lengths = lengths[:, None]  # (6 + 13, 1, N)
+    bones = list(batch_last(bone_lengths.to(dtype), batch, 1).unbind(0))  # 17 x (N)
+    bones[_PELVIS] = torch.zeros_like(bones[_PELVIS])
+    lengths = torch.stack([bones[joint] for joint in _PLACING_ORDER])[:, None]  # (6 + 13, 1, N)
 
     roots = len(_CHAIN_ROOTS)
     frame = _root_frames(hip)
-    above = lengths[:roots] * _NOT_PELVIS.to(lengths) * frame.along  # a root stands at the end of its frame's own limb
-    placed, limb, carrier = [above], above, above  # limb and carrier of the roots are not read
+    above = lengths[:roots] * frame.along  # a root stands at the end of its frame's own limb
+    placed, limb, carrier = list(above.unbind(0)), above, above  # limb and carrier of the roots are not read
     for depth, (level, stretch) in enumerate(zip(_split(local), _split(lengths[roots:]), strict=True)):
         count = len(level)
         if depth:
             frame = carry(frame.first(count), carrier[:count], limb[:count], frames)
         limb, carrier = to_direction(frame, level), level
         above = torch.addcmul(above[:count], stretch, limb)
-        placed.append(above)
-    return batch_first(torch.cat(placed).index_select(0, _JOINT_ROWS.to(device)), batch, 2)
+        placed += above.unbind(0)
+    return batch_first(torch.stack([placed[row] for row in _JOINT_ROWS]), batch, 2)
 
 
 def body_frame(joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,12 +239,12 @@ def inverse_kinematics(joints: Tensor, frames: Frames = "parallel_transport", re
     found = []
     for level in _LEVELS:
         frame = frame.first(len(level))
-        offset = body[list(level)] - body[[FK_PARENTS[joint] for joint in level]]
+        offset = _rows(body, level) - _rows(body, [FK_PARENTS[joint] for joint in level])
         vectors = local_coordinates(frame, offset / (offset * offset).sum(1, keepdim=True).sqrt())
         found.append(vectors)
         rebuilt = unit(vectors, dim=1)  # what forward_kinematics will see
         frame = carry(frame, rebuilt, to_direction(frame, rebuilt), frames)
-    local = torch.cat(found)[_LOCAL_ROWS.argsort()]
+    local = _rows(torch.cat(found), [_LOCAL_ROWS.index(i) for i in range(NUM_LOCAL)])
     return LocalPose(batch_first(local, batch, 2), batch_first(hip, batch, 1), lengths, rotation, translation)
 
 
@@ -289,7 +288,7 @@ def mirror_joints(joints: Tensor, axis: int) -> Tensor:
         raise ValueError(f"joints must have shape (..., {NUM_JOINTS}, D), got {tuple(joints.shape)}")
     sign = torch.ones(joints.shape[-1], dtype=joints.dtype, device=joints.device)
     sign[axis] = -1
-    return joints[..., list(H36M_17.flip_order), :] * sign
+    return _rows(joints, H36M_17.flip_order, -2) * sign
 
 
 def mirror_local_pose(pose: LocalPose) -> LocalPose:
@@ -301,9 +300,9 @@ def mirror_local_pose(pose: LocalPose) -> LocalPose:
     check_shape(pose.local_vectors, (NUM_LOCAL, 3), "local_vectors")
     image, body = pose.rotation.new_tensor([-1.0, 1.0, 1.0]), pose.rotation.new_tensor([1.0, -1.0, 1.0])
     return LocalPose(
-        pose.local_vectors[..., list(_LOCAL_FLIP), :] * pose.local_vectors.new_tensor([1.0, 1.0, -1.0]),
+        _rows(pose.local_vectors, _LOCAL_FLIP, -2) * pose.local_vectors.new_tensor([1.0, 1.0, -1.0]),
         pose.hip_angle * pose.hip_angle.new_tensor([1.0, -1.0]),
-        pose.bone_lengths[..., list(H36M_17.flip_order)],
+        _rows(pose.bone_lengths, H36M_17.flip_order, -1),
         image[:, None] * pose.rotation * body,
         pose.translation * image,
     )
@@ -355,6 +354,12 @@ def _root_frames(hip: Tensor) -> Frame:
     tilt = {_LEFT_HIP: (hip[0], hip[1]), _RIGHT_HIP: (-hip[0], -hip[1]), _PELVIS: (zero, one), _NECK: (zero, one)}
     cosine, sine = (torch.stack([tilt[joint][i] for joint in _CHAIN_ROOTS]) for i in (0, 1))
     return tilted_frame(cosine, sine)
+
+
+def _rows(tensor: Tensor, order: Sequence[int], dim: int = 0) -> Tensor:
+    """Entries `order` along `dim`. Without an index tensor: a GPU would copy that over, and wait for it, at each call."""
+    rows = tensor.unbind(dim)
+    return torch.stack([rows[row] for row in order], dim)
 
 
 def _split(rows: Tensor) -> tuple[Tensor, ...]:
