@@ -26,11 +26,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from selfsup3d.data.saliency import SaliencyMethod, video_saliency
+from selfsup3d.data.saliency import Saliency, SaliencyMethod, video_saliency
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json
 
-__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "write_clip"]
+__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "write_clip"]
 
 FORMAT = 1
 """Version of the folder's layout and of the saliency code; clips of another version are prepared again."""
@@ -99,6 +99,20 @@ def write_clip(
     """
     frames = np.ascontiguousarray(frames)
     result = video_saliency(frames, method=method, static_camera=static_camera)
+    return save_clip(root, name, frames, result, meta, prepared=prepared, size=size)
+
+
+def save_clip(
+    root: str | Path,
+    name: str,
+    frames: np.ndarray,
+    result: Saliency,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    prepared: Mapping[str, Any] | None = None,
+    size: int | None = None,
+) -> Path:
+    """Write a clip whose saliency and plate are known already, whole or not at all; arguments as of `write_clip`."""
     saliency, plate = result.saliency, result.plate
     if size is not None and size != frames.shape[1]:
         frames, saliency = _resized(frames, size), _resized(saliency, size)

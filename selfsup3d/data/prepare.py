@@ -1,24 +1,31 @@
-"""From folders of videos or pictures to a finished store of clips. Resumable: a clip that stands is kept."""
+"""From folders of videos or pictures to a finished store of clips, one person each. Resumable.
+
+What was kept and what was dropped, and why, stands in STORE/report.json and is drawn in STORE/report.png.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
-from selfsup3d.data.clips import ClipStore, clip_is_ready, finish_store, write_clip
+from selfsup3d.data.boxes import find_box_file
+from selfsup3d.data.clips import ClipStore, clip_is_ready, finish_store, save_clip
+from selfsup3d.data.cutting import Dropped, PersonClip
+from selfsup3d.data.people import CropMode, CropSettings, person_clips
+from selfsup3d.data.report import write_report
 from selfsup3d.data.saliency import SaliencyMethod
-from selfsup3d.data.video import VIDEO_SUFFIXES, frame_files, natural_key, read_frames, video_info
+from selfsup3d.data.video import VIDEO_SUFFIXES, frame_files, natural_key
 from selfsup3d.errors import InputError
+from selfsup3d.files import write_json
 
-__all__ = ["ClipSource", "find_clips", "prepare_clips", "square_resize"]
+__all__ = ["ClipSource", "find_clips", "prepare_clips"]
 
 _WORK_SIZE = 128
 """Pixels at which saliency is found where the clips are to be smaller: outlines gain by it."""
@@ -26,29 +33,33 @@ _WORK_SIZE = 128
 
 @dataclass(frozen=True)
 class ClipSource:
-    """One clip to prepare: a person in a video file or a folder of pictures.
+    """A video file or a folder of pictures.
 
     Attributes:
-        path: video, or folder of pictures.
+        path: of the file or folder.
         name: shown in reports.
-        meta: known facts (person, fps, static_camera ...).
+        crop: None = as asked for; "whole" where somebody cut the person out already.
+        meta: known facts (person, action, fps, static_camera, note).
     """
 
     path: Path
     name: str
+    crop: CropMode | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_clips(folder: str | Path) -> list[ClipSource]:
-    """Clips in a folder, sorted by name.
+    """Videos and folders of pictures, sorted by name.
 
     Two layouts: `NAME/frames/*.jpg` beside a `clips.json` (name -> facts), or any tree of video files and folders of
-    pictures.
+    pictures. A single video is fine too.
 
     Raises:
         InputError: no such folder, nothing in it, or a damaged clips.json.
     """
     folder = Path(folder)
+    if folder.is_file():
+        return [ClipSource(folder, folder.name)]
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected videos, folders of pictures, or clips.json")
     listing = folder / "clips.json"
@@ -72,36 +83,30 @@ def _listed_clips(folder: Path, listing: Path) -> list[ClipSource]:
     try:
         entries = json.loads(listing.read_text(encoding="utf-8"))
         items = sorted(entries.items())
-    except (ValueError, AttributeError, UnicodeDecodeError) as error:
+        found = [_listed_clip(folder, name, facts) for name, facts in items]
+    except InputError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{listing}: expected a JSON object of clip name -> facts ({error})") from error
-    found = []
-    for name, facts in items:
-        frames = folder / name / "frames"
-        if not frames.is_dir():
-            raise InputError(f"{frames}: missing, though {listing.name} lists {name!r}")
-        still = bool(facts.get("fixed_crop", True)) and facts.get("static_camera")
-        known = {
-            "fps": float(facts.get("fps", 0.0)),
-            "person": str(facts.get("person", name)),
-            "action": facts.get("action"),
-            # A background model needs a crop that stands still, not just a camera that does.
-            "static_camera": bool(still) if facts.get("static_camera") is not None else None,
-            "note": facts.get("note"),
-        }
-        found.append(ClipSource(frames, name, known))
     if not found:
         raise InputError(f"{listing}: lists no clips")
     return found
 
 
-def square_resize(frame: np.ndarray, size: int) -> np.ndarray:
-    """(size, size, 3) uint8: the middle square of a frame, reduced by areas or enlarged bilinearly."""
-    height, width = frame.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = frame[top : top + side, left : left + side]
-    interpolation = cv2.INTER_AREA if side >= size else cv2.INTER_LINEAR
-    return cv2.resize(square, (size, size), interpolation=interpolation)
+def _listed_clip(folder: Path, name: str, facts: Mapping[str, Any]) -> ClipSource:
+    frames = folder / name / "frames"
+    if not frames.is_dir():
+        raise InputError(f"{frames}: missing, though clips.json lists {name!r}")
+    known: dict[str, Any] = {
+        "fps": float(facts.get("fps", 0.0)),
+        "person": str(facts.get("person", name)),
+        "action": facts.get("action"),
+        "note": facts.get("note"),
+    }
+    if facts.get("static_camera") is not None:
+        # A background model needs a crop that stands still, not just a camera that does.
+        known["static_camera"] = bool(facts["static_camera"]) and bool(facts.get("fixed_crop", True))
+    return ClipSource(frames, name, "whole", known)
 
 
 def prepare_clips(
@@ -109,54 +114,129 @@ def prepare_clips(
     output: str | Path,
     size: int = 128,
     *,
+    crop: CropMode = "auto",
     method: SaliencyMethod = "auto",
     max_fps: float = 15.0,
     max_frames: int = 600,
     progress: bool = True,
 ) -> ClipStore:
-    """Prepare every clip under `source` into `output`; a second call does only what is missing.
+    """Prepare every person under `source` into `output`; a second call does only what is missing.
+
+    A video that cannot be read is skipped and named in the report and on stderr.
 
     Args:
         source: see `find_clips`.
         output: the store's folder.
         size: side of the square frames, pixels.
+        crop: how people are found, see `data.people.CropSettings`.
         method: of the saliency.
         max_fps: frames are skipped down to about this rate.
         max_frames: of one clip; longer ones are thinned out evenly.
         progress: bar on stderr.
 
     Raises:
-        InputError: nothing to prepare, or a clip that cannot be read.
+        InputError: nothing to prepare, or nobody found in any video; the message tells the first reason.
     """
     if size < 16:
         raise InputError(f"size is {size}; expected at least 16 pixels")
     sources = find_clips(source)
     output = Path(output)
+    settings = CropSettings(crop, max(size, _WORK_SIZE), max_fps, max_frames, method=method)
+    key = {"size": size, **asdict(settings)}
+    if _stands(output, sources, key):
+        return ClipStore(output)
     (output / "store.json").unlink(missing_ok=True)  # unfinished from here on
-    names = []
-    for index, clip in enumerate(tqdm(sources, desc="clips", unit="clip", disable=not progress)):
-        name = f"clip_{index:05d}"
-        info = video_info(clip.path)
-        every = _thinning(info.fps, info.frames, max_fps, max_frames)
-        prepared = {"source": clip.name, "size": size, "method": method, "every": every, "stamp": _stamp(clip.path)}
-        if not clip_is_ready(output, name, prepared):
-            work = max(size, _WORK_SIZE)
-            frames = np.stack([square_resize(frame, work) for frame in read_frames(clip.path, every=every)])
-            meta = {"name": clip.name, "person": clip.name, "fps": info.fps / every, **clip.meta}
-            still = meta.pop("static_camera", None)
-            write_clip(output, name, frames, meta, prepared=prepared, method=method, static_camera=still, size=size)
-        names.append(name)
-    finish_store(output, names, {"source": str(source), "size": size, "method": method})
+    records = []
+    for index, video in enumerate(tqdm(sources, desc="videos", unit="video", disable=not progress)):
+        records.append(_prepare_video(output, f"clip_{index:05d}", video, settings, size, key))
+        if records[-1]["error"]:
+            tqdm.write(f"skipped: {records[-1]['error']}", file=sys.stderr)
+    names = [clip["clip"] for record in records for clip in record["kept"]]
+    write_report(output, records)
+    if not names:
+        reasons = [
+            r["error"] or f"{r['name']}: {r['dropped'][0]['reason'] if r['dropped'] else 'empty'}" for r in records
+        ]
+        raise InputError(f"{source}: no person was found in {len(sources)} videos; {reasons[0]}")
+    finish_store(output, names, {"source": str(source), "key": key, "sources": _fingerprint(sources)})
     return ClipStore(output)
 
 
-def _thinning(fps: float, frames: int, max_fps: float, max_frames: int) -> int:
-    by_rate = max(1, round(fps / max_fps)) if fps else 1
-    return max(by_rate, -(-frames // max_frames) if frames else 1)
+def _stands(output: Path, sources: list[ClipSource], key: Mapping[str, Any]) -> bool:
+    """Whether the finished store is of just these sources and settings."""
+    try:
+        settings = json.loads((output / "store.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(settings.get("key") == dict(key) and settings.get("sources") == _fingerprint(sources))
 
 
-def _stamp(path: Path) -> list[float]:
-    """Size and time of the source, by which a changed one is noticed."""
-    files = frame_files(path) if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return [len(files), float(sum(s.st_size for s in stats)), max(s.st_mtime for s in stats)]
+def _prepare_video(
+    output: Path, prefix: str, video: ClipSource, settings: CropSettings, size: int, key: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Cut out and write the people of one video; its record for the report. Done before = read back."""
+    file = output / "videos" / f"{prefix}.json"
+    stamp = {"key": dict(key), "stamp": _stamp(video)}
+    done = _done(file, output, stamp)
+    if done is not None:
+        return done
+    record: dict[str, Any] = {**stamp, "name": video.name, "error": None, "kept": [], "dropped": []}
+    settings = replace(settings, mode=video.crop or settings.mode, static_camera=video.meta.get("static_camera"))
+    try:
+        for result in person_clips(video.path, settings):
+            if isinstance(result, Dropped):
+                record["dropped"].append(asdict(result))
+                continue
+            name = f"{prefix}_{len(record['kept']):02d}"
+            record["kept"].append({"clip": name, **_write(output, name, video, result, size)})
+    except InputError as error:
+        record["error"] = str(error)
+        return record  # not kept for the next time: the file may be mended by then
+    write_json(file, record)
+    return record
+
+
+def _write(output: Path, name: str, video: ClipSource, clip: PersonClip, size: int) -> dict[str, Any]:
+    known = {k: v for k, v in video.meta.items() if v is not None and k != "static_camera"}
+    person = clip.person or known.get("person") or f"{video.name} {name}"
+    meta = {
+        **known,
+        "name": video.name,
+        "person": str(person),
+        "fps": known.get("fps") or clip.fps,
+        "boxes": clip.boxes.round(2).tolist(),
+        "frame_numbers": clip.numbers.tolist(),
+    }
+    save_clip(output, name, clip.frames, clip.saliency, meta, size=size)
+    return {
+        "frames": len(clip.frames),
+        "first": int(clip.numbers[0]),
+        "last": int(clip.numbers[-1]),
+        "person": str(person),
+        "saliency": clip.saliency.method,
+        "coverage": round(clip.saliency.coverage, 4),
+        **clip.statistics,
+    }
+
+
+def _done(file: Path, output: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of an earlier call, if it was made alike and all of its clips stand."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        same = {name: record[name] for name in stamp} == json.loads(json.dumps(stamp))
+        stand = all(clip_is_ready(output, clip["clip"], {}) for clip in record["kept"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if same and stand else None
+
+
+def _fingerprint(sources: list[ClipSource]) -> list[Any]:
+    return json.loads(json.dumps([[source.name, _stamp(source)] for source in sources]))
+
+
+def _stamp(video: ClipSource) -> list[Any]:
+    """Size and time of the source and its box file, and what is known of it: by these a change is noticed."""
+    files = frame_files(video.path) if video.path.is_dir() else [video.path]
+    boxes = find_box_file(video.path)
+    stats = [file.stat() for file in [*files, *([boxes] if boxes else [])]]
+    return [len(files), sum(s.st_size for s in stats), max((s.st_mtime for s in stats), default=0.0), dict(video.meta)]

@@ -26,7 +26,7 @@ from selfsup3d.data.background import (
     foreground_distance,
 )
 from selfsup3d.data.grabcut import grabcut_masks
-from selfsup3d.data.lingering import find_lingering, person_in_plate
+from selfsup3d.data.lingering import find_lingering, outlines_on_plate, person_in_plate
 from selfsup3d.errors import InputError
 
 __all__ = ["Saliency", "SaliencyMethod", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
@@ -58,13 +58,20 @@ class Saliency:
     coverage: float
 
 
-def video_saliency(frames: np.ndarray, method: SaliencyMethod = "auto", static_camera: bool | None = None) -> Saliency:
+def video_saliency(
+    frames: np.ndarray,
+    method: SaliencyMethod = "auto",
+    static_camera: bool | None = None,
+    empty: np.ndarray | None = None,
+) -> Saliency:
     """Saliency and plate of a clip.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, one person.
         method: see the module's docstring.
         static_camera: None = found from the frames.
+        empty: (E, H, W, 3) uint8 frames of the same still view with nobody in it, where there are such: the background
+            model then rests on them.
 
     Raises:
         InputError: no frames, or not (T, H, W, 3) uint8; an unknown method.
@@ -76,20 +83,32 @@ def video_saliency(frames: np.ndarray, method: SaliencyMethod = "auto", static_c
             f"saliency method {method!r} is unknown; expected one of {', '.join(get_args(SaliencyMethod))}"
         )
     still = camera_is_still(frames) if static_camera is None else static_camera
-    way = method
+    way: str = method
     if way == "auto":
         way = "background" if still and len(frames) >= 5 else "grabcut"
     if way == "grabcut":
         soft = grabcut_masks(frames)
         plate = np.stack([fill_from_surroundings(f, grow(s > 64, 0.03)) for f, s in zip(frames, soft, strict=True)])
     else:
-        soft, model = background_masks(frames)
-        if way == "lingering" or (method == "auto" and person_in_plate(frames, soft > 127, model)):
-            way = "lingering"
-            soft, model = lingering_masks(frames, soft > 127)
+        way, soft, model = _before_a_still_background(frames, way, method == "auto", empty)
         plate = np.rint(model.plate).astype(np.uint8)
     coverage = float((soft > 127).mean())
     return Saliency(saliency=soft, plate=plate, method=way, static_camera=still, coverage=coverage)
+
+
+def _before_a_still_background(
+    frames: np.ndarray, way: str, may_linger: bool, empty: np.ndarray | None
+) -> tuple[str, np.ndarray, BackgroundModel]:
+    """The way that was taken, the masks, and the background."""
+    if empty is not None and way == "background":
+        model = fit_background(empty)
+        soft = masks_before(frames, model)
+        if outlines_on_plate(frames, soft > 127, model) < 0.12:  # else somebody stood there who was not noticed
+            return way, soft, model
+    soft, model = background_masks(frames)
+    if way == "lingering" or (may_linger and person_in_plate(frames, soft > 127, model)):
+        return "lingering", *lingering_masks(frames, soft > 127)
+    return way, soft, model
 
 
 def background_masks(frames: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray, BackgroundModel]:
@@ -110,8 +129,12 @@ def background_masks(frames: np.ndarray, threshold: float = THRESHOLD) -> tuple[
         distance = foreground_distance(frames, model)
         masks = np.stack([grow(clean_mask(d, threshold), 0.02) for d in distance])
         model = fit_background(frames, masks)
-    distance = foreground_distance(frames, model)
-    return np.stack([soften(clean_mask(d, threshold), d) for d in distance]), model
+    return masks_before(frames, model, threshold), model
+
+
+def masks_before(frames: np.ndarray, model: BackgroundModel, threshold: float = THRESHOLD) -> np.ndarray:
+    """(T, H, W) uint8 soft masks of what stands before a known background."""
+    return np.stack([soften(clean_mask(d, threshold), d) for d in foreground_distance(frames, model)])
 
 
 def lingering_masks(

@@ -88,3 +88,50 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("SELFSUP3D_DATA is not set: no folder with real clips and motion capture")
     return Path(folder)
+
+
+def make_street(frames: int = 40, size: tuple[int, int] = (400, 120), seed: int = 0) -> np.ndarray:
+    """(T, H, W, 3) uint8: two figures, in red and in blue, who walk towards each other on a textured, still street."""
+    width, height = size
+    random = np.random.default_rng(seed)
+    coarse = random.integers(70, 190, (6, 20, 3), dtype=np.uint8)
+    background = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    pictures = []
+    for t in range(frames):
+        picture = background + random.normal(0, 1, background.shape)
+        for x, colour in ((0.05 + 0.0105 * t, (230, 40, 40)), (0.95 - 0.0105 * t, (30, 40, 230))):
+            centre, swing = int(x * width), int(0.05 * height * np.sin(0.9 * t))
+            cv2.ellipse(picture, (centre, int(0.45 * height)), (8, 18), 0, 0, 360, colour, -1)
+            cv2.circle(picture, (centre, int(0.24 * height)), 7, (200, 160, 130), -1)
+            for side in (-1, 1):
+                foot = (centre + side * swing, int(0.9 * height))
+                cv2.line(picture, (centre, int(0.55 * height)), foot, (40, 40, 40), 6)
+        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return np.stack(pictures)
+
+
+def write_avi(path: Path, frames: np.ndarray, fps: float = 10.0) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, frames.shape[2:0:-1])
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def street_video(tmp_path: Path) -> Path:
+    """A video of `make_street`, 400 x 120, 40 frames at 10 a second."""
+    return write_avi(tmp_path / "street.avi", make_street())
+
+
+@pytest.fixture
+def save_video():
+    """The function that writes (T, H, W, 3) frames to an avi."""
+    return write_avi
+
+
+@pytest.fixture
+def street():
+    """The function that makes frames of a street."""
+    return make_street
