@@ -33,7 +33,7 @@ __all__ = [
     "thin_out",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; an index of another version is built again."""
 
 _ROW_SHAPES: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -132,7 +132,7 @@ class FrameIndex:
         take: (N,) index into `takes` of each row.
         frame, joints_3d, joints_2d, confidence, box: as in `Rows`.
         detected: (N, 17, 3) or None.
-        skipped: reason -> entries that could not be used.
+        left_out: split -> reason -> entries that could not be used; split "" where a whole file is unreadable.
         notes: facts printed beside numbers (joint source, boxes).
     """
 
@@ -146,11 +146,20 @@ class FrameIndex:
     confidence: np.ndarray
     box: np.ndarray
     detected: np.ndarray | None
-    skipped: dict[str, int]
+    left_out: dict[str, dict[str, int]]
     notes: dict[str, str]
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Reason -> entries that could not be used, over all splits."""
+        total: dict[str, int] = {}
+        for reasons in self.left_out.values():
+            for reason, count in reasons.items():
+                total[reason] = total.get(reason, 0) + count
+        return total
 
     def select(self, rows: np.ndarray) -> FrameIndex:
         """The rows marked (N,) bool, or numbered; takes without rows are dropped."""
@@ -183,14 +192,15 @@ def concatenate_indices(dataset: str, root: str | Path, parts: Iterable[Rows], n
         InputError: not a single row.
     """
     every = list(parts)
-    skipped: dict[str, int] = {}
+    left_out: dict[str, dict[str, int]] = {}
     for part in every:
         for reason, count in (part.skipped or {}).items():
-            skipped[reason] = skipped.get(reason, 0) + count
+            reasons = left_out.setdefault(part.take.split, {})
+            reasons[reason] = reasons.get(reason, 0) + count
     kept = [part for part in every if len(part)]
     if not kept:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in skipped.items()) or "nothing was found"
-        raise InputError(f"{root}: no usable frame of {dataset} ({reasons})")
+        found = [f"{count} {reason}" for reasons in left_out.values() for reason, count in reasons.items()]
+        raise InputError(f"{root}: no usable frame of {dataset} ({'; '.join(found) or 'nothing was found'})")
     detected = [p.detected for p in kept]
     return FrameIndex(
         dataset=dataset,
@@ -203,7 +213,7 @@ def concatenate_indices(dataset: str, root: str | Path, parts: Iterable[Rows], n
         confidence=np.concatenate([p.confidence for p in kept]).astype(np.float32),
         box=np.concatenate([p.box for p in kept]).astype(np.float32),
         detected=None if any(d is None for d in detected) else np.concatenate(detected).astype(np.float32),  # type: ignore[arg-type]
-        skipped=skipped,
+        left_out=left_out,
         notes=dict(notes),
     )
 
@@ -215,7 +225,7 @@ def save_index(path: str | Path, index: FrameIndex, settings: dict[str, Any] | N
         "dataset": index.dataset,
         "root": str(index.root.absolute()),
         "takes": [asdict(t) for t in index.takes],
-        "skipped": index.skipped,
+        "left_out": index.left_out,
         "notes": index.notes,
         "settings": settings or {},
     }
@@ -248,7 +258,7 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
             root=Path(root if root is not None else header["root"]),
             takes=takes,
             detected=arrays.pop("detected", None),
-            skipped=dict(header["skipped"]),
+            left_out={split: dict(reasons) for split, reasons in header["left_out"].items()},
             notes=dict(header["notes"]),
             **{name: arrays[name] for name in ("take", *_ROW_SHAPES) if name != "detected"},
         )
@@ -300,7 +310,8 @@ def select_split(index: FrameIndex, split: str) -> FrameIndex:
     if not keep.any():
         have = ", ".join(sorted({t.split for t in index.takes}))
         raise InputError(f"{index.root}: {index.dataset} has no frame of split {split!r} (it has: {have})")
-    return index.select(keep)
+    mine = {name: reasons for name, reasons in index.left_out.items() if name in (split, "")}
+    return replace(index.select(keep), left_out=mine)
 
 
 def thin_out(index: FrameIndex, every: int) -> FrameIndex:

@@ -32,7 +32,7 @@ from selfsup3d.data.frame_index import (
 from selfsup3d.data.synthetic.cache import cache_root
 from selfsup3d.errors import InputError
 
-__all__ = ["Report", "build_index", "cached_index_path", "open_index"]
+__all__ = ["Report", "build_index", "cached_index_path", "open_index", "stamped"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def build_index(
         raise InputError(_too_many(tree, failed, max_failed))
     index = concatenate_indices(tree.dataset, tree.root, ordered, tree.notes)
     if failed:
-        index.skipped["files that cannot be read"] = len(failed)
+        index.left_out.setdefault("", {})["files that cannot be read"] = len(failed)
     if kept is not None:
         save_index(kept.output, index, known)
         kept.remove()
@@ -216,13 +216,14 @@ def cached_index_path(dataset: str, root: Path, settings: Mapping[str, Any]) -> 
     return cache_root() / "index" / f"{dataset}-{root.name}-{mark}.npz"
 
 
-def _stamp(tree: Tree) -> str:
-    """Changes when files are added, removed or replaced."""
+def stamped(tree: Tree, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Settings as an index keeps them, with a mark that changes when files are added, removed or replaced."""
     lines = []
     for part in tree.parts:
         stat = part.file.stat() if part.file.exists() else None
         lines.append(f"{part.name}|{stat.st_size if stat else 0}|{stat.st_mtime_ns if stat else 0}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    mark = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return dict(json.loads(json.dumps({**(settings or {}), "files": mark}, default=str)))
 
 
 def open_index(
@@ -235,7 +236,7 @@ def open_index(
     """
     if path is not None:
         return load_index(path, tree.root)
-    known = json.loads(json.dumps({**(settings or {}), "files": _stamp(tree)}, default=str))
+    known = stamped(tree, settings)
     cached = cached_index_path(tree.dataset, tree.root, known)
     if index_settings(cached) == known:
         return load_index(cached, tree.root)

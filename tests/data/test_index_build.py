@@ -113,7 +113,7 @@ def test_damaged_index_files(root, tmp_path):
         "wrong take": arrays | {"take": arrays["take"] + 100},
         "no header": {k: v for k, v in arrays.items() if k != "header"},
         "header": arrays | {"header": np.array("{")},
-        "old": arrays | {"header": np.array(str(arrays["header"]).replace('"format": 1', '"format": 0'))},
+        "old": arrays | {"header": np.array(str(arrays["header"]).replace('"format": 2', '"format": 1'))},
     }
     for damaged in damages.values():
         np.savez(path, **damaged)
@@ -129,3 +129,10 @@ def test_boxes_enclose_the_seen_joints():
     seen = np.array([[True, True, False]])
     np.testing.assert_allclose(boxes_of_joints(joints, seen, margin=0.1), [[6, 16, 28, 48]])
     assert np.isnan(boxes_of_joints(joints, np.zeros((1, 3), bool))).all()
+
+
+def test_left_out_entries_belong_to_their_split(root):
+    index = build_index(find_threedpw(root), progress=False).index
+    assert index.skipped == {"frames with an invalid camera pose": 6}
+    assert select_split(index, "train").skipped == {"frames with an invalid camera pose": 1}
+    assert select_split(index, "test").skipped == {"frames with an invalid camera pose": 5}
