@@ -232,7 +232,7 @@ def distort(normalized: Tensor, radial: Tensor, tangential: Tensor, lens: Lens =
 
     With r2 = x^2 + y^2 and R = 1 + k1 r2 + k2 r2^2 + k3 r2^3:
     "opencv" (Brown-Conrady): x' = x R + 2 p1 x y + p2 (r2 + 2 x^2), y' = y R + p1 (r2 + 2 y^2) + 2 p2 x y;
-    "h36m" (the calibration code published with Human3.6M): x' = x (R + p1 y + p2 x) + p2 r2, y' likewise with p1 r2:
+    "h36m" (how the public tools for Human3.6M read its calibration): x' = x (R + p1 y + p2 x) + p2 r2, y' likewise with p1 r2:
     the products are counted once.
 
     Args:
