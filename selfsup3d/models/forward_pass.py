@@ -65,6 +65,11 @@ class ForwardPass:
         return encoding[:half], encoding[half:]
 
     @property
+    def encoding_t(self) -> Encoding:
+        """Encoding of the target, alone where nothing has asked for the source's."""
+        return self.frames[1] if "frames" in vars(self) else self.system.encoder(self.target, self.K)
+
+    @property
     def lengths(self) -> Tensor | None:
         """Each person's bone lengths, in the variant that is given them."""
         return self.batch.bone_lengths if self.system.variant.bone_lengths == "given" else None
@@ -150,7 +155,7 @@ class ForwardPass:
         """What teaches the pose path directly (B,): painted puppets, or labels of the real images in a supervised variant."""
         batch, kind = self.batch, self.system.variant.supervision
         if kind == "3d":
-            return self.pose_distance(self.frames[1], pose_of_joints(self.need("joints_3d"), self.K))
+            return self.pose_distance(self.encoding_t, pose_of_joints(self.need("joints_3d"), self.K))
         image, labels = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
         encoding = self.system.encoder(image, self.pose_z.camera.K)
         terms = self.pose_distance(encoding, self.pose_z)
