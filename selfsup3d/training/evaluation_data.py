@@ -14,6 +14,7 @@ import torch
 
 from selfsup3d.batch import Batch
 from selfsup3d.config import Config, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config_datasets import H36mConfig, IndexedConfig
 from selfsup3d.config_file import nearest
 from selfsup3d.data.dataset_tree import Tree
 from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
@@ -220,13 +221,13 @@ def _videos(request: _Request) -> EvaluationData:
 def _indexed(request: _Request) -> EvaluationData:
     index = _open_index(request)
     chosen = thin_out(select_split(index, request.split), request.options.every)
-    keypoints = request.options.keypoints
+    keypoints, trained = request.options.keypoints, evaluated(request.config)
     source: FrameSource
     if "target" in request.needs:
-        source = IndexedFrames(chosen, request.size, keypoints=keypoints)
+        crop = trained.crop if isinstance(trained, IndexedConfig) else "box"
+        source = IndexedFrames(chosen, request.size, keypoints=keypoints, crop=crop)
     else:
-        trained = evaluated(request.config)
-        frames = trained.frames if isinstance(trained, ProjectedConfig) else 1
+        frames = trained.frames if isinstance(trained, ProjectedConfig | IndexedConfig) else 1
         source = IndexedPoses(chosen, keypoints=keypoints, frames_per_sample=frames)
     unread = {"nearest_neighbour": "its training pictures are not read"}
     if request.name == "3dpw":  # never trained on
@@ -244,11 +245,13 @@ def _open_index(request: _Request) -> FrameIndex:
     root = _needed_root(request, "the dataset's folder, or an index that launch/prepare_data.py wrote")
     if root.suffix == ".npz" and not root.name.startswith("data_3d"):  # data_3d_h36m.npz is the dataset itself
         return load_index(root)
-    options = request.options
+    options, trained = request.options, evaluated(request.config)
     tree: Tree
     settings: dict[str, str] = {}
     if request.name == "h36m":
-        tree = find_h36m(root)
+        own = trained if isinstance(trained, H36mConfig) else H36mConfig()
+        tree = find_h36m(root, cameras=own.cameras, detections=own.detections)
+        settings = {"cameras": str(own.cameras), "detections": str(own.detections)}
     elif request.name == "mpi_inf_3dhp":
         tree, settings = find_mpi_inf_3dhp(root, annotation=options.annotation), {"annotation": options.annotation}
     else:
@@ -258,9 +261,12 @@ def _open_index(request: _Request) -> FrameIndex:
 
 
 def _needed_root(request: _Request, what: str) -> Path:
-    if request.options.root is None:
-        raise InputError(f"--data.root is missing: {request.name} needs {what}")
-    return request.options.root
+    trained = evaluated(request.config)
+    if request.options.root is not None:
+        return request.options.root
+    if isinstance(trained, IndexedConfig) and request.name == trained.kind and trained.root is not None:  # type: ignore[attr-defined]
+        return trained.root
+    raise InputError(f"--data.root is missing: {request.name} needs {what}")
 
 
 DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]] = {
