@@ -22,19 +22,29 @@ __all__ = ["TurnOptimizers", "check_names", "learning_rate", "make_optimizer"]
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The `torch.optim` optimizer that a config describes."""
+    """The `torch.optim` optimizer that a config describes, in its fused form where there is one.
+
+    Fused kernels go through memory once: on CPUs several times faster than torch's default, one operation at a time.
+    """
+    parameters = list(parameters)
     lr, decay = config.lr, config.weight_decay
+    kinds = {parameter.device.type for parameter in parameters}
+    fused = True if kinds <= {"cpu", "cuda"} else None
     match config.kind:
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad)
+            return torch.optim.AdamW(
+                parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad, fused=fused
+            )
         case "adam":
-            return torch.optim.Adam(parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad)
+            return torch.optim.Adam(
+                parameters, lr=lr, betas=config.betas, weight_decay=decay, amsgrad=config.amsgrad, fused=fused
+            )
         case "adagrad":
-            return torch.optim.Adagrad(parameters, lr=lr, weight_decay=decay)
+            return torch.optim.Adagrad(parameters, lr=lr, weight_decay=decay, fused=True if kinds == {"cpu"} else None)
         case "rmsprop":
             return torch.optim.RMSprop(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
         case "sgd":
-            return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
+            return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay, fused=fused)
 
 
 def learning_rate(config: OptimizerConfig, progress: float) -> float:
@@ -170,14 +180,22 @@ class TurnOptimizers:
         states: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
         for full, value in tensors.items():
             name, group, parameter, key = full.split("|")
-            # Cloned: tensors as read are views of the mapped file, which rotation removes.
-            states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value.clone()
+            states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value
         for (name, group), by_parameter in states.items():
             index = {self.names[id(parameter)]: i for i, parameter in enumerate(self.groups[group])}
             optimizer = self._get(name, group)
-            optimizer.load_state_dict(
-                {
-                    "state": {index[parameter]: state for parameter, state in by_parameter.items()},
-                    "param_groups": optimizer.state_dict()["param_groups"],
+            state = {
+                index[parameter]: {
+                    key: _laid_out_as(self.groups[group][index[parameter]], v) for key, v in values.items()
                 }
-            )
+                for parameter, values in by_parameter.items()
+            }
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_as(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """A copy (tensors as read are views of a file that rotation removes) with the parameter's strides, which fused
+    kernels take for granted."""
+    if value.shape != parameter.shape:
+        return value.clone()
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device, requires_grad=False).copy_(value)

@@ -59,7 +59,39 @@ def test_a_turn_equals_a_plain_optimizer_of_its_parameters():
         optimizers.step(Turn("any", (group,), "shared"), 0.0)
         reference[group].step()
     for name, value in system.state_dict().items():
-        assert torch.equal(value, plain.state_dict()[name]), name
+        torch.testing.assert_close(value, plain.state_dict()[name], rtol=1e-6, atol=1e-7)
+
+
+class Convolutions(Autoencoder):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+
+    def parameter_groups(self):
+        return {"conv": self.conv.parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fused_kernels_and_reloading_keep_the_order_of_channels_last_weights(kind):
+    """Against the plain algorithm on plain weights; the state goes through a file's layout in between."""
+    settings = OptimizerConfig(kind=kind, lr=0.1, schedule="constant", warmup=0.0, momentum=0.5, weight_decay=0.01)
+    system = Convolutions()
+    plain = torch.nn.Parameter(system.conv.weight.detach().contiguous().clone())
+    reference = KINDS[kind](
+        [plain], lr=0.1, weight_decay=0.01, **({"momentum": 0.5} if kind in ("sgd", "rmsprop") else {})
+    )
+    optimizers = TurnOptimizers(system, TrainerConfig(optimizer=settings))
+    turn = Turn("x", ("conv",), "main")
+    for step in range(4):
+        gradient = torch.randn(plain.shape, generator=torch.Generator().manual_seed(step))
+        system.conv.weight.grad = gradient.to(memory_format=torch.channels_last)
+        plain.grad = gradient.clone()
+        optimizers.step(turn, 0.0)
+        reference.step()
+        state = {name: value.contiguous() for name, value in optimizers.state_dict().items()}
+        optimizers = TurnOptimizers(system, TrainerConfig(optimizer=settings))
+        optimizers.load_state_dict(state)
+    torch.testing.assert_close(system.conv.weight, plain.detach(), rtol=1e-5, atol=1e-6, check_stride=False)
 
 
 def test_optimizers_have_states_of_their_own():

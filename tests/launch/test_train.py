@@ -1,0 +1,210 @@
+"""launch/train.py from the command line to what it leaves, on a benchmark of a few clips."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from selfsup3d.cli import run
+from selfsup3d.config_file import load_config
+from selfsup3d.data.synthetic.cache import prepare
+from selfsup3d.training.build import load_system
+
+ROOT = Path(__file__).parents[2]
+
+spec = importlib.util.spec_from_file_location("train_script", ROOT / "launch" / "train.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+RECIPE = """
+system: {{kind: part_guided, preset: tiny, stages: {{puppet: 0.3, decoder: 0.3, joint: 0.4}}}}
+data: {{kind: synthetic, preset: tiny-test, size: 32, root: "{cache}"}}
+trainer: {{steps: 3, batch_size: 2, checkpoint_every: 2, workers: 0, images: 2, device: cpu, fit_batches: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the clips are rendered, once for all tests here."""
+    folder = tmp_path_factory.mktemp("cache")
+    prepare(folder, "tiny-test", 32, ("train", "val"), workers=0, progress=False)
+    return folder
+
+
+@pytest.fixture
+def recipe(cache, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(cache=cache))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory):
+    """A finished run and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(RECIPE.format(cache=cache))
+    command = [sys.executable, str(ROOT / "launch" / "train.py"), "--config", "tiny.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "tiny", done
+
+
+def call(*argv):
+    return run(script.main, [str(a) for a in argv])
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    folder, _ = finished
+    names = {p.name for p in folder.iterdir()}
+    assert names == {
+        "config.yaml", "metrics.json", "grid.png", "scalars.jsonl", "checkpoints", "model", "tensorboard",
+    }  # fmt: skip
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000002", "step-00000003"]
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert load_config(folder / "config.yaml").trainer.steps == 3
+    grid = cv2.imread(str(folder / "grid.png"))
+    assert grid.shape[0] > 2 * 32
+    assert grid.std() > 5
+
+
+def test_progress_goes_to_stderr_and_results_to_stdout(finished):
+    folder, done = finished
+    assert "training" in done.stderr
+    assert "mpjpe" in done.stdout
+    assert "training" not in done.stdout.split("synthetic val")[0]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["frames"] > 0
+    assert metrics["metrics"]["mpjpe"] > 0
+    assert metrics["baselines"]["mean_pose"]["mpjpe"] > 0
+    assert metrics["baselines"]["mean_canonical_pose"]["pa_mpjpe"] > 0
+    assert f"{metrics['metrics']['mpjpe']:.1f}" in done.stdout
+
+
+def test_every_stage_was_passed_through(finished):
+    folder, _ = finished
+    text = (folder / "scalars.jsonl").read_text()
+    assert all(f'"grad_norm/{turn}' in text for turn in ("puppet", "decoder", "joint"))
+
+
+def test_the_released_model_is_the_averaged_one_of_the_last_checkpoint(finished):
+    folder, _ = finished
+    model, config = load_system(folder / "model")
+    last, _ = load_system(folder / "checkpoints" / "step-00000003")
+    assert config.seed == 0
+    for name, value in last.state_dict().items():
+        assert value.equal(model.state_dict()[name]), name
+    card = (folder / "model" / "README.md").read_text()
+    assert "unpaired 3D poses: the procedural prior" in card
+    assert "Unsupervised" in card
+
+
+def test_resumed_run_ends_as_the_uninterrupted_one(finished, recipe, tmp_path):
+    whole, _ = finished
+    cut = shutil.copytree(whole, tmp_path / "cut")
+    for name in ("checkpoints/step-00000003", "model"):
+        shutil.rmtree(cut / name)
+    (cut / "metrics.json").unlink()
+    assert call("--config", recipe, "--output-dir", cut, "--resume", "auto") == 0
+    one, other = (json.loads((f / "metrics.json").read_text()) for f in (whole, cut))
+    assert one["metrics"] == other["metrics"]
+    assert one["per_joint"] == other["per_joint"]
+    a, b = load_system(whole)[0].state_dict(), load_system(cut)[0].state_dict()
+    assert all(a[name].equal(b[name]) for name in a)
+
+
+def test_an_earlier_run_is_not_overwritten(finished, recipe, capsys):
+    folder, _ = finished
+    before = (folder / "metrics.json").read_bytes()
+    assert call("--config", recipe, "--output-dir", folder) == 2
+    assert capsys.readouterr().err.startswith(f"{folder} holds an earlier run: add --resume auto")
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_flags_and_weights_of_another_run(finished, recipe, tmp_path):
+    folder, _ = finished
+    out = tmp_path / "with spaces, é"
+    flags = ("--trainer.steps", 1, "--trainer.optimizer.lr", 1e-9, "--seed", 5, "--trainer.images", 0)
+    assert call("--config", recipe, "--output-dir", out, "--weights", folder, *flags) == 0
+    assert load_config(out / "config.yaml").seed == 5
+    assert not (out / "grid.png").exists()
+    a, b = load_system(folder)[0].state_dict(), load_system(out)[0].state_dict()
+    assert all((a[name] - b[name]).abs().max() < 1e-6 for name in a if a[name].is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "told"),
+    [
+        ("trainer: {stepz: 3}", (), "trainer.stepz: unknown key; did you mean 'steps'?"),
+        ("", ("--trainer.stepz", "3"), "--trainer.stepz: unknown flag; did you mean '--trainer.steps'?"),
+        ("data: {kind: videos}", (), "data.root: the folder of your videos is missing; add --data.root FOLDER"),
+        ("data: {kind: videos, root: nowhere}", (), "no such folder"),
+        ("data: {kind: synthetic, preset: hugh}", (), "synthetic preset 'hugh': expected one of"),
+        ("", ("--resume", "atuo"), "--resume atuo: no such file or folder"),
+        ("", ("--weights", "nowhere"), "nowhere: no such file or folder"),
+        ("trainer: {mixed_precision: fp16, device: cpu}", (), "trainer.mixed_precision: fp16 needs a GPU"),
+        ("trainer: {optimizers: {critic: {lr: 1}}}", (), "trainer.optimizers.critic: no turn of the system uses it"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(cache, tmp_path, capsys, monkeypatch, text, flags, told):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.yaml"
+    kept = [line for line in RECIPE.format(cache=cache).splitlines() if line.split(":")[0] != text.split(":")[0]]
+    path.write_text("\n".join([text, *kept]))
+    assert call("--config", path, *flags) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err.splitlines()[0]
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_missing_config_is_said(capsys):
+    assert call() == 2
+    assert capsys.readouterr().err.startswith("--config FILE is missing")
+
+
+def test_help(capsys):
+    assert call("--help") == 0
+    told = capsys.readouterr().out
+    assert "python launch/train.py --config" in told
+    assert "--trainer.checkpoint-every" in told
+
+
+@pytest.mark.slow
+def test_accelerate_launch(recipe, tmp_path):
+    """One process on a machine without accelerate's own config file."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines",
+               "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(ROOT / "launch" / "train.py"),
+               "--config", str(recipe), "--output-dir", str(tmp_path / "out")]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "no-config")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_per_loss_and_fused_run_on_two_processes_as_on_one(recipe, tmp_path):
+    """Both optimizer modes through every stage; each process reads half of what one alone reads."""
+    results = {}
+    for mode in ("fused", "per_loss"):
+        for processes in (1, 2):
+            out = tmp_path / f"{mode}-{processes}"
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node",
+                       str(processes), str(ROOT / "launch" / "train.py"), "--config", str(recipe), "--output-dir",
+                       str(out), "--system.optimizers", mode, "--trainer.batch-size", str(4 // processes),
+                       "--trainer.mixed-precision", "no", "--trainer.steps", "6"]  # fmt: skip
+            environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            results[mode, processes] = json.loads((out / "metrics.json").read_text())
+    for mode in ("fused", "per_loss"):
+        one, two = results[mode, 1], results[mode, 2]
+        assert one["frames"] == two["frames"]
+        assert two["metrics"]["mpjpe"] == pytest.approx(one["metrics"]["mpjpe"], rel=1e-3)
