@@ -43,7 +43,7 @@ class Similarity(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """A similarity with the batch last: y = matrix @ (x - source_mean) + target_mean."""
+    """A similarity with the batch last: y = scale * rotation @ (x - source_mean) + target_mean."""
 
     centred: Tensor  # (J, 3, N) x - source_mean
     rotation: Tensor  # (3, 3, N)
