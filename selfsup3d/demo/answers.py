@@ -1,0 +1,177 @@
+"""What the page asks and gets: pictures and numbers in, pictures and files out. Knows nothing of the page."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.demo.pictures import Framing, read_upload, window_of
+from selfsup3d.errors import InputError
+from selfsup3d.export.bvh import write_bvh
+from selfsup3d.export.gltf import write_glb
+from selfsup3d.prediction.records import PoseRecord
+from selfsup3d.prediction.windows import cut
+from selfsup3d.synthesis import Orbit, Person, Synthesizer
+from selfsup3d.viz.parts import colour_labels
+from selfsup3d.viz.sheets import to_uint8
+from selfsup3d.viz.skeleton import draw_skeleton
+
+__all__ = ["Answers", "Look", "Seen"]
+
+SHOWN = 384
+"""Side of the pictures that are sent back, px."""
+
+_STEPS = 20  # of the way from one pose to the other
+_WRITERS: dict[str, Callable[[Path, PoseRecord], None]] = {
+    "NPZ": lambda path, record: record.save(path),
+    "BVH": lambda path, record: write_bvh(path, record.metric(), 1.0),
+    "GLB": lambda path, record: write_glb(path, record.metric(), 1.0),
+}
+_KEPT = 64  # folders of result files; the oldest go first
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An uploaded picture, taken apart; one stays with each open page.
+
+    Attributes:
+        image: (SHOWN, SHOWN, 3) uint8 RGB, the square that the network saw.
+        person: the one in it.
+    """
+
+    image: np.ndarray
+    person: Person
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that is shown of a picture.
+
+    Attributes:
+        seen: for later questions.
+        joints: (17, 3) metres, camera axes, relative to the pelvis.
+        overlay, parts: (SHOWN, SHOWN, 3) uint8 RGB, the skeleton and the body parts over the picture.
+        files: the pose, in the order of `Answers.FILES`.
+    """
+
+    seen: Seen
+    joints: np.ndarray
+    overlay: np.ndarray
+    parts: np.ndarray
+    files: tuple[Path, ...]
+
+
+class Answers:
+    """A model and a place for its files.
+
+    Args:
+        synthesizer: the model.
+        folder: result files go there, each answer's into a folder of its own.
+        name: of the model, for the page's last line.
+    """
+
+    FILES = tuple(_WRITERS)
+
+    def __init__(self, synthesizer: Synthesizer, folder: Path, name: str = "model") -> None:
+        self.synthesizer, self.folder = synthesizer, folder
+        parameters = sum(p.numel() for p in synthesizer.system.parameters()) / 1e6
+        side = synthesizer.size
+        self.facts = f"Model {name}: {parameters:.1f} million parameters, pictures of {side} × {side} px"
+
+    def encode(self, path: str | Path, framing: Framing, name: str | None = None) -> Seen:
+        """Take a picture apart.
+
+        Args:
+            path: the uploaded file. framing: see `pictures.Framing`. name: what the person calls the file.
+
+        Raises:
+            InputError: see `pictures.read_upload`; or the network finds no finite pose in it.
+        """
+        return self._take_apart(path, framing, name)[0]
+
+    def look(self, path: str | Path, framing: Framing, name: str | None = None) -> Look:
+        """Everything about one picture; arguments and errors as `encode`."""
+        seen, image = self._take_apart(path, framing, name)
+        body = seen.person.body
+        pixels = body.pixels[0].cpu().numpy() * (SHOWN / self.synthesizer.size)
+        record = PoseRecord(
+            joints_3d=body.posed.cpu().numpy(),
+            joints_2d=body.pixels.cpu().numpy().astype(np.float32),
+            root=body.camera.translation.cpu().numpy(),
+            frames=np.zeros(1, np.int64),
+            windows=np.array([[0, 0, self.synthesizer.size]]),
+            source=name or Path(path).name,
+        )
+        return Look(
+            seen, record.joints_3d[0], draw_skeleton(seen.image, pixels), self._parts(seen, image), self._files(record)
+        )
+
+    def view(self, seen: Seen, azimuth: float, elevation: float, distance: float) -> np.ndarray:
+        """The person as another camera sees them, (SHOWN, SHOWN, 3) uint8 RGB, over a plain background.
+
+        Args:
+            azimuth, elevation: degrees from the picture's view, to the right and upwards.
+            distance: times that in the picture.
+        """
+        camera = Orbit(float(azimuth), float(elevation), float(distance))
+        return _shown(self.synthesizer.novel_view(seen.person, [camera])[0])
+
+    def transfer(self, appearance: Seen, driving: Seen, share: float = 1.0) -> np.ndarray:
+        """The person of one picture posed as in the other, (SHOWN, SHOWN, 3) uint8 RGB.
+
+        Args:
+            share: 0 = in their own pose and view, 1 = in the other's; in steps of 0.05.
+        """
+        way = self.synthesizer.interpolate(appearance.person, driving.person, _STEPS + 1)
+        step = min(max(round(float(share) * _STEPS), 0), _STEPS)
+        posed = way[slice(step, step + 1)]
+        return _shown(self.synthesizer.mix(appearance.person, posed, posed)[0])
+
+    def _take_apart(self, path: str | Path, framing: Framing, name: str | None) -> tuple[Seen, Tensor]:
+        """A picture taken apart, and the (3, S, S) that the network saw of it."""
+        picture = read_upload(path, name)
+        window = window_of(picture, framing)
+        image = _tensor(cut(picture, window, self.synthesizer.size))
+        person = self.synthesizer.encode(image)
+        if not bool(torch.isfinite(person.body.joints).all()):
+            raise InputError(f"{name or Path(path).name}: the model finds no pose in it; try another picture")
+        return Seen(cut(picture, window, SHOWN), person), image
+
+    def _parts(self, seen: Seen, image: Tensor) -> np.ndarray:
+        """Part segmentation over the picture; probabilities are enlarged, so that outlines stay smooth."""
+        predicted = self.synthesizer.pose(image).segmentation
+        assert predicted is not None  # a synthesizer has a decoder
+        fine = torch.nn.functional.interpolate(predicted, (SHOWN, SHOWN), mode="bilinear", align_corners=False)
+        over = _tensor(seen.image)[None].to(fine.device)
+        return to_uint8(colour_labels(fine.argmax(1), over, puppet=self.synthesizer.system.puppet))[0]
+
+    def _files(self, record: PoseRecord) -> tuple[Path, ...]:
+        """Write the pose in every format."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        older = sorted((entry for entry in self.folder.iterdir() if entry.is_dir()), key=lambda e: e.stat().st_mtime)
+        for entry in older[: max(0, len(older) - _KEPT + 1)]:
+            shutil.rmtree(entry, ignore_errors=True)
+        place = Path(tempfile.mkdtemp(prefix="pose-", dir=self.folder))
+        files = []
+        for kind in self.FILES:
+            files.append(place / f"pose.{kind.lower()}")
+            _WRITERS[kind](files[-1], record)
+        return tuple(files)
+
+
+def _tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255.0
+
+
+def _shown(image: Tensor) -> np.ndarray:
+    """(3, S, S) in [0, 1] -> (SHOWN, SHOWN, 3) uint8."""
+    return cv2.resize(to_uint8(image), (SHOWN, SHOWN), interpolation=cv2.INTER_CUBIC)

@@ -1,0 +1,286 @@
+"""The page itself, in gradio. It runs without any network but the one to the person's browser: no fonts, scripts or
+statistics from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from selfsup3d.demo import viewer
+from selfsup3d.demo.answers import Answers, Seen
+from selfsup3d.demo.pictures import MAX_BYTES, SUFFIXES, Framing
+from selfsup3d.errors import InputError
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"  # read by gradio when it starts
+try:
+    import gradio as gr
+except ImportError as error:
+    raise InputError(f"the demo needs gradio ({error}): pip install 'selfsup3d[demo]'") from None
+
+__all__ = ["build_page", "launch_page"]
+
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
+_CSS = """
+.gradio-container { max-width: 1320px !important; margin: 0 auto; }
+.message { color: #8a1c12; background: #fdecea; border: 1px solid #f3b6b0; border-radius: 8px; padding: 10px 14px; }
+.facts { opacity: 0.7; font-size: 13px; }
+.square img { width: 100% !important; height: 100% !important; object-fit: contain !important; }
+.shelf .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; gap: 6px !important; }
+.shelf .grid-wrap { overflow: hidden !important; }
+footer { display: none !important; }
+"""
+_FRAMINGS = {"whole": "Whole picture", "middle": "Middle square"}
+_HEIGHT = 300
+_SHELF = 226
+_WAIT = {"trigger_mode": "always_last", "show_progress": "hidden"}  # of sliders: the newest position wins
+_HOUR = 3600
+
+
+def build_page(answers: Answers, examples: Sequence[Path]) -> gr.Blocks:
+    """The page as gradio blocks.
+
+    Args:
+        answers: what the page asks. examples: pictures to pick from; the first is there when the page opens.
+    """
+    with gr.Blocks(title="selfsup3d", analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
+        gr.Markdown(
+            "# selfsup3d\n3D pose, body parts and new pictures of a person from one picture, learned without labels."
+        )
+        with gr.Tabs():
+            with gr.Tab("Pose and views"):
+                _pose_tab(page, answers, examples)
+            with gr.Tab("Appearance × pose"):
+                _transfer_tab(page, answers, examples)
+        gr.HTML(html.escape(answers.facts), elem_classes="facts")
+    page.queue(default_concurrency_limit=1, max_size=32)  # one network: one question at a time
+    return page
+
+
+def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> str:
+    """Serve the page until interrupted, or return its address at once where `block` is False.
+
+    Raises:
+        InputError: the port is taken, or the host is not this machine's.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=not block,
+            quiet=not block,
+            share=False,
+            inbrowser=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            footer_links=[],
+            max_file_size=MAX_BYTES,
+            state_session_capacity=64,
+            theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=["ui-monospace", "monospace"]),
+            css=_CSS,
+        )
+    except OSError as error:
+        raise InputError(f"cannot serve on {host}:{port} ({error}); try another --port") from None
+    return address
+
+
+# ------------------------------------------------------------------------------------------------------ pose and views
+
+
+def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> None:
+    person = gr.State(time_to_live=_HOUR)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=260):
+            source = _Source("Picture", "picture", examples)
+            framing = gr.Radio(
+                [(_FRAMINGS[name], name) for name in get_args(Framing)], value="whole", label="What the network sees"
+            )
+            message = _message("pose-message")
+        with gr.Column(scale=5, min_width=520):
+            with gr.Row():
+                skeleton = gr.HTML(
+                    label="3D skeleton",
+                    show_label=True,
+                    container=True,
+                    html_template=viewer.HTML,
+                    css_template=viewer.CSS,
+                    js_on_load=viewer.script(),
+                    elem_id="skeleton",
+                    min_width=240,
+                )
+                overlay = _result("On the picture", "overlay")
+                parts = _result("Body parts", "parts")
+            with gr.Row():
+                novel = _result("New view", "novel")
+                with gr.Column(scale=2, min_width=240):
+                    gr.Markdown("**Move the camera round the person**")
+                    azimuth = gr.Slider(-180, 180, 40, step=5, label="Azimuth, degrees to the side", elem_id="azimuth")
+                    elevation = gr.Slider(-30, 75, 15, step=5, label="Elevation, degrees upwards", elem_id="elevation")
+                    distance = gr.Slider(
+                        0.6, 2.0, 1.0, step=0.05, label="Distance, 1 = as in the picture", elem_id="distance"
+                    )
+                    gr.Markdown("**Take the pose away**")
+                    with gr.Row():
+                        files = [
+                            gr.DownloadButton(kind, size="sm", min_width=70, elem_id=f"file-{kind.lower()}")
+                            for kind in answers.FILES
+                        ]
+    camera = [azimuth, elevation, distance]
+    results = [person, skeleton, overlay, parts, *files, message]
+
+    def look(raw: dict[str, Any] | None, framed: Framing) -> list[Any]:
+        if raw is None:
+            return [None, None, None, None, None, *[_no_file()] * len(files), _told("")]
+        try:
+            found = answers.look(raw["path"], framed, raw.get("orig_name"))
+        except InputError as error:
+            return [None, None, None, None, None, *[_no_file()] * len(files), _told(str(error))]
+        ready = [gr.update(value=str(path), interactive=True) for path in found.files]
+        return [
+            raw["path"],
+            found.seen,
+            viewer.skeleton_json(found.joints),
+            found.overlay,
+            found.parts,
+            *ready,
+            _told(""),
+        ]
+
+    def view(seen: Seen | None, azimuth: float, elevation: float, distance: float) -> Any:
+        return None if seen is None else answers.view(seen, azimuth, elevation, distance)
+
+    outputs = [source.picture, *results]
+    viewed = {"fn": view, "inputs": [person, *camera], "outputs": novel}
+    source.listen(page, 0, look, [framing], outputs, viewed)
+    framing.input(look, [source.picture, framing], outputs, preprocess=False).then(**viewed)
+    gr.on([slider.change for slider in camera], **viewed, **_WAIT)
+
+
+# --------------------------------------------------------------------------------------------------- appearance × pose
+
+
+def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> None:
+    with gr.Row():
+        sources, people = [], []
+        for title, name in (("Appearance: who", "appearance"), ("Pose: how they stand", "driving")):
+            with gr.Column(scale=2, min_width=260):
+                sources.append(_Source(title, name, examples))
+                people.append(gr.State(time_to_live=_HOUR))
+        with gr.Column(scale=2, min_width=260):
+            result = _result("The one as the other stands", "transfer")
+            blend = gr.Slider(0, 1, 1, step=0.05, label="From the own pose (0) to the other's (1)", elem_id="blend")
+            message = _message("transfer-message")
+
+    def look(raw: dict[str, Any] | None) -> list[Any]:
+        if raw is None:
+            return [None, None, _told("")]
+        try:
+            return [raw["path"], answers.encode(raw["path"], "whole", raw.get("orig_name")), _told("")]
+        except InputError as error:
+            return [None, None, _told(str(error))]
+
+    def transfer(appearance: Seen | None, driving: Seen | None, share: float) -> Any:
+        return None if appearance is None or driving is None else answers.transfer(appearance, driving, share)
+
+    made = {"fn": transfer, "inputs": [*people, blend], "outputs": result}
+    for number, (source, person) in enumerate(zip(sources, people, strict=True)):
+        source.listen(page, number, look, [], [source.picture, person, message], made)
+    blend.change(**made, **_WAIT)
+
+
+# -------------------------------------------------------------------------------------------------------------- pieces
+
+
+class _Source:
+    """Where a picture comes from: dropped, chosen from the disk, or picked among the shipped ones.
+
+    Args:
+        title: above the picture. name: of the elements on the page. examples: the shipped ones.
+    """
+
+    def __init__(self, title: str, name: str, examples: Sequence[Path]) -> None:
+        self.examples = examples
+        self.picture = gr.Image(
+            label=title,
+            sources=["upload"],
+            height=_HEIGHT,
+            elem_id=name,
+            elem_classes="square",
+            placeholder="Drop a picture of one person here",
+            buttons=[],
+        )
+        self.button = gr.UploadButton(
+            "Upload a picture", file_types=list(SUFFIXES), size="sm", variant="primary", elem_id=f"{name}-upload"
+        )
+        self.gallery = gr.Gallery(
+            [str(path) for path in examples],
+            show_label=False,
+            columns=4,
+            height=_SHELF,
+            elem_classes="shelf",
+            allow_preview=False,
+            interactive=False,
+            object_fit="cover",
+            buttons=[],
+            elem_id=f"{name}-examples",
+            visible=bool(examples),
+        )
+
+    def listen(
+        self,
+        page: gr.Blocks,
+        first: int,
+        look: Callable[..., list[Any]],
+        inputs: list[Any],
+        outputs: list[Any],
+        then: dict[str, Any],
+    ) -> None:
+        """Call `look(file, *inputs)` for every new picture, and `then` afterwards.
+
+        What was uploaded reaches `look` as it is: gradio's own reading would end in a traceback on a broken file.
+
+        Args:
+            first: the shipped picture that is there when the page opens.
+        """
+
+        def clicked(event: gr.SelectData) -> str:
+            return str(self.examples[int(event.index) % len(self.examples)])
+
+        def opened() -> str | None:
+            return str(self.examples[first % len(self.examples)]) if self.examples else None
+
+        gr.on([self.picture.upload, self.picture.clear], look, [self.picture, *inputs], outputs, preprocess=False).then(
+            **then
+        )
+        self.button.upload(look, [self.button, *inputs], outputs, preprocess=False).then(**then)
+        for event in (self.gallery.select(clicked, None, self.picture), page.load(opened, None, self.picture)):
+            event.then(look, [self.picture, *inputs], outputs, preprocess=False).then(**then)
+
+
+def _result(title: str, name: str) -> gr.Image:
+    return gr.Image(
+        label=title,
+        interactive=False,
+        height=_HEIGHT,
+        min_width=240,
+        elem_id=name,
+        elem_classes="square",
+        buttons=["download"],
+        format="png",
+    )
+
+
+def _message(name: str) -> gr.HTML:
+    return gr.HTML(html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id=name)
+
+
+def _told(text: str) -> Any:
+    return gr.update(value=html.escape(text), visible=bool(text))
+
+
+def _no_file() -> Any:
+    return gr.update(value=None, interactive=False)

@@ -1,0 +1,94 @@
+"""Uploaded pictures: what is let in, and the square that the network sees."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from selfsup3d.errors import InputError
+from selfsup3d.prediction.windows import whole_frame
+
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "SUFFIXES", "Framing", "read_upload", "window_of"]
+
+FORMATS: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "BMP")
+"""Of a file's content, as Pillow names them."""
+SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Of its name; both are checked."""
+MAX_BYTES = 10 * 2**20
+MAX_PIXELS = 40_000_000
+"""Read from the header, before anything is decoded: a small file may unpack to gigabytes."""
+MIN_SIDE = 16
+
+_SEND = "send a PNG, JPEG, WebP or BMP file"
+
+Framing = Literal["whole", "middle"]
+"""whole = all of the picture, its edges drawn out to a square; middle = the largest square in its middle."""
+
+
+def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
+    """A picture that a stranger sent, upright as its camera was held.
+
+    Args:
+        path: the file. name: what to call it in messages; None = its own name.
+
+    Returns:
+        (H, W, 3) uint8 RGB; transparent parts are white.
+
+    Raises:
+        InputError: not a picture, of another format, damaged or cut off, too large or too small; the message names
+            the file without its folder.
+    """
+    path = Path(path)
+    called = name or path.name
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{called} is not a picture that can be read: {_SEND}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{called} is larger than {MAX_BYTES // 2**20} MB: make it smaller first")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
+            with Image.open(path, formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise InputError(
+                        f"{called} has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are read"
+                    )
+                if min(width, height) < MIN_SIDE:
+                    raise InputError(f"{called} has {width} x {height} pixels; each side needs {MIN_SIDE} at least")
+                return _rgb(ImageOps.exif_transpose(picture))
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{called} is not a picture that can be read: {_SEND}") from None
+    except Exception:  # Pillow's decoders meet damage with errors of any kind: OSError, SyntaxError, struct.error ...
+        raise InputError(f"{called} is damaged or cut off: send it again, or another picture") from None
+
+
+def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
+    """(3,) x, y, side in px of the square of a picture (H, W, 3) that the network is to see.
+
+    Raises:
+        InputError: unknown framing.
+    """
+    if framing == "whole":
+        return whole_frame(image)
+    if framing != "middle":
+        raise InputError(f"framing is {framing!r}; expected {' or '.join(get_args(Framing))}")
+    height, width = image.shape[:2]
+    side = min(height, width)
+    return np.array([(width - side) // 2, (height - side) // 2, side])
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more: Pillow would clip, not scale
+        deep = np.asarray(picture, dtype=np.float64)
+        grey = np.clip(deep * (255.0 / max(float(deep.max()), 255.0)), 0.0, 255.0).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
