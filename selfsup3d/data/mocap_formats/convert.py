@@ -70,7 +70,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
 
 def _starts_with_numbers(path: Path) -> bool:
     with path.open("rb") as handle:
-        return re.match(rb"\s*-?\d+(\.\d*)?(e-?\d+)?[\s,]", handle.read(64)) is not None
+        return re.match(rb"\s*-?\d+(\.\d*)?([eE][-+]?\d+)?[\s,]", handle.read(64)) is not None
 
 
 def read_recording(path: str | Path, options: MocapOptions | None = None) -> Recording:

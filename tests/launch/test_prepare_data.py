@@ -1,0 +1,148 @@
+"""launch/prepare_data.py on generated trees: what it prints, writes, resumes and refuses."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from selfsup3d.cli import run
+from selfsup3d.data.frame_index import load_index
+from selfsup3d.data.mocap import load_mocap
+from selfsup3d.data.shards import ShardSource
+from tests.data.generators import h36m as generate_h36m
+from tests.data.generators import mpi_inf_3dhp as generate_3dhp
+from tests.data.generators import threedpw as generate_3dpw
+
+for package in ("h5py", "cdflib", "scipy", "webdataset"):
+    pytest.importorskip(package)
+
+SCRIPT = Path(__file__).parents[2] / "launch/prepare_data.py"
+spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("selfsup3d.data.plates._LONGER_SIDE", 200)
+
+
+def call(*arguments):
+    return run(script.main, [str(a) for a in arguments] + ["--quiet"])
+
+
+def test_h36m_with_backgrounds_sheet_and_shards(tmp_path, capsys):
+    scene = generate_h36m.Scene(subjects=("S1", "S9"), trials=("Walking 1",), frames=8, speed=5)
+    generate_h36m.fetch(tmp_path / "h36m", scene)
+    code = call(
+        *("--dataset", "h36m", "--root", tmp_path / "h36m", "--output", tmp_path / "i.npz", "--check", tmp_path / "c"),
+        *("--rows", 3, "--plates", "--shards", tmp_path / "shards", "--size", 64, "--per-shard", 16),
+    )
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "64 rows of 8 takes" in out
+    assert "8 backgrounds" in out
+    assert "processed/S5" in out
+    assert "research only" in out
+    assert "S9 Walking" in out
+    assert len(load_index(tmp_path / "i.npz")) == 64
+    told = json.loads((tmp_path / "c/h36m.json").read_text())
+    assert told["counts"] == {"S1/Walking": 32, "S9/Walking": 32}
+    assert told["warnings"] == []
+    assert told["statistics"]["frames"] == 32
+    sheet = cv2.imread(str(tmp_path / "c/h36m.png"))
+    assert sheet.shape[0] > 3 * 190
+    assert sheet.std() > 20
+    source = ShardSource(tmp_path / "shards/train", 64, samples_per_step=2)
+    batch = source.frames(np.arange(4))
+    assert len(source) == 32
+    assert batch.target_saliency is not None
+    assert batch.joints_3d.shape == (4, 17, 3)
+
+
+def test_training_finds_the_index_that_was_prepared(tmp_path, capsys, monkeypatch):
+    from selfsup3d.config_datasets import MpiInf3dhpConfig
+    from selfsup3d.data import index_build
+    from selfsup3d.training.build_datasets import open_indexed
+
+    generate_3dhp.write_train_sequence(tmp_path / "d", pictures=None)
+    generate_3dhp.write_test_sequence(tmp_path / "d", 1, pictures=False)
+    assert call("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--every", 5) == 0
+    monkeypatch.setattr(index_build, "build_index", lambda *a, **k: pytest.fail("built again"))
+    index, _ = open_indexed(MpiInf3dhpConfig(root=tmp_path / "d"))
+    assert {t.split for t in index.takes} == {"train", "test"}
+    capsys.readouterr()
+
+
+def test_3dpw_and_pictures_that_are_not_there(tmp_path, capsys):
+    generate_3dpw.write_sequence(tmp_path / "d", pictures=False)
+    assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--check", tmp_path / "c", "--rows", 2) == 0
+    out = capsys.readouterr().out
+    assert "imageFiles/downtown_walking_00" in out
+    assert "2 frames with an invalid camera pose" in out
+    assert (tmp_path / "c/3dpw.png").is_file()
+    assert json.loads((tmp_path / "c/3dpw.json").read_text())["statistics"] is None
+
+
+def test_verify_only_lists(tmp_path, capsys):
+    generate_3dpw.write_sequence(tmp_path / "d", pictures=False)
+    assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--verify") == 0
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "empty").mkdir()
+    for dataset in ("h36m", "mpi_inf_3dhp", "3dpw"):
+        assert call("--dataset", dataset, "--root", tmp_path / "empty", "--verify") == 2
+        out = capsys.readouterr().out
+        assert "get it from http" in out
+        assert "licence" in out
+
+
+def test_unreadable_files_are_left_out_up_to_a_limit(tmp_path, capsys):
+    for number in range(3):
+        generate_3dpw.write_sequence(tmp_path / "d", f"s_{number:02d}", people=1, pictures=False)
+    bad = tmp_path / "d/sequenceFiles/test/s_01.pkl"
+    bad.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert call("--dataset", "3dpw", "--root", tmp_path / "d") == 0
+    assert "unreadable: 1" in capsys.readouterr().out
+    assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--max-failed", 0, "--output", tmp_path / "x.npz") == 2
+    error = capsys.readouterr().err
+    assert "s_01.pkl" in error
+    assert "Traceback" not in error
+
+
+def test_mocap(tmp_path, capsys):
+    rows = np.zeros((30, 117))
+    rows[:, 4] = np.linspace(0, 0.3, 30)
+    (tmp_path / "d").mkdir()
+    np.savetxt(tmp_path / "d/walking_1.txt", rows, delimiter=",")
+    (tmp_path / "d/broken.bvh").write_text("HIERARCHY")
+    assert call("--dataset", "mocap", "--root", tmp_path / "d", "--output", tmp_path / "m.npz", "--fps", 30) == 0
+    out = capsys.readouterr().out
+    assert "1 recordings of 1 subjects" in out
+    assert "broken.bvh" in out
+    assert len(load_mocap(tmp_path / "m.npz", "all")) == 8
+    assert call("--dataset", "mocap", "--root", tmp_path / "d", "--output", tmp_path / "m.npz", "--max-failed", 0) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--dataset", "coco", "--root", "x"), "invalid choice"),
+        (("--dataset", "h36m"), "--root"),
+        (("--dataset", "h36m", "--root", "absent"), "absent: no such folder"),
+        (("--dataset", "h36m", "--root", ".", "--every", "0"), "--every 0"),
+        (("--dataset", "h36m", "--root", ".", "--workers", "-1"), "--workers -1"),
+        (("--dataset", "mocap", "--root", "."), "--output is missing"),
+        (("--dataset", "mocap", "--root", ".", "--output", "m.npz", "--body-model", "x"), "--body-model x"),
+        (("--dataset", "3dpw", "--root", ".", "--joints", "h36m_14"), "need the regressed joints"),
+    ],
+)
+def test_bad_input_is_a_message_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
