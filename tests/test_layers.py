@@ -19,10 +19,17 @@ LAYERS = [
     ["models", "heads"],
     ["lifters", "cross_modal"],
     ["evaluation"],
-    ["config_base", "config_lifters", "config", "config_file"],  # describes everything, imports next to nothing; read by builders, training and launch
+    [
+        "config_base",
+        "config_lifters",
+        "config",
+        "config_file",
+    ],  # describes everything, imports next to nothing; read by builders, training and launch
     ["cli"],
     ["training"],
+    ["prediction"],
     ["synthesis", "export", "benchmarks"],
+    ["demo"],
 ]
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 WITHIN_ROW = {  # the file reader builds the config, which is put together from sections
