@@ -211,5 +211,9 @@ BIPED = JointTable(  # Motion Builder's names, as in Rokoko's and many shops' fi
     },
 )
 
-TABLES: dict[str, JointTable] = {table.name: table for table in (CGSPEED, DAZ, BIPED)}
+OWN = JointTable(  # what `export.bvh` writes
+    "selfsup3d", {name: (name,) for name in H36M_17.joint_names}, unit=0.01, up="y", telling=("neck_base",)
+)
+
+TABLES: dict[str, JointTable] = {table.name: table for table in (OWN, CGSPEED, DAZ, BIPED)}
 """Known versions, the most particular first."""
