@@ -6,6 +6,7 @@ what is wrong and where; 130 interrupted.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -13,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 from pydantic import BaseModel
@@ -22,7 +23,32 @@ from selfsup3d.config import Config
 from selfsup3d.config_file import load_config, nearest, validate
 from selfsup3d.errors import InputError
 
-__all__ = ["parse_config", "run"]
+__all__ = ["Parser", "parse_config", "refuse_overwrite", "run"]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are InputErrors, so that `run` prints them like all others."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise InputError(f"{message} (see --help)")
+
+
+def refuse_overwrite(paths: Sequence[Path], overwrite: bool) -> None:
+    """Call before any work is done, with every file that will be written.
+
+    Raises:
+        InputError: one of them stands there already, and `overwrite` is not given.
+    """
+    standing = [path for path in paths if path.exists()]
+    if standing and not overwrite:
+        more = f" (and {len(standing) - 1} more)" if len(standing) > 1 else ""
+        raise InputError(f"{standing[0]}{more} exists already; choose another --output, or add --overwrite")
 
 
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from selfsup3d.config import TrainerConfig
 from selfsup3d.errors import InputError
 
-__all__ = ["any_process", "cpu_has_bf16", "make_accelerator"]
+__all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device"]
 
 _TIMEOUT = timedelta(minutes=30)
 """A process that waits longer than this for the others gives up; rendering a data cache is the longest wait."""
@@ -51,6 +51,22 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
     return accelerator
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a name for scripts that do not train; "auto" = the GPU where there is one.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it was built without CUDA
+        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from None
+    return device
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:

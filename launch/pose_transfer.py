@@ -1,0 +1,195 @@
+"""The pose of B on the appearance of A: pictures, videos, recorded motion, keypoints; or a whole grid of people.
+
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving b.jpg --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.mp4 --driving b.mp4 --output out/ --video webm
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving walk.bvh --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving keypoints.json \\
+        --lifter runs/martinez --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
+
+--driving is a picture, a video, poses.npz of launch/predict.py, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
+One picture gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
+pictures give grid.png: one row an appearance, one column a pose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from selfsup3d.cli import Parser, refuse_overwrite, run
+from selfsup3d.data.keypoint_files import read_keypoints
+from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
+from selfsup3d.errors import InputError
+from selfsup3d.prediction.motion import MOCAP_SUFFIXES, Motion, load_motion, motion_of_record
+from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of
+from selfsup3d.prediction.smoothing import OneEuro
+from selfsup3d.prediction.windows import WINDOW_MODES, WindowOptions, cut, find_windows
+from selfsup3d.synthesis import Person, Synthesizer, named_background
+from selfsup3d.training.build import load_system
+from selfsup3d.training.device import pick_device
+from selfsup3d.viz.animation import write_animation
+from selfsup3d.viz.sheets import tile, to_uint8, write_png
+from selfsup3d.viz.view3d import draw_pose_3d
+
+__all__ = ["main"]
+
+_APPEARANCE_FRAMES = 32
+"""Frames of an appearance video whose encodings are averaged."""
+
+USUAL_FPS = 12.0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
+    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="pictures or videos of the person A")
+    parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
+    parser.add_argument("--background", default="plate", help="constant, plate (of A), or a picture (default: plate)")
+    parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found in videos")
+    parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
+    parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
+    parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
+    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
+    parser.add_argument("--smooth", action="store_true", help="smooth the poses of a driving video over time")
+    parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
+    parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
+    parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
+    parser.add_argument("--scale", type=int, default=2, help="whole factor by which pictures are enlarged")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
+    args = parser.parse_args(argv)
+    for name in ("every", "limit", "scale"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    for path in (*args.appearance, *args.driving):
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    many = len(args.appearance) > 1 or len(args.driving) > 1
+    motion = not many and not _is_picture(args.driving[0])
+    if many and not all(_is_picture(path) for path in args.driving):
+        raise InputError("a grid needs pictures as --driving; give one motion at a time")
+    target = args.output / ("grid.png" if many else f"transfer.{args.video}" if motion else "transfer.png")
+    refuse_overwrite([target], args.overwrite)
+    synthesizer = Synthesizer.from_pretrained(args.checkpoint, pick_device(args.device))
+    if motion:
+        _write_motion(target, synthesizer, args)
+    else:
+        write_png(target, _grid(synthesizer, args))
+    print(target)
+    return 0
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+def _crops(path: Path, size: int, args: argparse.Namespace, limit: int) -> Iterator[np.ndarray]:
+    """(size, size, 3) crops of the person in a picture or video, evenly spaced over it."""
+    windows = find_windows(path, WindowOptions(args.crop))
+    frames = 1 if _is_picture(path) else max(video_info(path).frames, 1)
+    found = 0
+    for number, picture in pictures_of(path, every=max(1, frames // limit)):
+        window = windows(number, picture)
+        if window is not None and found < limit:
+            found += 1
+            yield cut(picture, window, size)
+    if not found:
+        raise InputError(f"{path}: no person was found in any frame; try --crop whole")
+
+
+def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> tuple[Person, np.ndarray, Tensor | None]:
+    """Appearance of a picture, or mean appearance of a video; a crop to show; the background."""
+    crops = np.stack(list(_crops(path, synthesizer.size, args, _APPEARANCE_FRAMES)))
+    background = named_background(args.background, crops, synthesizer.size)
+    return synthesizer.encode(crops).averaged(), crops[0], background
+
+
+def _grid(synthesizer: Synthesizer, args: argparse.Namespace) -> np.ndarray:
+    """One row an appearance, one column a driving picture; sources at the head of both."""
+    driving = [next(_crops(path, synthesizer.size, args, 1)) for path in args.driving]
+    poses = synthesizer.encode(np.stack(driving))
+    paper = np.full_like(driving[0], 255)
+    rows = [[paper, *driving]]
+    for path in args.appearance:
+        person, shown, background = _person(synthesizer, path, args)
+        pictures = list(synthesizer.transfer(person, poses, background, args.camera))
+        rows.append([shown, *to_uint8(torch.stack(pictures))])
+    return tile([[_large(picture, args.scale) for picture in row] for row in rows])
+
+
+def _large(picture: np.ndarray, scale: int) -> np.ndarray:
+    return picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+# ------------------------------------------------------------------------------------------------------------- motions
+
+
+def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespace) -> None:
+    """A on the left, the driving pose in 3D in the middle, the result on the right."""
+    person, shown, background = _person(synthesizer, args.appearance[0], args)
+    motion = _motion(synthesizer, args.driving[0], args)
+    body = synthesizer.driven(person.body, motion, args.camera)
+    side = args.scale * synthesizer.size
+    posed = body.posed.cpu().numpy()
+
+    def frames() -> Iterator[np.ndarray]:
+        pictures = synthesizer.paint(person, body, background)
+        for pose, picture in zip(posed, tqdm(pictures, total=len(posed), desc="frames", unit="frame"), strict=True):
+            drawn = [_large(shown, args.scale), draw_pose_3d(pose, size=side), _large(to_uint8(picture), args.scale)]
+            yield np.concatenate(drawn, axis=1)
+
+    write_animation(target, frames(), motion.fps or USUAL_FPS)
+
+
+def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
+    """The driving motion of any source, thinned out."""
+    keypoints = path.suffix.lower() == ".json" or (path.is_dir() and any(path.glob("*_keypoints.json")))
+    if keypoints:
+        if args.lifter is None:
+            raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
+        lifter, _ = load_system(args.lifter, synthesizer.device)
+        motion = motion_of_record(lift_keypoints(lifter, read_keypoints(path), source=str(path)))
+    elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
+        motion = load_motion(path, args.sequence, args.azimuth, args.elevation)
+    elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        return _seen(synthesizer, path, args)
+    else:
+        raise InputError(
+            f"{path}: cannot drive; expected a picture, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
+        )
+    rows = torch.arange(0, len(motion), args.every)[: args.limit]
+    return replace(motion[rows], fps=motion.fps / args.every)
+
+
+def _seen(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
+    """The motion of a video, as predicted."""
+    predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts=False)
+    fps = video_info(path).fps / args.every if path.is_file() else 0.0
+    smooth = OneEuro(fps or USUAL_FPS) if args.smooth else None
+    windows = find_windows(path, WindowOptions(args.crop))
+    frames = predictor.stream(pictures_of(path, args.every, args.limit), windows, smooth)
+    return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

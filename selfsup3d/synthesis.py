@@ -1,0 +1,390 @@
+"""People, poses and cameras, taken apart and put together anew.
+
+    synthesizer = Synthesizer.from_pretrained("runs/v1")
+    person = synthesizer.encode(image)                          # once
+    views = synthesizer.novel_view(person, sweep(-90, 90, 7))   # (7, 3, S, S)
+    frames = synthesizer.transfer(person, motion)               # the motion's poses, streamed
+
+Pictures are (H, W, 3) uint8 RGB arrays of any size, or (N, 3, S, S) float tensors in [0, 1] of the system's size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.batch import Batch, Camera, PoseOutput, TensorFields
+from selfsup3d.data.background import fill_from_surroundings
+from selfsup3d.data.saliency import grow, video_saliency
+from selfsup3d.data.video import read_image
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import default_intrinsics, orbit_rotation
+from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
+from selfsup3d.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle, rotation_about
+from selfsup3d.models.part_guided import PartGuided
+from selfsup3d.models.pose import BodyPose
+from selfsup3d.prediction.motion import Motion, with_bones
+from selfsup3d.prediction.windows import cut, whole_frame
+from selfsup3d.training.build import evaluated, load_system
+
+__all__ = ["Orbit", "Person", "Pictures", "Synthesizer", "named_background", "plate_of", "sweep"]
+
+Pictures = np.ndarray | Tensor
+
+_FEWEST_FRAMES = 5  # from which a background can be told from a person who moves
+
+
+@dataclass(frozen=True)
+class Person(TensorFields):
+    """What N pictures were taken apart into.
+
+    Attributes:
+        appearance: (N, S, C).
+        body: pose and camera of each.
+    """
+
+    appearance: Tensor
+    body: BodyPose
+
+    def __len__(self) -> int:
+        return len(self.appearance)
+
+    def averaged(self) -> Person:
+        """One person: the mean appearance of N pictures of theirs, with the first one's pose."""
+        return Person(self.appearance.mean(0, keepdim=True), self.body[:1])
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """A camera that looks at the person.
+
+    Attributes:
+        azimuth, elevation: degrees; the viewer walks to the right, and up.
+        distance: times the distance in the picture.
+        origin: what 0, 0 is: "picture" = the view that the picture was taken from; "body" = in front of the person,
+            level with them.
+    """
+
+    azimuth: float = 0.0
+    elevation: float = 0.0
+    distance: float = 1.0
+    origin: Literal["picture", "body"] = "picture"
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(v) for v in (self.azimuth, self.elevation, self.distance))
+        if not finite or self.distance <= 0:
+            raise InputError(f"camera {self}: angles must be finite and the distance more than 0")
+
+
+def sweep(first: float, last: float, count: int, elevation: float = 0.0, distance: float = 1.0) -> list[Orbit]:
+    """`count` cameras at azimuths from `first` to `last` degrees, both ends among them."""
+    return [Orbit(float(a), elevation, distance) for a in np.linspace(first, last, count)]
+
+
+class Synthesizer:
+    """A trained part-guided system, ready to paint: encodes once, decodes in batches, keeps no graph.
+
+    Args:
+        system: in evaluation mode, on its device, with a trained decoder.
+        size: side of its pictures, px.
+        batch_size: pictures at a time.
+
+    Raises:
+        InputError: the system was trained without a decoder.
+    """
+
+    def __init__(self, system: PartGuided, size: int, batch_size: int = 32) -> None:
+        if system.variant.supervision == "puppet":
+            raise InputError("this system was trained on puppets only: it has no decoder that could paint")
+        self.system, self.size, self.batch_size = system, size, batch_size
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, device: torch.device | str = "cpu", batch_size: int = 32) -> Self:
+        """Of a run, a released model or a checkpoint.
+
+        Raises:
+            InputError: see `training.build.load_system`; or no part-guided system.
+        """
+        system, config = load_system(path, device)
+        if not isinstance(system, PartGuided):
+            raise InputError(f"{path}: a {config.system.kind} cannot paint people; a part_guided system can")
+        return cls(system, int(getattr(evaluated(config), "size", 64)), batch_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the system."""
+        return self.system.bone_lengths.device
+
+    # --------------------------------------------------------------------------------------------------- taking apart
+
+    def images(self, pictures: Pictures) -> Tensor:
+        """(N, 3, S, S) on the device: arrays are cut to the square that holds the whole of them.
+
+        Raises:
+            InputError: another shape or kind.
+        """
+        if isinstance(pictures, Tensor):
+            images = pictures[None] if pictures.dim() == 3 else pictures
+            if images.dim() != 4 or images.shape[1:] != (3, self.size, self.size) or not images.is_floating_point():
+                raise InputError(
+                    f"expected a float tensor (N, 3, {self.size}, {self.size}), got {tuple(pictures.shape)}"
+                )
+            return images.to(self.device)
+        array = np.asarray(pictures)
+        array = array[None] if array.ndim == 3 else array
+        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+            raise InputError(f"expected (H, W, 3) or (N, H, W, 3) uint8, got {np.shape(pictures)} {array.dtype}")
+        crops = np.stack([cut(picture, whole_frame(picture), self.size) for picture in array])
+        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+
+    def intrinsics(self, count: int) -> Tensor:
+        """(count, 3, 3) the usual pinhole of pictures about whose camera nothing is known."""
+        return default_intrinsics(self.size).to(self.device).expand(count, 3, 3)
+
+    @torch.inference_mode()
+    def encode(self, pictures: Pictures, K: Tensor | None = None) -> Person:
+        """Appearance, pose and camera of pictures.
+
+        Args:
+            pictures: see the module's docstring. K: (N, 3, 3) px of the S-pixel pictures; None = the usual one.
+        """
+        images = self.images(pictures)
+        K = self.intrinsics(len(images)) if K is None else K.to(self.device)
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            encoding = self.system.encode(images[rows], K[rows])
+            found.append((encoding.appearance, self.system.pose(encoding)))
+        body = BodyPose(
+            torch.cat([b.canonical for _, b in found]),
+            Camera(
+                torch.cat([b.camera.rotation for _, b in found]),
+                torch.cat([b.camera.translation for _, b in found]),
+                K,
+            ),
+        )
+        return Person(torch.cat([a for a, _ in found]), body)
+
+    @torch.inference_mode()
+    def pose(self, pictures: Pictures, K: Tensor | None = None) -> PoseOutput:
+        """Poses, cameras, part segmentation and reconstruction of pictures (see `PartGuided.predict`)."""
+        images = self.images(pictures)
+        K = self.intrinsics(len(images)) if K is None else K.to(self.device)
+        outputs = [
+            self.system.predict(Batch(target=images[start : start + self.batch_size], K=K[start : start + self.batch_size]))
+            for start in range(0, len(images), self.batch_size)
+        ]  # fmt: skip
+        return _joined(outputs)
+
+    # ----------------------------------------------------------------------------------------------- putting together
+
+    def paint(self, person: Person, body: BodyPose, background: Tensor | None = None) -> Iterator[Tensor]:
+        """Pictures (3, S, S) in [0, 1] of a person in T poses under their cameras, one by one.
+
+        Args:
+            person: one, or one for each pose.
+            body: T poses.
+            background: (3, S, S) or (3,) to lay them over; None = the system's constant colour.
+
+        Raises:
+            InputError: several people, but not one for each pose; a background of another size.
+        """
+        count = len(body.canonical)
+        if len(person) not in (1, count):
+            raise InputError(f"{len(person)} people cannot take {count} poses; give one, or one for each")
+        behind = self._background(background)
+        for start in range(0, count, self.batch_size):
+            rows = slice(start, min(start + self.batch_size, count))
+            part = body[rows]
+            appearance = person.appearance.expand(count, -1, -1)[rows]
+            with torch.inference_mode():
+                decoded = self.system.synthesize(appearance, part.joints, part.camera.K, (self.size, self.size))
+                pictures = decoded.over(behind.expand_as(decoded.image)).clamp(0.0, 1.0)
+            yield from pictures
+
+    def _background(self, background: Tensor | None) -> Tensor:
+        colour = self.system.decoder.background if background is None else background.to(self.device).float()
+        if colour.shape == (3,):
+            return colour.view(1, 3, 1, 1)
+        if colour.shape != (3, self.size, self.size):
+            raise InputError(
+                f"a background has shape {tuple(colour.shape)}; expected (3,) or (3, {self.size}, {self.size})"
+            )
+        return colour[None]
+
+    @torch.inference_mode()
+    def novel_view(
+        self, image: Pictures | Person, cameras: Sequence[Orbit], background: Tensor | None = None
+    ) -> Tensor:
+        """(V, 3, S, S) a person, as V cameras see them.
+
+        Args:
+            image: one picture, or what it was taken apart into.
+            cameras: V of them. background: see `paint`.
+        """
+        person = self._one(image)
+        return torch.stack(list(self.paint(person, self.seen_by(person.body, cameras), background)))
+
+    def seen_by(self, body: BodyPose, cameras: Sequence[Orbit]) -> BodyPose:
+        """One pose under V other cameras, which look at its pelvis: it stays at its place in the picture."""
+        if not cameras:
+            raise InputError("no camera is given")
+        own = body.camera
+        rotations = []
+        for orbit in cameras:
+            azimuth, elevation = math.radians(orbit.azimuth), math.radians(orbit.elevation)
+            if orbit.origin == "body":
+                rotations.append(orbit_rotation(azimuth, elevation).to(own.rotation))
+            else:
+                turn = rotation_about("x", elevation) @ rotation_about("y", azimuth)
+                rotations.append(turn.to(own.rotation) @ own.rotation[0])
+        count = len(cameras)
+        distance = torch.tensor([orbit.distance for orbit in cameras]).to(own.translation)
+        camera = Camera(torch.stack(rotations), own.translation[:1] * distance[:, None], own.K[:1].expand(count, 3, 3))
+        return BodyPose(body.canonical[:1].expand(count, -1, -1), camera)
+
+    def transfer(
+        self,
+        appearance: Pictures | Person,
+        driving: Pictures | Person | Motion,
+        background: Tensor | None = None,
+        camera: Literal["driving", "appearance"] = "driving",
+    ) -> Iterator[Tensor]:
+        """The person of `appearance` in the poses of `driving`, picture by picture.
+
+        Args:
+            appearance: one picture, or what it was taken apart into.
+            driving: pictures, or a `Motion` (of a video, npz or motion capture; see `prediction.motion`). Its limb
+                directions are taken, the bone lengths are the system's own.
+            background: see `paint`.
+            camera: whose view; "driving" keeps the driving person's turns.
+        """
+        person = self._one(appearance)
+        return self.paint(person, self.driven(person.body, driving, camera), background)
+
+    @torch.inference_mode()
+    def driven(
+        self, own: BodyPose, driving: Pictures | Person | Motion, camera: Literal["driving", "appearance"] = "driving"
+    ) -> BodyPose:
+        """The poses of `driving` on the system's bones, under the driving cameras or that of `own` (one pose)."""
+        if not isinstance(driving, Motion):
+            seen = (driving if isinstance(driving, Person) else self.encode(driving)).body
+            driving = Motion(seen.canonical, seen.camera.rotation, seen.camera.translation)
+        motion = driving.to(self.device)
+        count = len(motion)
+        canonical = with_bones(motion.canonical, self.system.bone_lengths.to(self.device))
+        place = own.camera.translation[:1].expand(count, 3)
+        rotation = own.camera.rotation[:1].expand(count, 3, 3)
+        if camera == "driving":
+            rotation = motion.rotation
+            place = place if motion.translation is None else motion.translation
+            place = place if motion.drift is None else place + motion.drift
+        return BodyPose(canonical, Camera(rotation, place, own.camera.K[:1].expand(count, 3, 3)))
+
+    @torch.inference_mode()
+    def mix(self, appearance: Person, pose: Person, camera: Person, background: Tensor | None = None) -> Tensor:
+        """(N, 3, S, S) appearance of A in the pose of B, seen by the camera of C; each one, or N of them.
+
+        Factors between two people come from `interpolate`.
+        """
+        count = max(len(appearance), len(pose), len(camera))
+        for each in (appearance, pose, camera):
+            if len(each) not in (1, count):
+                raise InputError(f"{len(appearance)}, {len(pose)} and {len(camera)} people cannot be mixed one by one")
+        view = camera.body.camera
+        body = BodyPose(
+            pose.body.canonical.expand(count, -1, -1),
+            Camera(view.rotation.expand(count, 3, 3), view.translation.expand(count, 3), view.K.expand(count, 3, 3)),
+        )
+        return torch.stack(list(self.paint(appearance, body, background)))
+
+    @torch.inference_mode()
+    def interpolate(self, a: Person, b: Person, steps: int) -> Person:
+        """`steps` people from A to B, both ends among them, each factor on its own shortest way.
+
+        Appearance: straight. Pose: limb directions on the sphere's chord, bone lengths straight (so that bones keep a
+        length). Camera: rotation along the geodesic, place straight. Use one factor of the result in `mix`.
+        """
+        t = torch.linspace(0.0, 1.0, steps, device=self.device)
+        one = t[:, None]
+        first, second = (inverse_kinematics(p.body.canonical[:1], recentre=True) for p in (a, b))
+        vectors = torch.lerp(first.local_vectors, second.local_vectors, one[..., None])
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        hips = torch.nn.functional.normalize(torch.lerp(first.hip_angle, second.hip_angle, one), dim=-1)
+        canonical = forward_kinematics(vectors, hips, torch.lerp(first.bone_lengths, second.bone_lengths, one))
+        own, other = a.body.camera[:1], b.body.camera[:1]
+        angle = matrix_to_axis_angle(other.rotation @ own.rotation.transpose(-1, -2))
+        rotation = axis_angle_to_matrix(angle * one) @ own.rotation
+        camera = Camera(
+            rotation, torch.lerp(own.translation, other.translation, one), torch.lerp(own.K, other.K, one[..., None])
+        )
+        return Person(torch.lerp(a.appearance[:1], b.appearance[:1], one[..., None]), BodyPose(canonical, camera))
+
+    def _one(self, picture: Pictures | Person) -> Person:
+        person = picture if isinstance(picture, Person) else self.encode(picture)
+        if len(person) != 1:
+            raise InputError(
+                f"expected one picture of the person, got {len(person)}; average them with Person.averaged"
+            )
+        return person
+
+
+def plate_of(pictures: np.ndarray, size: int) -> Tensor:
+    """(3, size, size) in [0, 1] the background behind the person in (H, W, 3) or (T, H, W, 3) uint8 pictures.
+
+    Several pictures by a still camera show it; one picture's is filled in from the surroundings (`data.saliency`).
+    """
+    frames = pictures[None] if pictures.ndim == 3 else pictures
+    frames = frames if len(frames) >= _FEWEST_FRAMES else frames[:1]
+    work = np.stack([cut(frame, whole_frame(frame), max(size, 128)) for frame in frames])
+    found = video_saliency(work)
+    plate = found.plate
+    if plate.ndim == 4:
+        plate = fill_from_surroundings(work[0], grow(found.saliency[0] > 64, 0.03))
+    how = cv2.INTER_AREA if plate.shape[0] > size else cv2.INTER_LINEAR
+    plate = plate if plate.shape[0] == size else cv2.resize(plate, (size, size), interpolation=how)
+    return torch.from_numpy(np.ascontiguousarray(plate)).permute(2, 0, 1).float() / 255.0
+
+
+def named_background(name: str, crop: np.ndarray, size: int) -> Tensor | None:
+    """What a script's --background names: None = the system's constant colour, else (3, size, size).
+
+    Args:
+        name: "constant", "plate" (behind the person of `crop`), or a picture's file.
+        crop: (S, S, 3), or (T, S, S, 3) of a still camera. size: of the result.
+    """
+    if name == "constant":
+        return None
+    if name == "plate":
+        return plate_of(crop, size)
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"--background {name}: neither constant, plate nor a picture's file")
+    picture = read_image(path)
+    side = min(picture.shape[:2])
+    corner = ((picture.shape[1] - side) // 2, (picture.shape[0] - side) // 2)
+    middle = cut(picture, np.array([*corner, side]), size)
+    return torch.from_numpy(middle).permute(2, 0, 1).float() / 255.0
+
+
+def _joined(outputs: list[PoseOutput]) -> PoseOutput:
+    """Several outputs as one."""
+    first = outputs[0]
+    if len(outputs) == 1:
+        return first
+    names = [name for name, value in vars(first).items() if isinstance(value, Tensor)]
+    joined = {name: torch.cat([getattr(output, name) for output in outputs]) for name in names}
+    if first.camera is not None:
+        cameras = [output.camera for output in outputs if output.camera is not None]
+        joined["camera"] = Camera(
+            *(torch.cat([getattr(c, name) for c in cameras]) for name in ("rotation", "translation", "K"))
+        )  # type: ignore[assignment]
+    return replace(first, **joined)  # type: ignore[arg-type]
