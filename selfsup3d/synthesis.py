@@ -321,8 +321,9 @@ class Synthesizer:
         hips = torch.nn.functional.normalize(torch.lerp(first.hip_angle, second.hip_angle, one), dim=-1)
         canonical = forward_kinematics(vectors, hips, torch.lerp(first.bone_lengths, second.bone_lengths, one))
         own, other = a.body.camera[:1], b.body.camera[:1]
-        angle = matrix_to_axis_angle(other.rotation @ own.rotation.transpose(-1, -2))
-        rotation = axis_angle_to_matrix(angle * one) @ own.rotation
+        # The ablation without kinematics has no body frame of its own: what its poses are turned by is the camera's.
+        start, end = own.rotation @ first.rotation, other.rotation @ second.rotation
+        rotation = axis_angle_to_matrix(matrix_to_axis_angle(end @ start.transpose(-1, -2)) * one) @ start
         camera = Camera(
             rotation, torch.lerp(own.translation, other.translation, one), torch.lerp(own.K, other.K, one[..., None])
         )

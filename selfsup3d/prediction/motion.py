@@ -122,10 +122,11 @@ def motion_of_world(
     return Motion(_canonical(local), camera @ local.rotation, None, drift, fps)
 
 
-def with_bones(canonical: Tensor, lengths: Tensor) -> Tensor:
-    """Canonical poses (T, 17, 3) with other bone lengths (17,): the same limb directions on another body."""
-    local = inverse_kinematics(canonical, recentre=True)
-    return forward_kinematics(local.local_vectors, local.hip_angle, lengths.expand(len(canonical), -1))
+def with_bones(joints: Tensor, lengths: Tensor) -> Tensor:
+    """Poses (T, 17, 3) with other bone lengths (17,): the same limb directions on another body, the pelvis at 0."""
+    local = inverse_kinematics(joints, recentre=True)
+    moved = local._replace(bone_lengths=lengths.expand(len(joints), -1), translation=torch.zeros_like(joints[:, 0]))
+    return moved.joints()
 
 
 def _local(joints: Tensor, source: str) -> LocalPose:
