@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup3d.benchmarks import kinematics, pa_mpjpe, part_maps, render
+from selfsup3d.benchmarks import crops, kinematics, metrics_35k, pa_mpjpe, part_maps, render
 from selfsup3d.benchmarks.harness import Benchmark
 
 __all__ = ["BENCHMARKS"]
@@ -12,4 +12,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "part_maps": part_maps.BENCHMARK,
     "pa_mpjpe": pa_mpjpe.BENCHMARK,
     "render": render.BENCHMARK,
+    "crops": crops.BENCHMARK,
+    "metrics_35k": metrics_35k.BENCHMARK,
 }

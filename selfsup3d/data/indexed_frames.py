@@ -183,8 +183,8 @@ class IndexedFrames:
     # ---- samples ----
 
     def _gather(self, target: np.ndarray, source: np.ndarray, *, labels: bool, forgiving: bool = False) -> Batch:
-        views, known = [self._view(row) for row in target], np.ones(len(target), dtype=bool)
-        seen = [self._view(row) for row in source]
+        views, seen = self._views(target), self._views(source)
+        known = np.ones(len(target), dtype=bool)
         pictures: dict[str, list[np.ndarray]] = {name: [] for name in ("target", "source")}
         fields: dict[str, Any] = {}
         for place, (row, view) in enumerate(zip(target, views, strict=True)):
@@ -205,10 +205,10 @@ class IndexedFrames:
             **fields,
         )
 
-    def _view(self, row: int) -> _View:
-        square = self._squares[row]
-        matrix, rotation, K = virtual_view(square, self._K[row], self.image_size)
-        return _View(matrix, rotation, K, square)
+    def _views(self, rows: np.ndarray) -> list[_View]:
+        squares = self._squares[rows]
+        parts = virtual_view(squares, self._K[rows], self.image_size)
+        return [_View(*values) for values in zip(*parts, squares, strict=True)]
 
     def _take(self, row: int) -> Take:
         return self.index.takes[self.index.take[row]]
@@ -261,7 +261,8 @@ class IndexedFrames:
 
     def _plate(self, rows: np.ndarray) -> Tensor:
         assert self._plates is not None
-        crops = [self._plates.crop(self._take(r), self._view(r).matrix, self.image_size)[0] for r in rows]
+        size, views = self.image_size, self._views(rows)
+        crops = [self._plates.crop(self._take(r), v.matrix, size)[0] for r, v in zip(rows, views, strict=True)]
         return _picture(crops)
 
     def _labels_of(self, rows: np.ndarray, views: Sequence[_View], known: np.ndarray) -> dict[str, Tensor]:

@@ -95,22 +95,24 @@ def virtual_view(square: np.ndarray, K: np.ndarray, size: int) -> tuple[np.ndarr
     the picture) gives every crop the same centred pinhole [ours].
 
     Args:
-        square: x, y, side in full pixels.
-        K: (3, 3) of the full picture.
+        square: (..., 3) x, y, side in full pixels.
+        K: (..., 3, 3) of the full picture.
         size: of the crop.
 
     Returns:
-        view: (3, 3) from crop pixels to full pixels, homogeneous.
-        rotation: (3, 3) from the real camera's axes to the virtual one's.
-        K_view: (3, 3) of the crop.
+        view: (..., 3, 3) from crop pixels to full pixels, homogeneous.
+        rotation: (..., 3, 3) from the real camera's axes to the virtual one's.
+        K_view: (..., 3, 3) of the crop.
     """
-    x, y, side = (float(v) for v in square)
-    centre = torch.tensor([x + 0.5 * side, y + 0.5 * side], dtype=torch.float64)
-    K = np.asarray(K, dtype=np.float64)
-    rotation = virtual_camera_rotation(centre, torch.from_numpy(K)).numpy()
-    K_view = np.diag([K[0, 0] * size / side, K[1, 1] * size / side, 1.0])
-    K_view[:2, 2] = 0.5 * size
-    return K @ rotation.T @ np.linalg.inv(K_view), rotation, K_view
+    square, K = np.array(square, dtype=np.float64), np.array(K, dtype=np.float64)
+    centre = square[..., :2] + 0.5 * square[..., 2:]
+    rotation = virtual_camera_rotation(torch.from_numpy(centre), torch.from_numpy(K)).numpy()
+    focal = K[..., [0, 1], [0, 1]] * size / square[..., 2:]  # (..., 2)
+    K_view = np.zeros_like(rotation)
+    K_view[..., [0, 1], [0, 1]] = focal
+    K_view[..., :2, 2] = 0.5 * size
+    K_view[..., 2, 2] = 1.0
+    return K @ np.swapaxes(rotation, -1, -2) @ np.linalg.inv(K_view), rotation, K_view
 
 
 def map_pixels(view: np.ndarray, pixels: np.ndarray) -> np.ndarray:
