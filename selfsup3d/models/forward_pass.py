@@ -1,11 +1,12 @@
 """One forward pass of the part-guided system: every quantity is computed when a loss first asks for it, and once.
 
 A fused step asks for all losses and shares every tensor; a turn of the literal Algorithm 1 asks for one loss and pays
-only for what that loss needs.
+only for what that loss needs: its pictures alone are decoded, and no graph is kept where no gradient flows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ForwardPass"]
 
+PICTURES = {"L_I_u": ("st",), "L_I_c": ("sz", "tz"), "L_seg": ("sz",), "L_p": ("sz",), "L_a": ("sz",)}
+"""Which decoded pictures each loss looks at: "sz" is Î_{a_s}^{p_z}."""
+
 
 class ForwardPass:
     """Quantities of one forward pass over a batch; s and t are two frames of a person, z an unpaired pose.
@@ -40,10 +44,19 @@ class ForwardPass:
             "encoder": the decoded picture is data, so its graph is cut. "decoder": the encoder reads it with detached
             parameters, so gradients pass through it and leave it as it is. The literal Algorithm 1 cuts nothing: its
             turns update the parameters of one side alone.
+        losses: those of Algorithm 1 that will be asked for; their pictures are decoded in one pass.
     """
 
-    def __init__(self, system: PartGuided, batch: Batch, beta: float, freeze_pose: bool, adapted: str) -> None:
-        self.system, self.batch, self.beta = system, batch, beta
+    def __init__(
+        self,
+        system: PartGuided,
+        batch: Batch,
+        beta: float,
+        freeze_pose: bool,
+        adapted: str,
+        losses: Collection[str] = tuple(PICTURES),
+    ) -> None:
+        self.system, self.batch, self.beta, self.losses = system, batch, beta, losses
         self.freeze_pose, self.adapted = freeze_pose, adapted
         self.source, self.target = self.need("source"), self.need("target")
         self.K = self.need("K").float()
@@ -56,18 +69,14 @@ class ForwardPass:
     # ------------------------------------------------------------------------------------------ the two frames
 
     @cached_property
-    def frames(self) -> tuple[Encoding, Encoding]:
-        """Encodings of source and target, in one pass of the encoder."""
-        encoding = self.system.encoder(
-            torch.cat([self.source, self.target]), torch.cat([self.K, self.K]), freeze_pose=self.freeze_pose
-        )
-        half = len(self.source)
-        return encoding[:half], encoding[half:]
+    def encoding_s(self) -> Encoding:
+        """Encoding of the source. No loss looks at its pose, so that part keeps no graph."""
+        return self.system.encoder(self.source, self.K, freeze_pose=True)
 
-    @property
+    @cached_property
     def encoding_t(self) -> Encoding:
-        """Encoding of the target, alone where nothing has asked for the source's."""
-        return self.frames[1] if "frames" in vars(self) else self.system.encoder(self.target, self.K)
+        """Encoding of the target."""
+        return self.system.encoder(self.target, self.K, freeze_pose=self.freeze_pose)
 
     @property
     def lengths(self) -> Tensor | None:
@@ -77,7 +86,7 @@ class ForwardPass:
     @cached_property
     def pose_t(self) -> BodyPose:
         """Predicted pose of the target."""
-        return self.system.pose(self.frames[1], self.lengths)
+        return self.system.pose(self.encoding_t, self.lengths)
 
     @cached_property
     def maps_t(self) -> tuple[Tensor, Labels]:
@@ -101,23 +110,24 @@ class ForwardPass:
         return maps, part_labels(maps, geometry, self.size, self.system.puppet)
 
     @cached_property
-    def decoded(self) -> tuple[Decoded, Decoded, Decoded]:
-        """Î_{a_s}^{p_t}, Î_{a_s}^{p_z}, Î_{a_t}^{p_z}, in one pass of the decoder."""
-        a_s, a_t = self.frames[0].appearance, self.frames[1].appearance
-        maps_t, maps_z = self.maps_t[0], self.maps_z[0]
-        everything = self.system.decoder(torch.cat([a_s, a_s, a_t]), torch.cat([maps_t, maps_z, maps_z]))
-        images, parts = everything.image.chunk(3), everything.segmentation.chunk(3)
-        first, second, third = (Decoded(image, part) for image, part in zip(images, parts, strict=True))
-        return first, second, third
+    def decoded(self) -> dict[str, Decoded]:
+        """The pictures that `losses` need, by name (see `PICTURES`), in one pass of the decoder."""
+        names = sorted({name for loss in self.losses for name in PICTURES[loss]})
+        appearance = [(self.encoding_s if name[0] == "s" else self.encoding_t).appearance for name in names]
+        maps = [(self.maps_t if name[1] == "t" else self.maps_z)[0] for name in names]
+        everything = self.system.decoder(torch.cat(appearance), torch.cat(maps))
+        images, parts = everything.image.chunk(len(names)), everything.segmentation.chunk(len(names))
+        return {name: Decoded(image, part) for name, image, part in zip(names, images, parts, strict=True)}
 
     @cached_property
     def encoding_z(self) -> Encoding:
         """E(Î_{a_s}^{p_z}): the decoded person is laid over a plate first, since the encoder must see whole images."""
-        painted = self.decoded[1]
+        painted = self.decoded["sz"]
         image = painted.over(self.need("unpaired_plate")) if self.system.variant.plates else painted.image
         K = self.pose_z.camera.K
         if self.system.variant.optimizers == "per_loss":
-            return self.system.encoder(image, K)
+            # The appearance reads from the pose path where to look, but sends no gradient back through it.
+            return self.system.encoder(image, K, freeze_pose="L_p" not in self.losses)
         if self.adapted == "encoder":
             return self.system.encoder(image.detach(), K)
         frozen = {name: value.detach() for name, value in self.system.encoder.named_parameters()}
@@ -133,17 +143,21 @@ class ForwardPass:
             saliency = batch.target_saliency if system.variant.saliency else None
             foreground = self.maps_t[1].foreground
             return objectives.reconstruction(
-                self.decoded[0].image, self.target, saliency, foreground, colour, self.beta
+                self.decoded["st"].image, self.target, saliency, foreground, colour, self.beta
             )
         labels_z = self.maps_z[1]
         if loss == "L_I_c":
-            return objectives.consistency(self.decoded[1].image, self.decoded[2].image, labels_z.foreground, colour)
+            return objectives.consistency(
+                self.decoded["sz"].image, self.decoded["tz"].image, labels_z.foreground, colour
+            )
         if loss == "L_seg":
-            return {"parts": objectives.segmentation(self.decoded[1].segmentation, labels_z.parts, labels_z.uncertain)}
+            return {
+                "parts": objectives.segmentation(self.decoded["sz"].segmentation, labels_z.parts, labels_z.uncertain)
+            }
         if loss == "L_p":
             return self.pose_distance(self.encoding_z, self.pose_z)
         if loss == "L_a":
-            energy = objectives.appearance_energy(self.encoding_z.appearance, self.frames[0].appearance)
+            energy = objectives.appearance_energy(self.encoding_z.appearance, self.encoding_s.appearance)
             return {"appearance": energy}
         raise KeyError(f"no loss {loss!r} in Algorithm 1")
 
@@ -162,7 +176,10 @@ class ForwardPass:
         terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, labels)
         if kind == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
-            for name, pixels in (("labelled_2d", self.pose_t.pixels), ("labelled_keypoints", self.frames[1].keypoints)):
+            for name, pixels in (
+                ("labelled_2d", self.pose_t.pixels),
+                ("labelled_keypoints", self.encoding_t.keypoints),
+            ):
                 terms[name] = objectives.joint_distance(pixels / side, labels / side, batch.confidence)
         return terms
 

@@ -172,20 +172,25 @@ class PartGuided(System):
             if stage == "decoder":
                 return [Turn("decoder", ("appearance", "decoder"), "main")]
             return [Turn(f"joint/{adapted}", everything, "main")]
-        painting = ("appearance", "decoder") if stage == "decoder" else everything
-        turns = [Turn(name, painting, name) for name in ("L_I_u", "L_I_c", "L_seg")]
+        # The unpaired pose is given: of the pictures' losses, only L_I_u's gradient reaches a predicted one.
+        painting = ("appearance", "decoder")
+        turns = [Turn("L_I_u", painting if stage == "decoder" else everything, "L_I_u")]
+        turns += [Turn(name, painting, name) for name in ("L_I_c", "L_seg")]
         if stage == "joint":
             turns.insert(0, Turn("puppet", ("pose",), "puppet"))
             if self.variant.adaptation:
-                group = encoder if adapted == "encoder" else ("decoder",)
-                turns[:0] = [Turn(f"{name}/{adapted}", group, name) for name in ("L_p", "L_a")]
+                # Where the appearance looks is data to it: of the encoder, L_a's gradient reaches that branch alone.
+                groups = {"L_p": encoder, "L_a": ("appearance",)} if adapted == "encoder" else {}
+                energies = [Turn(f"{name}/{adapted}", groups.get(name, ("decoder",)), name) for name in ("L_p", "L_a")]
+                turns = energies + turns
         return turns
 
     def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
         """Weighted terms of a turn (fused: all terms of the stage; per_loss: one loss, unweighted)."""
         name, _, adapted = turn.partition("/")
         frozen = self.stage(progress) == "decoder"
-        forward = ForwardPass(self, batch, self.beta_at(progress), freeze_pose=frozen, adapted=adapted)
+        losses = (name,) if name in ALGORITHM_1 else ALGORITHM_1
+        forward = ForwardPass(self, batch, self.beta_at(progress), frozen, adapted, losses)
         w = self.weights
         if name == "puppet":
             return _means(forward.pose_terms(), "puppet", w.puppet)
