@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from selfsup3d.data.background import BackgroundModel, fill_from_surroundings, noise_of
+from selfsup3d.data.background import BackgroundModel, edge_strength, fill_from_surroundings, greatest, noise_of
 from selfsup3d.data.grabcut import grabcut_masks
 
 __all__ = ["find_lingering", "outlines_on_plate", "person_in_plate"]
@@ -22,14 +22,15 @@ def person_in_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundMode
     """Whether masks of a background model look as if the plate itself showed the person.
 
     Two signs: the masked area shrinks to little in some frames; or outlines of the masks lie on edges of the plate
-    (clips with a clean plate stay below 0.065 there, lingering people come above 0.11).
+    (of 180 rendered clips with a clean plate all stay below 0.135 there, of eight real clips of people who linger seven
+    come above 0.16).
 
     Args:
         frames: (T, H, W, 3) uint8.
         masks: (T, H, W) bool.
     """
     low, high = np.percentile(masks.mean((1, 2)), (10, 90))
-    return bool(low < 0.4 * high) or outlines_on_plate(frames, masks, model) > 0.09
+    return bool(low < 0.4 * high) or outlines_on_plate(frames, masks, model) > 0.14
 
 
 def outlines_on_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundModel) -> float:
@@ -39,21 +40,15 @@ def outlines_on_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundMo
         frames: (T, H, W, 3) uint8.
         masks: (T, H, W) bool.
     """
-    of_plate = _edges(model.plate)
+    of_plate = edge_strength(model.plate)
     on_plate = on_any = 0
     for frame, mask in zip(frames, masks, strict=True):
         outline = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
-        of_frame = _edges(frame)
+        of_frame = edge_strength(frame)
         clear = outline & (np.maximum(of_frame, of_plate) > 40.0)
         on_any += int(clear.sum())
         on_plate += int((clear & (of_plate > 1.5 * of_frame)).sum())
     return on_plate / max(on_any, 1)
-
-
-def _edges(picture: np.ndarray) -> np.ndarray:
-    """(H, W) strength of the strongest channel's edge (Sobel)."""
-    levels = picture.astype(np.float32)
-    return np.hypot(cv2.Sobel(levels, cv2.CV_32F, 1, 0), cv2.Sobel(levels, cv2.CV_32F, 0, 1)).max(-1)
 
 
 def find_lingering(frames: np.ndarray, moving: np.ndarray) -> tuple[BackgroundModel, np.ndarray]:
@@ -108,5 +103,5 @@ def _weighted_median(frames: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     middle = (total < 0.5 * total[-1]).sum(0)
     chosen = np.take_along_axis(order, middle[None], axis=0)[0]  # (H, W)
     plate = np.take_along_axis(frames, chosen[None, :, :, None], axis=0)[0]
-    alike = np.abs(frames.astype(np.float32) - plate.astype(np.float32)).max(-1) < 20.0
+    alike = greatest(np.abs(frames.astype(np.float32) - plate.astype(np.float32))) < 20.0
     return plate, (weights * alike).sum(0) / np.maximum(alike.sum(0), 1)

@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from selfsup3d.data.background import camera_is_still
 from selfsup3d.data.saliency import clean_mask, fill_holes, mask_iou, video_saliency
 from selfsup3d.errors import InputError
 
@@ -94,3 +96,71 @@ def test_iou():
     a = np.array([True, True, False])
     assert mask_iou(a, np.array([True, False, False])) == 0.5
     assert mask_iou(~a & a, ~a & a) == 1.0
+
+
+def test_still_and_moving_cameras(toy_clip):
+    frames, _ = toy_clip
+    rng = np.random.default_rng(0)
+    assert camera_is_still(frames)
+    assert camera_is_still(np.clip(frames + rng.normal(0, 6, frames.shape), 0, 255).astype(np.uint8))
+    coarse = rng.integers(60, 200, (12, 24, 3), dtype=np.uint8)
+    wide = cv2.resize(coarse, (192, 64), interpolation=cv2.INTER_CUBIC)
+    assert not camera_is_still(np.stack([wide[:, 4 * t : 4 * t + 64] for t in range(24)]))
+    assert camera_is_still(np.full((20, 64, 64, 3), 90, np.uint8))
+
+
+def test_shadows_are_not_people(toy_clip):
+    frames, true = toy_clip
+    shaded = frames.astype(np.float64)
+    for picture, mask in zip(shaded, true, strict=True):
+        cast = np.roll(mask, (2, 12), axis=(0, 1)).astype(np.float32)
+        darkness = 0.3 * cv2.GaussianBlur(cast, (5, 5), 1.2) * ~mask
+        picture *= 1 - darkness[..., None]
+    result = video_saliency(shaded.astype(np.uint8))
+    assert result.method == "background"
+    assert mask_iou(result.saliency > 127, true) > 0.8
+
+
+def linger(frames: int = 30, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Somebody who stands on one spot and waves: body at the same place in every frame."""
+    rng = np.random.default_rng(3)
+    background = cv2.resize(
+        rng.integers(90, 150, (8, 8, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC
+    )
+    pictures, masks = [], []
+    for t in range(frames):
+        mask = np.zeros((size, size), np.uint8)
+        sway = round(2 * np.sin(0.4 * t))
+        cv2.ellipse(mask, (32 + sway, 36), (8, 18), 0, 0, 360, 1, -1)
+        cv2.circle(mask, (32 + sway, 13), 6, 1, -1)
+        for side in (-1, 1):
+            hand = (32 + side * 20, int(26 - 12 * np.sin(0.6 * t + side)))
+            cv2.line(mask, (32 + side * 6, 24), hand, 1, 4)
+        picture = background + rng.normal(0, 1, background.shape)
+        picture[mask > 0] = (220, 60, 40)
+        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+        masks.append(mask > 0)
+    return np.stack(pictures), np.stack(masks)
+
+
+def test_people_who_stay_on_one_spot_are_found():
+    frames, true = linger()
+    plain = video_saliency(frames, "background")
+    assert mask_iou(plain.saliency > 127, true) < 0.6  # the median shows the body
+    result = video_saliency(frames)
+    assert result.method == "lingering"
+    assert mask_iou(result.saliency > 127, true) > 0.85
+    body = true.all(0)
+    assert np.abs(result.plate[body].astype(float) - (220, 60, 40)).max(-1).min() > 40  # no body left in the plate
+
+
+def test_empty_frames_of_the_same_view_help():
+    frames, true = linger()
+    rng = np.random.default_rng(3)
+    background = cv2.resize(rng.integers(90, 150, (8, 8, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+    empty = np.clip(background + rng.normal(0, 1, (8, 64, 64, 3)), 0, 255).astype(np.uint8)
+    result = video_saliency(frames, empty=empty)
+    assert result.method == "background"
+    assert mask_iou(result.saliency > 127, true) > 0.93
+    # Frames that are not empty after all are seen through.
+    assert video_saliency(frames, empty=frames[::4]).method == "lingering"
