@@ -36,6 +36,10 @@ def build(poses, **variant):
     return system
 
 
+def _from_hips(joints):
+    return (joints - 0.5 * (joints[1] + joints[4]))[1:]
+
+
 @pytest.fixture(scope="module", params=["kinematics", "joints"])
 def synthesizer(request, poses):
     return Synthesizer(build(poses, kinematics=request.param == "kinematics"), SIZE, batch_size=5)
@@ -144,7 +148,9 @@ def test_the_way_from_one_person_to_another_starts_and_ends_at_them(synthesizer,
     way = synthesizer.interpolate(a, b, 5)
     for step, end in ((0, a), (4, b)):
         torch.testing.assert_close(way.appearance[step], end.appearance[0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(way.body.joints[step], end.body.joints[0], atol=1e-2, rtol=1e-3)
+        # Poses of the ablation may have their pelvis off the hips' line: it is put there, all else stays.
+        for found, expected in zip(_from_hips(way.body.joints[step]), _from_hips(end.body.joints[0]), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     identity = way.body.camera.rotation @ way.body.camera.rotation.transpose(-1, -2)
     torch.testing.assert_close(identity, torch.eye(3).expand(5, 3, 3), atol=1e-4, rtol=0)
     lengths = bone_lengths(way.body.canonical)
