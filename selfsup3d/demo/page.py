@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,8 +25,9 @@ __all__ = ["build_page", "launch_page"]
 
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
 _CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto; }
+.gradio-container { width: 100%; max-width: 1320px !important; margin: 0 auto; }
 .message { color: #8a1c12; background: #fdecea; border: 1px solid #f3b6b0; border-radius: 8px; padding: 10px 14px; }
+#turned-away { position: fixed; left: 50%; bottom: 32px; transform: translateX(-50%); z-index: 99; }
 .facts { opacity: 0.7; font-size: 13px; }
 .square img { width: 100% !important; height: 100% !important; object-fit: contain !important; }
 .shelf .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; gap: 6px !important; }
@@ -35,7 +37,7 @@ footer { display: none !important; }
 _FRAMINGS = {"whole": "Whole picture", "middle": "Middle square"}
 _HEIGHT = 300
 _SHELF = 226
-_WAIT = {"trigger_mode": "always_last", "show_progress": "hidden"}  # of sliders: the newest position wins
+_WAIT: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}  # of sliders: the newest position wins
 _HOUR = 3600
 
 
@@ -45,7 +47,7 @@ def build_page(answers: Answers, examples: Sequence[Path]) -> gr.Blocks:
     Args:
         answers: what the page asks. examples: pictures to pick from; the first is there when the page opens.
     """
-    with gr.Blocks(title="selfsup3d", analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
+    with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
         gr.Markdown(
             "# selfsup3d\n3D pose, body parts and new pictures of a person from one picture, learned without labels."
         )
@@ -82,10 +84,17 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
             state_session_capacity=64,
             theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=["ui-monospace", "monospace"]),
             css=_CSS,
+            js=_script(),
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host}:{port} ({error}); try another --port") from None
     return address
+
+
+def _script() -> str:
+    told = f"is larger than {MAX_BYTES // 2**20} MB: make it smaller first"
+    code = files("selfsup3d.demo").joinpath("page.js").read_text(encoding="utf-8")
+    return code[code.index("() =>") :].replace("LIMIT", str(MAX_BYTES)).replace("TOLD", told)
 
 
 # ------------------------------------------------------------------------------------------------------ pose and views
@@ -99,7 +108,6 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
             framing = gr.Radio(
                 [(_FRAMINGS[name], name) for name in get_args(Framing)], value="whole", label="What the network sees"
             )
-            message = _message("pose-message")
         with gr.Column(scale=5, min_width=520):
             with gr.Row():
                 skeleton = gr.HTML(
@@ -123,22 +131,22 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
                     distance = gr.Slider(
                         0.6, 2.0, 1.0, step=0.05, label="Distance, 1 = as in the picture", elem_id="distance"
                     )
-                    gr.Markdown("**Take the pose away**")
+                    gr.Markdown("**Download the pose**")
                     with gr.Row():
-                        files = [
+                        downloads = [
                             gr.DownloadButton(kind, size="sm", min_width=70, elem_id=f"file-{kind.lower()}")
                             for kind in answers.FILES
                         ]
     camera = [azimuth, elevation, distance]
-    results = [person, skeleton, overlay, parts, *files, message]
+    results = [person, skeleton, overlay, parts, *downloads, source.message]
 
     def look(raw: dict[str, Any] | None, framed: Framing) -> list[Any]:
         if raw is None:
-            return [None, None, None, None, None, *[_no_file()] * len(files), _told("")]
+            return [None, None, None, None, None, *[_no_file()] * len(downloads), _told("")]
         try:
             found = answers.look(raw["path"], framed, raw.get("orig_name"))
         except InputError as error:
-            return [None, None, None, None, None, *[_no_file()] * len(files), _told(str(error))]
+            return [None, None, None, None, None, *[_no_file()] * len(downloads), _told(str(error))]
         ready = [gr.update(value=str(path), interactive=True) for path in found.files]
         return [
             raw["path"],
@@ -154,7 +162,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
         return None if seen is None else answers.view(seen, azimuth, elevation, distance)
 
     outputs = [source.picture, *results]
-    viewed = {"fn": view, "inputs": [person, *camera], "outputs": novel}
+    viewed: dict[str, Any] = {"fn": view, "inputs": [person, *camera], "outputs": novel}
     source.listen(page, 0, look, [framing], outputs, viewed)
     framing.input(look, [source.picture, framing], outputs, preprocess=False).then(**viewed)
     gr.on([slider.change for slider in camera], **viewed, **_WAIT)
@@ -173,7 +181,6 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -
         with gr.Column(scale=2, min_width=260):
             result = _result("The one as the other stands", "transfer")
             blend = gr.Slider(0, 1, 1, step=0.05, label="From the own pose (0) to the other's (1)", elem_id="blend")
-            message = _message("transfer-message")
 
     def look(raw: dict[str, Any] | None) -> list[Any]:
         if raw is None:
@@ -186,9 +193,9 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -
     def transfer(appearance: Seen | None, driving: Seen | None, share: float) -> Any:
         return None if appearance is None or driving is None else answers.transfer(appearance, driving, share)
 
-    made = {"fn": transfer, "inputs": [*people, blend], "outputs": result}
+    made: dict[str, Any] = {"fn": transfer, "inputs": [*people, blend], "outputs": result}
     for number, (source, person) in enumerate(zip(sources, people, strict=True)):
-        source.listen(page, number, look, [], [source.picture, person, message], made)
+        source.listen(page, number, look, [], [source.picture, person, source.message], made)
     blend.change(**made, **_WAIT)
 
 
@@ -215,6 +222,9 @@ class _Source:
         )
         self.button = gr.UploadButton(
             "Upload a picture", file_types=list(SUFFIXES), size="sm", variant="primary", elem_id=f"{name}-upload"
+        )
+        self.message = gr.HTML(
+            html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id=f"{name}-message"
         )
         self.gallery = gr.Gallery(
             [str(path) for path in examples],
@@ -272,10 +282,6 @@ def _result(title: str, name: str) -> gr.Image:
         buttons=["download"],
         format="png",
     )
-
-
-def _message(name: str) -> gr.HTML:
-    return gr.HTML(html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id=name)
 
 
 def _told(text: str) -> Any:

@@ -62,6 +62,8 @@ def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
                 return _rgb(ImageOps.exif_transpose(picture))
     except InputError:
         raise
+    except Image.DecompressionBombError:  # Pillow looks at the header too, and at far more pixels refuses by itself
+        raise InputError(f"{called} has too many pixels; at most {MAX_PIXELS // 10**6} million are read") from None
     except UnidentifiedImageError:
         raise InputError(f"{called} is not a picture that can be read: {_SEND}") from None
     except Exception:  # Pillow's decoders meet damage with errors of any kind: OSError, SyntaxError, struct.error ...

@@ -1,0 +1,26 @@
+// Files that are too large are turned away before they are sent, with a message: gradio would stay silent.
+() => {
+  const limit = LIMIT, told = "TOLD";
+  function tell(text) {
+    document.querySelector("#turned-away")?.remove();
+    const box = document.createElement("div");
+    box.id = "turned-away";
+    box.className = "message";
+    box.setAttribute("role", "alert");
+    box.textContent = text;
+    (document.querySelector(".gradio-container") || document.body).append(box);
+    setTimeout(() => box.remove(), 8000);
+  }
+  function check(event, files) {
+    const large = [...(files || [])].find((file) => file.size > limit);
+    if (!large) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (event.type === "change") event.target.value = "";
+    tell(`${large.name} ${told}`);
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.type === "file") check(event, event.target.files);
+  }, true);
+  document.addEventListener("drop", (event) => check(event, event.dataTransfer?.files), true);
+}

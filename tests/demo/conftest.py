@@ -1,0 +1,40 @@
+"""An untrained model, small and the same every time: what the page does with answers does not depend on their worth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfsup3d.config import Config
+from selfsup3d.data.synthetic.prior import ProceduralPrior
+from selfsup3d.demo.answers import Answers
+from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.synthesis import Synthesizer
+from selfsup3d.training.build import build_system
+
+
+@pytest.fixture(scope="session")
+def synthesizer() -> Synthesizer:
+    system = build_system(Config()).eval()
+    system.bone_lengths.copy_(bone_lengths(torch.from_numpy(ProceduralPrior(2).poses)).mean(0))
+    return Synthesizer(system, 64)
+
+
+@pytest.fixture
+def answers(synthesizer: Synthesizer, tmp_path: Path) -> Answers:
+    return Answers(synthesizer, tmp_path / "poses", "untrained")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two pictures of different shape."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    paths = []
+    for number, size in enumerate(((96, 64), (50, 120))):
+        coarse = generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        paths.append(folder / f"picture-{number}.png")
+        Image.fromarray(coarse).resize(size).save(paths[-1])
+    return paths
