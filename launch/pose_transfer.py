@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from selfsup3d.cli import Parser, refuse_overwrite, run
+from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
 from selfsup3d.data.keypoint_files import read_keypoints
 from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.errors import InputError
@@ -62,6 +62,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
     parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
     parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' pictures")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses of a driving video over time")
     parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
     parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
@@ -163,12 +164,12 @@ def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespa
 
 def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
     """The driving motion of any source, thinned out."""
-    keypoints = path.suffix.lower() == ".json" or (path.is_dir() and any(path.glob("*_keypoints.json")))
-    if keypoints:
+    if path.suffix.lower() == ".json" or (path.is_dir() and any(path.glob("*_keypoints.json"))):
         if args.lifter is None:
             raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
         lifter, _ = load_system(args.lifter, synthesizer.device)
-        motion = motion_of_record(lift_keypoints(lifter, read_keypoints(path), source=str(path)))
+        keypoints = read_keypoints(path, size=args.image_size)
+        motion = motion_of_record(lift_keypoints(lifter, keypoints, source=str(path)))
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
         motion = load_motion(path, args.sequence, args.azimuth, args.elevation)
     elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:

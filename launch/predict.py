@@ -20,7 +20,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from selfsup3d.cli import Parser, refuse_overwrite, run
+from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
 from selfsup3d.data.keypoint_files import KeypointFormat, read_keypoints
 from selfsup3d.data.video import IMAGE_SUFFIXES, frame_files, video_info
 from selfsup3d.errors import InputError
@@ -63,6 +63,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="predict each n-th frame")
     parser.add_argument("--limit", type=int, help="at most so many frames")
     parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: told from them")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' pictures")
     parser.add_argument("--fps", type=float, help="frames per second, where the input has none")
     parser.add_argument("--batch-size", type=int, default=16, help="frames at a time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     if keypoints:
-        found = read_keypoints(args.input, args.format)
+        found = read_keypoints(args.input, args.format, args.image_size)
         record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
         if "overlay" in files:
             write_animation(files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, 0.0))

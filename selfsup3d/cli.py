@@ -23,7 +23,7 @@ from selfsup3d.config import Config
 from selfsup3d.config_file import load_config, nearest, validate
 from selfsup3d.errors import InputError
 
-__all__ = ["Parser", "parse_config", "refuse_overwrite", "run"]
+__all__ = ["Parser", "image_size", "parse_config", "refuse_overwrite", "run"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +37,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise InputError(f"{message} (see --help)")
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels, as a type of argparse."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected WIDTHxHEIGHT in pixels, such as 1280x720")
+    return int(found[1]), int(found[2])
 
 
 def refuse_overwrite(paths: Sequence[Path], overwrite: bool) -> None:

@@ -1,0 +1,68 @@
+import cv2
+import pytest
+
+from selfsup3d.cli import run
+
+
+@pytest.fixture(scope="module")
+def script(load_script):
+    return load_script("novel_view")
+
+
+def arguments(model, image, output, *more):
+    return ["--checkpoint", str(model), "--image", str(image), "--output", str(output), "--device", "cpu", *more]
+
+
+def test_a_sheet_of_views_and_the_way_round(script, model, scenes, tmp_path, capsys):
+    more = ["--count", "3", "--elevation", "-10", "20", "--frames", "5", "--background", "plate"]
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path, *more)) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "views.png"), str(tmp_path / "views.gif")]
+    sheet = cv2.imread(str(tmp_path / "views.png"))
+    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 5 * 130)  # picture, pose and 3 views of 128 px, in two rows
+    views = [sheet[2:130, 2 + 130 * k : 130 + 130 * k] for k in (2, 3, 4)]
+    assert (views[0] != views[1]).any()
+    assert (views[1] != views[2]).any()
+    animation = cv2.VideoCapture(str(tmp_path / "views.gif"))
+    count = 0
+    while animation.read()[0]:
+        count += 1
+    assert count == 8  # there and back
+
+
+def test_backgrounds_videos_and_overwriting(script, model, scenes, tmp_path, capsys):
+    more = [
+        "--count",
+        "1",
+        "--frames",
+        "3",
+        "--video",
+        "webm",
+        "--background",
+        str(scenes / "b.png"),
+        "--origin",
+        "body",
+    ]
+    command = arguments(model, scenes / "a.png", tmp_path, *more)
+    assert run(script.main, command) == 0
+    assert run(script.main, command) == 2
+    assert "views.png (and 1 more) exists already" in capsys.readouterr().err
+    assert run(script.main, [*command, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--count", "0"], "--count 0: must be more than 0"),
+        (["--distance", "-1"], "--distance -1.0"),
+        (["--azimuth", "nan", "90"], "angles must be finite"),
+        (["--background", "beach"], "--background beach: neither"),
+        (["--image", "nowhere.png"], "nowhere.png"),
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--azimut", "1", "2"], "--azimut"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, capsys, more, words):
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "out", *more)) == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[0]
+    assert "Traceback" not in err

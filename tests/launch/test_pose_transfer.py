@@ -1,0 +1,110 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from selfsup3d import hub
+from selfsup3d.cli import run
+from selfsup3d.config import Config
+from selfsup3d.data.mocap_formats.recording import Recording, write_mocap
+from selfsup3d.export.bvh import write_bvh
+from selfsup3d.training.build import build_system
+
+
+@pytest.fixture(scope="module")
+def script(load_script):
+    return load_script("pose_transfer")
+
+
+def arguments(model, appearance, driving, output, *more):
+    return [
+        "--checkpoint", str(model), "--appearance", *map(str, appearance), "--driving", *map(str, driving),
+        "--output", str(output), "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def count_frames(path):
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def test_a_picture_drives_a_picture(script, model, scenes, tmp_path, capsys):
+    assert run(script.main, arguments(model, [scenes / "a.png"], [scenes / "b.png"], tmp_path)) == 0
+    sheet = cv2.imread(str(tmp_path / "transfer.png"))
+    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 2 * 130)
+    assert capsys.readouterr().out.strip() == str(tmp_path / "transfer.png")
+    assert run(script.main, arguments(model, [scenes / "a.png"], [scenes / "b.png"], tmp_path)) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_grid_of_people_and_poses(script, model, scenes, tmp_path):
+    people = [scenes / "a.png", scenes / "walk.avi"]
+    command = arguments(model, people, [scenes / "b.png", scenes / "a.png"], tmp_path, "--scale", "1")
+    assert run(script.main, command) == 0
+    sheet = cv2.imread(str(tmp_path / "grid.png"))
+    assert sheet.shape[:2] == (2 + 3 * 66, 2 + 3 * 66)
+    assert (sheet[2:66, 2:66] == 255).all()  # the corner is empty
+    assert (sheet[68:132, 68:132] != sheet[134:198, 68:132]).any()  # the people differ
+
+
+def test_a_video_drives_a_video(script, model, scenes, tmp_path):
+    command = arguments(model, [scenes / "walk.avi"], [scenes / "walk.avi"], tmp_path, "--limit", "6", "--smooth")
+    assert run(script.main, [*command, "--crop", "whole"]) == 0
+    assert count_frames(tmp_path / "transfer.mp4") == 6
+
+
+def test_recorded_motion_drives_a_picture(script, model, scenes, tmp_path, motion_poses):
+    y_up = motion_poses.numpy()[:, :, [1, 2, 0]]
+    write_mocap(tmp_path / "m.npz", [Recording(y_up, 20.0, "walk", "a")])
+    write_bvh(tmp_path / "m.bvh", y_up * [1, -1, -1], 20.0)
+    for name, more in (("m.npz", ["--every", "2"]), ("m.bvh", ["--camera", "appearance", "--limit", "6"])):
+        out = tmp_path / name.replace(".", "_")
+        command = arguments(model, [scenes / "a.png"], [tmp_path / name], out, "--video", "gif", *more)
+        assert run(script.main, command) == 0
+        assert count_frames(out / "transfer.gif") == 6
+
+
+def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsys):
+    config = Config.model_validate({"system": {"kind": "martinez"}})
+    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    points = np.random.default_rng(0).uniform(10, 90, (4, 17, 3))
+    results = [{"image_id": k, "keypoints": p.reshape(-1).tolist()} for k, p in enumerate(points)]
+    (tmp_path / "k.json").write_text(json.dumps(results))
+    command = arguments(model, [scenes / "a.png"], [tmp_path / "k.json"], tmp_path / "out", "--video", "gif")
+    assert run(script.main, command) == 2
+    assert "need --lifter CHECKPOINT" in capsys.readouterr().err
+    assert run(script.main, [*command, "--lifter", str(tmp_path / "lifter")]) == 0
+    assert count_frames(tmp_path / "out" / "transfer.gif") == 4
+
+
+@pytest.mark.parametrize(
+    ("driving", "more", "words"),
+    [
+        ("nowhere.mp4", [], "nowhere.mp4: no such file"),
+        ("note.txt", [], "note.txt: cannot drive"),
+        ("broken.npz", [], "broken.npz"),
+        ("broken.bvh", [], "broken.bvh"),
+        ("b.png", ["--scale", "0"], "--scale 0: must be at least 1"),
+        ("b.png", ["--background", "beach"], "--background beach"),
+        ("b.png", ["--checkpoint", "nowhere"], "nowhere"),
+        ("b.png", ["--camera", "none"], "--camera"),
+        ("walk.avi", ["--appearance", "a.png", "b.png"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, capsys, driving, more, words):
+    for name in ("note.txt", "broken.npz", "broken.bvh"):
+        (tmp_path / name).write_text("nothing")
+    path = scenes / driving if (scenes / driving).exists() else tmp_path / driving
+    assert run(script.main, arguments(model, [scenes / "a.png"], [path], tmp_path / "out", *more)) == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+def test_a_grid_takes_pictures_only(script, model, scenes, tmp_path, capsys):
+    people = [scenes / "a.png", scenes / "b.png"]
+    assert run(script.main, arguments(model, people, [scenes / "walk.avi"], tmp_path)) == 2
+    assert "a grid needs pictures" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from selfsup3d import hub
+from selfsup3d.cli import run
+from selfsup3d.config import Config
+from selfsup3d.data.mocap_formats.convert import read_recording
+from selfsup3d.prediction.records import load_record
+from selfsup3d.training.build import build_system
+
+
+@pytest.fixture(scope="module")
+def script(load_script):
+    return load_script("predict")
+
+
+def arguments(model, source, output, *more):
+    return ["--checkpoint", str(model), "--input", str(source), "--output", str(output), "--device", "cpu", *more]
+
+
+def frames_of(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return frames
+        frames.append(frame)
+
+
+def test_a_video_becomes_poses_an_overlay_and_animations(script, model, scenes, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = arguments(model, scenes / "walk.avi", out, "--bvh", "--glb", "--smooth", "--video", "mp4")
+    assert run(script.main, command) == 0
+    printed = capsys.readouterr().out
+    assert "frames/s; ms per frame: find people" in printed
+    for stage in ("read", "crop", "network", "draw", "write", "save"):
+        assert f"{stage} " in printed
+    assert {p.name for p in out.iterdir()} == {"poses.npz", "poses.json", "overlay.mp4", "pose.bvh", "pose.glb"}
+    record = load_record(out / "poses.npz")
+    assert record.fps == pytest.approx(10.0)
+    assert len(record) <= 12
+    told = json.loads((out / "poses.json").read_text())
+    assert len(told["poses"]) == len(record)
+    frames = frames_of(out / "overlay.mp4")
+    assert len(frames) == 12
+    assert frames[0].shape[1] > 2 * frames[0].shape[0]  # the frame, and the pose beside it
+    animated = read_recording(out / "pose.bvh")
+    assert len(animated) == len(record)
+    lengths = np.linalg.norm(animated.positions[:, 5] - animated.positions[:, 4], axis=-1)
+    assert np.ptp(lengths) < 1e-4
+
+
+def test_nothing_is_overwritten_unless_told(script, model, scenes, tmp_path, capsys):
+    command = arguments(model, scenes / "a.png", tmp_path)
+    assert run(script.main, command) == 0
+    before = (tmp_path / "poses.json").read_bytes()
+    assert run(script.main, command) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert "exists already" in err[-1]
+    assert "--overwrite" in err[-1]
+    assert (tmp_path / "poses.json").read_bytes() == before
+    assert run(script.main, [*command, "--overwrite"]) == 0
+
+
+def test_a_folder_of_pictures_of_several_sizes(script, model, scenes, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(scenes / "a.png", pictures)
+    cv2.imwrite(str(pictures / "z.jpg"), np.full((30, 80, 3), 99, np.uint8))
+    assert run(script.main, arguments(model, pictures, tmp_path / "out", "--no-parts")) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "poses.npz", "poses.json", "a_overlay.png", "z_overlay.png",
+    }  # fmt: skip
+    record = load_record(tmp_path / "out" / "poses.npz")
+    assert record.windows.tolist() == [[0, -8, 72], [0, -25, 80]]
+
+
+def test_keypoints_are_lifted_by_a_lifter(script, tmp_path, motion_poses, capsys):
+    config = Config.model_validate({"system": {"kind": "martinez"}})
+    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    points = np.random.default_rng(0).uniform(10, 90, (3, 17, 2)).round(1)
+    results = [
+        {"image_id": k, "keypoints": np.column_stack([p, np.ones(17)]).reshape(-1).tolist()}
+        for k, p in enumerate(points)
+    ]
+    (tmp_path / "k.json").write_text(json.dumps(results))
+    command = arguments(tmp_path / "lifter", tmp_path / "k.json", tmp_path / "out", "--video", "gif")
+    assert run(script.main, command) == 0
+    assert len(load_record(tmp_path / "out" / "poses.npz")) == 3
+    assert (tmp_path / "out" / "overlay.gif").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--every", "0"], "--every 0: must be more than 0"),
+        (["--crop", "magic"], "--crop"),
+        (["--crop", "boxes"], "no box file beside it"),
+        (["--boxes", "missing.json"], "missing.json"),
+        (["--crop", "detector"], "needs --detector"),
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--overwite"], "--overwite"),
+        (["--image-size", "640"], "expected WIDTHxHEIGHT"),
+        (["--input", "nowhere.mp4"], "nowhere.mp4: no such file"),
+        (["--checkpoint", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, capsys, more, words):
+    assert run(script.main, arguments(model, scenes / "walk.avi", tmp_path / "out", *more)) == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not list((tmp_path / "out").glob("poses*")) if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize(("name", "data"), [("v.mp4", b"broken"), ("p.png", b""), ("k.json", b"{")])
+def test_damaged_inputs_are_told(script, model, tmp_path, capsys, name, data):
+    (tmp_path / name).write_bytes(data)
+    assert run(script.main, arguments(model, tmp_path / name, tmp_path / "out")) == 2
+    assert name in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_pictures_need_an_image_system_and_keypoints_a_lifter(script, model, tmp_path, capsys, scenes):
+    (tmp_path / "k.json").write_text(json.dumps([{"image_id": 1, "keypoints": [5.0] * 51}]))
+    assert run(script.main, arguments(model, tmp_path / "k.json", tmp_path / "out")) == 2
+    assert "keypoints need a lifter" in capsys.readouterr().err
