@@ -76,7 +76,7 @@ def _box(path: Path, number: int, row: Mapping[str, Any]) -> tuple[str, int, np.
     frame, _, _, width, height = values
     if not all(math.isfinite(v) for v in values) or width <= 0 or height <= 0 or frame < 0 or frame != int(frame):
         raise InputError(f"{path}: row {number}: frame {frame:g}, width {width:g} and height {height:g} make no box")
-    return str(row.get("person") or "person"), int(frame), np.array(values[1:])
+    return str(row.get("person") or ""), int(frame), np.array(values[1:])
 
 
 def _tracks(person: str, boxes: Mapping[int, np.ndarray], max_gap: int) -> Iterable[Track]:
@@ -85,4 +85,4 @@ def _tracks(person: str, boxes: Mapping[int, np.ndarray], max_gap: int) -> Itera
         every = np.arange(run[0], run[-1] + 1)
         given = np.stack([boxes[f] for f in run])
         filled = np.stack([np.interp(every, run, given[:, column]) for column in range(4)], axis=1)
-        yield Track(first=int(every[0]), boxes=filled, person=person)
+        yield Track(first=int(every[0]), boxes=filled, person=person or None)

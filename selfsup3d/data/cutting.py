@@ -110,20 +110,22 @@ class Cutter:
         interpolation = cv2.INTER_AREA if self._scale < 1 else cv2.INTER_LINEAR
         return cv2.resize(cut, tuple(self._size.tolist()), interpolation=interpolation)
 
-    def finish(self, numbers: np.ndarray, fps: float, method: SaliencyMethod, min_frames: int) -> PersonClip | Dropped:
+    def finish(
+        self, numbers: np.ndarray, fps: float, method: SaliencyMethod, min_frames: int, weights: str | None = None
+    ) -> PersonClip | Dropped:
         """The clip, once every frame was seen.
 
         Args:
             numbers: (N,) of the segment's frames in the source.
             fps: of the segment.
-            method: of the saliency.
+            method, weights: of the saliency.
             min_frames: with somebody in them, or the track is dropped.
         """
         job = self._job
         windows = job.windows[job.keep]
         pictures = np.stack(self._pictures)
         empty = np.stack(self._empty) if len(self._empty) >= 5 else None
-        found = video_saliency(pictures, method=method, static_camera=self._one_view, empty=empty)
+        found = video_saliency(pictures, method=method, static_camera=self._one_view, empty=empty, weights=weights)
         saliency, plate = found.saliency, found.plate
         # Where the windows lie in the pictures, which are whole regions or the windows themselves.
         origin, scale = (

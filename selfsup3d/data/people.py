@@ -19,13 +19,13 @@ from selfsup3d.data.boxes import find_box_file, read_boxes
 from selfsup3d.data.cutting import Cutter, Dropped, Job, PersonClip
 from selfsup3d.data.saliency import SaliencyMethod
 from selfsup3d.data.shots import CutDetector
-from selfsup3d.data.tracks import Track, find_tracks, is_part_of, motion_energy, square_windows
+from selfsup3d.data.tracks import Track, find_tracks, follow, is_part_of, motion_energy, square_windows
 from selfsup3d.data.video import read_frames, video_info
 from selfsup3d.errors import InputError
 
 __all__ = ["CropMode", "CropSettings", "person_clips"]
 
-CropMode = Literal["auto", "motion", "boxes", "whole"]
+CropMode = Literal["auto", "motion", "boxes", "whole", "detector"]
 
 SEGMENT = 900
 """Frames of one shot that are looked at together: a minute at 15 a second."""
@@ -40,7 +40,7 @@ class CropSettings:
     Attributes:
         mode: "motion" finds whoever moves before a still camera; "boxes" reads a box file (see `data.boxes`); "whole"
             takes the middle square; "auto": boxes where a file is there, the whole of square pictures (somebody cut
-            them already) and of moving cameras, else motion.
+            them already) and of moving cameras, else motion. "detector" is a pretrained network, see `data.pretrained`.
         work: side in pixels of the crops, at which saliency is found.
         max_fps: frames are skipped down to about this rate.
         max_frames: of one clip; longer ones are thinned out evenly.
@@ -48,6 +48,7 @@ class CropSettings:
         static_seconds: stretches without movement longer than this are dropped.
         least_upright: height over width below which whatever moves is taken for an animal or a thing.
         method: of the saliency.
+        detector, segmenter: weights for mode "detector" and method "network"; None = torch's cache.
         static_camera: None = found from the frames.
     """
 
@@ -60,6 +61,8 @@ class CropSettings:
     least_upright: float = 0.75
     method: SaliencyMethod = "auto"
     static_camera: bool | None = None
+    detector: str | None = None
+    segmenter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def person_clips(
             if isinstance(job, Dropped):
                 yield Dropped(job.reason, int(numbers[job.first]), int(numbers[job.last]))
         for cut in cuts:
-            yield cut.finish(numbers, fps, settings.method, settings.min_frames)
+            yield cut.finish(numbers, fps, settings.method, settings.min_frames, settings.segmenter)
 
 
 def _thinned(track: Track, every: int) -> Track:
@@ -149,7 +152,7 @@ def _jobs(segment: _Segment, given: Sequence[Track] | None, fps: float, settings
     whole = settings.mode == "whole" or (settings.mode == "auto" and given is None and height == width)
     if len(segment) < settings.min_frames:
         return [Dropped(f"too short: a shot of {len(segment)} frames", 0, len(segment) - 1)]
-    if given is None and not whole and not camera_is_still(segment.small):
+    if given is None and settings.mode in ("auto", "motion") and not whole and not camera_is_still(segment.small):
         if settings.mode == "motion":
             return [Dropped("the camera moves: give a box file, or crop mode 'whole'", 0, len(segment) - 1)]
         whole = True
@@ -159,6 +162,9 @@ def _jobs(segment: _Segment, given: Sequence[Track] | None, fps: float, settings
         return [_whole_job(segment, Track(0, np.tile(box, (len(segment), 1))), fps, settings)]
     if given is not None:
         tracks = [part for track in given if (part := _within(track, segment)) is not None]
+    elif settings.mode == "detector":
+        found = _detected(segment.small, settings.detector)
+        tracks = follow(found, patience=max(2, round(0.7 * fps)))
     else:
         tracks = find_tracks(segment.small, fps)
     if not tracks:
@@ -166,7 +172,15 @@ def _jobs(segment: _Segment, given: Sequence[Track] | None, fps: float, settings
     short = [track for track in tracks if len(track) < settings.min_frames]
     seen = [_seen(segment, track, fps) for track in tracks if len(track) >= settings.min_frames]
     dropped = [Dropped(f"too short: a track of {len(t)} frames", t.first, t.first + len(t) - 1) for t in short]
-    return [*dropped, *(_job(segment, track, seen, fps, settings) for track in seen)]
+    judged = given is None and settings.mode != "detector"
+    return [*dropped, *(_job(segment, track, seen, fps, settings, judged) for track in seen)]
+
+
+def _detected(frames: np.ndarray, weights: str | None) -> list[np.ndarray]:
+    # Imported here: torchvision's models double the time in which everything that reads clips starts.
+    from selfsup3d.data.pretrained import detect_people, detector
+
+    return detect_people(detector(weights), frames)
 
 
 def _within(track: Track, segment: _Segment) -> Track | None:
@@ -199,14 +213,12 @@ def _seen(segment: _Segment, track: Track, fps: float) -> _Seen:
 
 
 def _job(
-    segment: _Segment, seen: _Seen, all_seen: Sequence[_Seen], fps: float, settings: CropSettings
+    segment: _Segment, seen: _Seen, all_seen: Sequence[_Seen], fps: float, settings: CropSettings, judged: bool
 ) -> Job | Dropped:
-    """A track found by movement or given by a box file; only the former is judged."""
+    """A track to cut out. Blobs found by movement alone are judged: they may be anything."""
     track = seen.track
     static = _static_stretches(seen.energy, fps, settings.static_seconds)
-    reason = None
-    if track.person is None:
-        reason = _not_a_person(segment, seen, all_seen, settings)
+    reason = _not_a_person(segment, seen, all_seen, settings) if judged else None
     if reason is None and (~static).sum() < settings.min_frames:
         reason = "static: hardly any movement in the track"
     if reason is not None:

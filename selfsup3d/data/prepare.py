@@ -118,6 +118,8 @@ def prepare_clips(
     method: SaliencyMethod = "auto",
     max_fps: float = 15.0,
     max_frames: int = 600,
+    detector: str | None = None,
+    segmenter: str | None = None,
     progress: bool = True,
 ) -> ClipStore:
     """Prepare every person under `source` into `output`; a second call does only what is missing.
@@ -132,6 +134,7 @@ def prepare_clips(
         method: of the saliency.
         max_fps: frames are skipped down to about this rate.
         max_frames: of one clip; longer ones are thinned out evenly.
+        detector, segmenter: weight files for crop "detector" and method "network", see `data.pretrained`.
         progress: bar on stderr.
 
     Raises:
@@ -141,7 +144,9 @@ def prepare_clips(
         raise InputError(f"size is {size}; expected at least 16 pixels")
     sources = find_clips(source)
     output = Path(output)
-    settings = CropSettings(crop, max(size, _WORK_SIZE), max_fps, max_frames, method=method)
+    settings = CropSettings(
+        crop, max(size, _WORK_SIZE), max_fps, max_frames, method=method, detector=detector, segmenter=segmenter
+    )
     key = {"size": size, **asdict(settings)}
     if _stands(output, sources, key):
         return ClipStore(output)

@@ -6,13 +6,16 @@ Three ways, chosen by the clip unless told:
 - "lingering": a still camera and a person who stays on one spot; a background model that GrabCut's votes correct.
 - "grabcut": a moving camera; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
   Blake 2004).
+- "network": a pretrained segmentation network, see `data.pretrained`; never chosen by itself, since its weights come
+  from labelled pictures.
 
-Neither mask nor plate knows anything but the frames.
+Apart from the last, neither mask nor plate knows anything but the frames.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
@@ -31,7 +34,7 @@ from selfsup3d.errors import InputError
 
 __all__ = ["Saliency", "SaliencyMethod", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
 
-SaliencyMethod = Literal["auto", "background", "lingering", "grabcut"]
+SaliencyMethod = Literal["auto", "background", "lingering", "grabcut", "network"]
 
 THRESHOLD = 3.0
 """Distance from the background, in units of its noise, that means foreground."""
@@ -63,6 +66,7 @@ def video_saliency(
     method: SaliencyMethod = "auto",
     static_camera: bool | None = None,
     empty: np.ndarray | None = None,
+    weights: str | Path | None = None,
 ) -> Saliency:
     """Saliency and plate of a clip.
 
@@ -72,6 +76,7 @@ def video_saliency(
         static_camera: None = found from the frames.
         empty: (E, H, W, 3) uint8 frames of the same still view with nobody in it, where there are such: the background
             model then rests on them.
+        weights: of the "network"; None = torch's cache.
 
     Raises:
         InputError: no frames, or not (T, H, W, 3) uint8; an unknown method.
@@ -86,14 +91,28 @@ def video_saliency(
     way: str = method
     if way == "auto":
         way = "background" if still and len(frames) >= 5 else "grabcut"
-    if way == "grabcut":
-        soft = grabcut_masks(frames)
-        plate = np.stack([fill_from_surroundings(f, grow(s > 64, 0.03)) for f, s in zip(frames, soft, strict=True)])
+    if way in ("grabcut", "network"):
+        soft = grabcut_masks(frames) if way == "grabcut" else _network_masks(frames, weights)
+        plate = _plate_behind(frames, np.stack([grow(mask > 64, 0.03) for mask in soft]), still and way == "network")
     else:
         way, soft, model = _before_a_still_background(frames, way, method == "auto", empty)
         plate = np.rint(model.plate).astype(np.uint8)
     coverage = float((soft > 127).mean())
     return Saliency(saliency=soft, plate=plate, method=way, static_camera=still, coverage=coverage)
+
+
+def _network_masks(frames: np.ndarray, weights: str | Path | None) -> np.ndarray:
+    # Imported here: torchvision's models double the time in which everything that reads clips starts.
+    from selfsup3d.data.pretrained import segment_people, segmenter
+
+    return segment_people(segmenter(weights), frames)
+
+
+def _plate_behind(frames: np.ndarray, masks: np.ndarray, one: bool) -> np.ndarray:
+    """One plate (H, W, 3) uint8, the median of what the masks leave; or each frame's own, filled in (T, H, W, 3)."""
+    if one:
+        return np.rint(fit_background(frames, masks).plate).astype(np.uint8)
+    return np.stack([fill_from_surroundings(frame, mask) for frame, mask in zip(frames, masks, strict=True)])
 
 
 def _before_a_still_background(
