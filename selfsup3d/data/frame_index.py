@@ -31,6 +31,7 @@ __all__ = [
     "save_index",
     "select_split",
     "thin_out",
+    "with_pictures",
 ]
 
 FORMAT = 2
@@ -320,6 +321,27 @@ def thin_out(index: FrameIndex, every: int) -> FrameIndex:
         return index
     first = np.array([index.frame[index.take == t].min() for t in range(len(index.takes))])
     return index.select((index.frame - first[index.take]) % every == 0)
+
+
+def with_pictures(index: FrameIndex) -> FrameIndex:
+    """Rows whose take has pictures; the others are counted as left out.
+
+    Raises:
+        InputError: no take has any; the message names the first.
+    """
+    pictured = np.array([bool(t.picture) for t in index.takes])
+    keep = pictured[index.take]
+    if keep.all():
+        return index
+    if not keep.any():
+        raise InputError(
+            f"{index.root}: {index.dataset} has no pictures of {index.takes[0].name} and {len(index.takes) - 1} more "
+            "recordings; only lifters can use its joints"
+        )
+    left_out = {split: dict(reasons) for split, reasons in index.left_out.items()}
+    for split, count in index.select(~keep).counts("split").items():
+        left_out.setdefault(split[0], {})["frames without pictures"] = count
+    return replace(index.select(keep), left_out=left_out)
 
 
 def boxes_of_joints(joints_2d: np.ndarray, seen: Sequence[Any] | np.ndarray, margin: float = 0.1) -> np.ndarray:

@@ -12,7 +12,7 @@ from selfsup3d.config import Config
 from selfsup3d.config_datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.data.camera_prior import CameraPrior
 from selfsup3d.data.dataset_tree import Tree
-from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
+from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out, with_pictures
 from selfsup3d.data.h36m.layouts import find_h36m
 from selfsup3d.data.index_build import cached_index_path, open_index
 from selfsup3d.data.indexed_frames import IndexedFrames
@@ -56,6 +56,7 @@ def indexed_source(
             camera_prior=None if data.prior is None else CameraPrior(1000, widen=data.camera_widen),
             balance=data.balance,
         )
+    rows = with_pictures(rows)
     return IndexedFrames(
         rows,
         data.size,
@@ -121,14 +122,15 @@ def _steps(wanted: int, kept: int) -> int:
 
 
 def shard_source(config: Config, data: ShardsConfig, split: Split, pose_prior: PosePrior, labels: bool) -> ShardSource:
-    """Samples from shards: `root` itself, or its subfolder of the split's name.
+    """Samples from shards: of the split's subfolder, of "test" where there is no "val", or of `root` itself.
 
     Raises:
         InputError: no root, or no finished shards.
     """
     if data.root is None:
         raise InputError("data.root: the folder of the shards is missing; add --data.root FOLDER")
-    folder = data.root / split if (data.root / split).is_dir() else data.root
+    places = [data.root / name for name in {"val": ("val", "test")}.get(split, (split,))]
+    folder = next((place for place in places if place.is_dir()), data.root)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     parts = world * config.trainer.accumulation
     training = split == "train"

@@ -17,7 +17,7 @@ from selfsup3d.config import Config, ProjectedConfig, SyntheticConfig, VideosCon
 from selfsup3d.config_datasets import H36mConfig, IndexedConfig
 from selfsup3d.config_file import nearest
 from selfsup3d.data.dataset_tree import Tree
-from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out
+from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out, with_pictures
 from selfsup3d.data.h36m.layouts import find_h36m
 from selfsup3d.data.index_build import open_index
 from selfsup3d.data.indexed_frames import IndexedFrames
@@ -225,7 +225,7 @@ def _indexed(request: _Request) -> EvaluationData:
     source: FrameSource
     if "target" in request.needs:
         crop = trained.crop if isinstance(trained, IndexedConfig) else "box"
-        source = IndexedFrames(chosen, request.size, keypoints=keypoints, crop=crop)
+        source = IndexedFrames(with_pictures(chosen), request.size, keypoints=keypoints, crop=crop)
     else:
         frames = trained.frames if isinstance(trained, ProjectedConfig | IndexedConfig) else 1
         source = IndexedPoses(chosen, keypoints=keypoints, frames_per_sample=frames)

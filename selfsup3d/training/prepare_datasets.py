@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from selfsup3d.data.clips import ClipStore
-from selfsup3d.data.frame_index import FrameIndex, Take, load_index, select_split
+from selfsup3d.data.frame_index import FrameIndex, Take, load_index, select_split, with_pictures
 from selfsup3d.data.indexed_frames import IndexedFrames
 from selfsup3d.data.mocap_formats.convert import MocapOptions, find_recordings, read_recording
 from selfsup3d.data.mocap_formats.recording import Recording, write_mocap
@@ -78,7 +78,7 @@ def shard_index(
     """Write the crops of each split of an index as shards below `folder`; returns samples by split."""
     written = {}
     for split in sorted({t.split for t in index.takes}):
-        rows = select_split(index, split)
+        rows = with_pictures(select_split(index, split))
         still = plates if plates is not None and all(t.static_camera for t in rows.takes) else None
         records = records_of_index(rows, size, still)
         bar = tqdm(records, total=len(rows), desc=f"shards {split}", unit="crop", disable=not progress)

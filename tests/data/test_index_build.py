@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfsup3d.data import index_build
-from selfsup3d.data.frame_index import boxes_of_joints, load_index, save_index, select_split, thin_out
+from selfsup3d.data.frame_index import boxes_of_joints, load_index, save_index, select_split, thin_out, with_pictures
 from selfsup3d.data.index_build import build_index, open_index
 from selfsup3d.data.threedpw import find_threedpw
 from selfsup3d.errors import InputError
@@ -136,3 +136,16 @@ def test_left_out_entries_belong_to_their_split(root):
     assert index.skipped == {"frames with an invalid camera pose": 6}
     assert select_split(index, "train").skipped == {"frames with an invalid camera pose": 1}
     assert select_split(index, "test").skipped == {"frames with an invalid camera pose": 5}
+
+
+def test_takes_without_pictures_are_counted(root, tmp_path):
+    index = build_index(find_threedpw(root), progress=False).index
+    with pytest.raises(InputError, match="has no pictures of scene_00/0 and 5 more"):
+        with_pictures(index)
+    generate.write_sequence(tmp_path, "a_00", people=1, size=(90, 160))
+    generate.write_sequence(tmp_path, "b_00", people=1, pictures=False)
+    some = build_index(find_threedpw(tmp_path), progress=False).index
+    kept = with_pictures(some)
+    assert {t.name for t in kept.takes} == {"a_00/0"}
+    assert kept.skipped == {"frames with an invalid camera pose": 2, "frames without pictures": 9}
+    assert with_pictures(kept) is kept
