@@ -28,6 +28,7 @@ _CSS = """
 .gradio-container { width: 100%; max-width: 1320px !important; margin: 0 auto; }
 .message { color: #8a1c12; background: #fdecea; border: 1px solid #f3b6b0; border-radius: 8px; padding: 10px 14px; }
 #turned-away { position: fixed; left: 50%; bottom: 32px; transform: translateX(-50%); z-index: 99; }
+#skeleton { flex: 1 1 0; min-width: min(240px, 100%) !important; }
 .facts { opacity: 0.7; font-size: 13px; }
 .square img { width: 100% !important; height: 100% !important; object-fit: contain !important; }
 .shelf .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; gap: 6px !important; }
@@ -37,7 +38,10 @@ footer { display: none !important; }
 _FRAMINGS = {"whole": "Whole picture", "middle": "Middle square"}
 _HEIGHT = 300
 _SHELF = 226
-_WAIT: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}  # of sliders: the newest position wins
+_WAIT: dict[str, Any] = {
+    "trigger_mode": "always_last",
+    "show_progress": "hidden",
+}  # of sliders: the newest position wins
 _HOUR = 3600
 
 
@@ -48,9 +52,7 @@ def build_page(answers: Answers, examples: Sequence[Path]) -> gr.Blocks:
         answers: what the page asks. examples: pictures to pick from; the first is there when the page opens.
     """
     with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
-        gr.Markdown(
-            "# selfsup3d\n3D pose, body parts and new pictures of a person from one picture, learned without labels."
-        )
+        gr.Markdown("# selfsup3d\n3D pose, body parts and new pictures of a person from one picture.")
         with gr.Tabs():
             with gr.Tab("Pose and views"):
                 _pose_tab(page, answers, examples)
@@ -174,13 +176,13 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
 def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> None:
     with gr.Row():
         sources, people = [], []
-        for title, name in (("Appearance: who", "appearance"), ("Pose: how they stand", "driving")):
+        for title, name in (("Appearance: who", "appearance"), ("Pose: how", "driving")):
             with gr.Column(scale=2, min_width=260):
                 sources.append(_Source(title, name, examples))
                 people.append(gr.State(time_to_live=_HOUR))
         with gr.Column(scale=2, min_width=260):
-            result = _result("The one as the other stands", "transfer")
-            blend = gr.Slider(0, 1, 1, step=0.05, label="From the own pose (0) to the other's (1)", elem_id="blend")
+            result = _result("Together", "transfer")
+            blend = gr.Slider(0, 1, 1, step=0.05, label="From their own pose (0) to the other's (1)", elem_id="blend")
 
     def look(raw: dict[str, Any] | None) -> list[Any]:
         if raw is None:

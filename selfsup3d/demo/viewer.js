@@ -13,7 +13,7 @@ function projector(width, height) {
   const c = Math.cos(view.azimuth), s = Math.sin(view.azimuth);
   const ce = Math.cos(view.elevation), se = Math.sin(view.elevation);
   const distance = 4.5;                                           // metres from the eye to the pelvis
-  const focal = Math.min(width, height) * 1.95 * view.zoom;
+  const focal = Math.min(width, height) * 1.75 * view.zoom;
   return ([x, y, z]) => {                                         // right, away, up
     const right = c * x + s * y, away = -s * x + c * y;
     const depth = distance + ce * away - se * z, up = se * away + ce * z;

@@ -18,7 +18,7 @@ HTML = (
 )
 CSS = """
 .turn { position: relative; height: 276px; }
-.turn canvas { width: 100%; height: 100%; cursor: grab; touch-action: none; outline-offset: -3px; }
+.turn canvas { width: 100%; height: 100%; cursor: grab; touch-action: pan-y; outline-offset: -3px; }
 .turn canvas:active { cursor: grabbing; }
 .turn span { position: absolute; left: 0; right: 0; bottom: 6px; text-align: center; font-size: 12px; opacity: 0.55;
              pointer-events: none; }
