@@ -7,19 +7,39 @@ papers is an argument: width, depth, bottleneck, normalisation, dropout, activat
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Activation", "MaxNormLinear", "Norm", "ResidualMLP"]
+__all__ = ["Activation", "MaxNormLinear", "Norm", "ResidualMLP", "frozen_statistics"]
 
 Norm = Literal["batch", "layer", "none"]
 Activation = Literal["relu", "leaky_relu"]
 
 _LEAK = 0.01
 """Slope of LeakyReLU below zero."""
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm layers normalise as ever but leave their running statistics alone.
+
+    For inputs that only training sees, such as views turned upside down: averaged into the statistics, they would make
+    the network normalise real inputs wrongly when it predicts.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
 
 
 class MaxNormLinear(nn.Linear):

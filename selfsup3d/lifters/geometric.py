@@ -16,7 +16,7 @@ from selfsup3d.geometry.rotation import random_view, rotate
 from selfsup3d.heads.critic import Critic, critic_loss, generator_loss
 from selfsup3d.heads.cycle import cycle
 from selfsup3d.heads.facing import facing_cost
-from selfsup3d.heads.mlp import ResidualMLP
+from selfsup3d.heads.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.heads.normalizer import Normalized
 from selfsup3d.lifters.base import mean_over_joints
 from selfsup3d.lifters.unit_camera import UnitCameraLifter
@@ -143,10 +143,12 @@ class Geometric(UnitCameraLifter):
         turns = random_view(uniform_noise(batch.seeds, (2,)))[:, None]  # (B, 1, 3, 3)
         with torch.set_grad_enabled(training and torch.is_grad_enabled()):
             adapted = None if other is None else self._adapted(other)
-            went = cycle(self.lifted, self.project, points, turns)
+            first = self.lifted(points)
+            with frozen_statistics(self.network):
+                went = cycle(self.lifted, self.project, points, turns, lifted=first)
+                movement = self._movement(batch, turns)
+                extra = self._adapted_view(adapted, turns)
             view = went.view[:, 0]
-            movement = self._movement(batch, turns)
-            extra = self._adapted_view(adapted, turns)
         if not training:
             return self._critics(points, view, extra, movement, adapted)
         self.handedness.update(went.lifted)

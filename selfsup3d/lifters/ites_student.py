@@ -20,6 +20,7 @@ from selfsup3d.geometry.rotation import random_axis_rotation
 from selfsup3d.heads.cycle import cycle
 from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.graph import Edges, GraphBlock, GraphConvolution, NonLocal
+from selfsup3d.heads.mlp import frozen_statistics
 from selfsup3d.lifters.base import mean_over_joints
 from selfsup3d.lifters.ites_teacher import InvariantTeacher
 from selfsup3d.lifters.unit_camera import UnitCameraLifter
@@ -128,7 +129,9 @@ class EquivariantStudent(UnitCameraLifter):
         observed = self.observe(batch)
         points, visible, w = observed.values, observed.visible, self.weights
         turns = random_axis_rotation(uniform_noise(batch.seeds, (self.views,)), "y", 0.0, 2 * math.pi)
-        went = cycle(self.lifted, self.project, points, turns)
+        first = self.lifted(points)
+        with frozen_statistics(self.network):
+            went = cycle(self.lifted, self.project, points, turns, lifted=first)
         self.handedness.update(went.lifted)
         away = (went.relifted - went.turned).norm(dim=-1)
         terms = {"equivariance": w.equivariance * mean_over_joints(away, visible[:, None]).mean()}

@@ -18,7 +18,7 @@ from selfsup3d.geometry.camera import unit_pinhole
 from selfsup3d.geometry.rotation import axis_angle_to_matrix, random_turn, rotate
 from selfsup3d.heads.basis import ShapeBasis
 from selfsup3d.heads.facing import Handedness, facing_cost
-from selfsup3d.heads.mlp import ResidualMLP
+from selfsup3d.heads.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter, mean_over_joints
 from selfsup3d.skeleton import NUM_JOINTS
@@ -104,7 +104,8 @@ class InvariantTeacher(Lifter):
         if w.invariance > 0 or w.cycle > 0:
             turns = random_turn(uniform_noise(batch.seeds, (self.views, 3)), math.pi)  # (B, V, 3, 3)
             view = self.project(rotate(turns, pose[:, None]))
-            again, back = self.estimate(view.flatten(0, 1))
+            with frozen_statistics(self.network):
+                again, back = self.estimate(view.flatten(0, 1))
             again = again.view(*view.shape[:2], NUM_JOINTS, 3)
             if w.invariance > 0:
                 terms["invariance"] = w.invariance * (again - canonical[:, None]).norm(dim=-1).mean()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup3d.heads.mlp import MaxNormLinear, ResidualMLP
+from selfsup3d.heads.mlp import MaxNormLinear, ResidualMLP, frozen_statistics
 
 
 def test_the_weight_that_is_used_never_exceeds_the_max_norm():
@@ -48,3 +48,15 @@ def test_shapes_and_options():
     assert sum(isinstance(m, torch.nn.Linear) for m in plain.modules()) == 4
     with torch.autocast("cpu", torch.bfloat16):
         assert ResidualMLP(6, 3, width=8)(torch.randn(4, 6)).dtype == torch.float32
+
+
+def test_frozen_statistics_normalise_by_the_batch_and_remember_nothing():
+    torch.manual_seed(0)
+    network = ResidualMLP(6, 3, width=8, norm="batch")
+    before = {name: value.clone() for name, value in network.named_buffers() if "running" in name}
+    x = torch.randn(32, 6) + 5.0
+    with frozen_statistics(network):
+        inside = network(x)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers() if name in before)
+    torch.testing.assert_close(network(x), inside)  # the same normalisation, now remembered
+    assert any(not torch.equal(value, before[name]) for name, value in network.named_buffers() if name in before)

@@ -1,0 +1,60 @@
+"""Train and measure a table of methods: configs x budgets x seeds, in as many sittings as it takes.
+
+    python launch/sweep.py --config configs/lifters/benchmark.yaml -- --data.mocap mocap.npz
+    python launch/sweep.py --config configs/lifters/benchmark.yaml --rows martinez repnet --minutes 60 -- --data.mocap ...
+    python launch/sweep.py --config configs/lifters/benchmark.yaml --table
+
+Results go to the folder that the file names: results.json (after every run), table.md, runs/. Finished runs are skipped,
+one that was cut off goes on. What stands behind `--` is given to every training run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from selfsup3d.cli import run
+from selfsup3d.errors import InputError
+from selfsup3d.files import write_text
+from selfsup3d.training.sweep import Sweep, load_sweep
+from selfsup3d.training.sweep_table import sweep_table
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see --help)")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, help="the sweep, e.g. configs/lifters/benchmark.yaml")
+    parser.add_argument("--rows", nargs="+", default=[], help="only these")
+    parser.add_argument("--columns", nargs="+", default=[], help="only these")
+    parser.add_argument("--minutes", type=float, help="begin no run once this long has passed")
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table of what is there")
+    own, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    args = parser.parse_args(own)
+    args.extra = extra
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    sweep = Sweep(load_sweep(args.config), args.extra)
+    cells = sweep.cells(args.rows, args.columns)
+    try:
+        if not args.table:
+            sweep.run(cells, args.minutes, say=lambda line: print(line, file=sys.stderr, flush=True))
+    finally:
+        table = sweep_table(sweep)
+        write_text(sweep.config.output / "table.md", table)
+    print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

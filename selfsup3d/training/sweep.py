@@ -1,0 +1,343 @@
+"""Sweeps: configs x budgets x seeds, each trained, measured under several conditions and kept in one JSON file.
+
+A *cell* is one run. Cells that are done are skipped, a run that was cut off goes on, and every finished cell is written
+at once, so a sweep can be done in several sittings. Budgets in minutes are turned into steps by a short run that
+measures the speed; the number is kept, and schedules depend on steps alone, so a cell is the same however often it was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from selfsup3d.config import Config
+from selfsup3d.config_base import Count, Fraction, Positive, Section
+from selfsup3d.config_file import load_config, nearest, read_yaml
+from selfsup3d.errors import InputError
+from selfsup3d.files import write_json
+from selfsup3d.training.sweep_facts import run_facts
+
+__all__ = ["Budget", "Cell", "Launcher", "Row", "Sweep", "SweepConfig", "load_sweep", "plateau_reached"]
+
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+
+
+class Budget(Section):
+    """How long a run is: in steps, or in minutes of training on this machine."""
+
+    steps: Count | None = None
+    """Steps."""
+    minutes: Positive | None = None
+    """Minutes; turned into steps once, by a short run."""
+    plateau: Fraction | None = None
+    """A run counts as converged where its validation error fell by less than this in its last fifth."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give either steps or minutes")
+        return self
+
+
+class Row(Section):
+    """One method or ablation."""
+
+    config: Path
+    """Of its runs."""
+    flags: tuple[str, ...] = ()
+    """For launch/train.py; "{run:NAME}" is the folder of another row's run in the same column, with the same seed."""
+    protocol: str = "strict"
+    """Put in place of "{protocol}" in evaluations."""
+
+
+class SweepConfig(Section):
+    """What to run, and what to show."""
+
+    title: str
+    """Of the tables."""
+    output: Path
+    """Folder: results.json, table.md, and runs/."""
+    rows: dict[str, Row] = Field(min_length=1)
+    """By name; a row that needs another's run stands below it."""
+    columns: dict[str, Budget] = Field(min_length=1)
+    """By name."""
+    evaluations: dict[str, tuple[str, ...]] = Field(min_length=1)
+    """Name -> flags of launch/evaluate.py; all of the same weights."""
+    metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
+    """Shown for each evaluation."""
+    watched: str = "pa_mpjpe"
+    """The validation error that `plateau` is about."""
+    seeds: tuple[int, ...] = (0,)
+    """Each row and column is run with every one of them."""
+    flags: tuple[str, ...] = ()
+    """For launch/train.py, in every row."""
+    calibration_steps: Count = 60
+    """Length of the run that measures the speed."""
+
+
+def load_sweep(path: Path) -> SweepConfig:
+    """A sweep from a YAML file.
+
+    Raises:
+        InputError: a wrong key or value, a missing config, or a reference to a row that does not stand above.
+    """
+    try:
+        sweep = SweepConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise InputError("\n".join(lines)) from None
+    above: list[str] = []
+    for name, row in sweep.rows.items():
+        load_config(row.config)
+        for needed in _needed(row):
+            if needed not in above:
+                raise InputError(f"{path}: rows.{name}.flags: no row {needed!r} stands above{nearest(needed, above)}")
+        above.append(name)
+    return sweep
+
+
+def _needed(row: Row) -> Iterator[str]:
+    for flag in row.flags:
+        if flag.startswith("{run:") and flag.endswith("}"):
+            yield flag[len("{run:") : -1]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep."""
+
+    row: str
+    column: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """In results.json."""
+        return f"{self.row} | {self.column} | {self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """Below runs/."""
+        return f"{self.row}-{self.column}-{self.seed}".replace(" ", "_").replace("/", "_")
+
+
+Launcher = Callable[[str, Sequence[str]], None]
+"""Runs launch/<name>.py with arguments; raises InputError where that fails."""
+
+
+def run_script(name: str, arguments: Sequence[str]) -> None:
+    """Run a launch script in a process of its own, its output passed through to stderr.
+
+    Raises:
+        InputError: it fails.
+        KeyboardInterrupt: it was stopped by a signal.
+    """
+    command = [sys.executable, str(LAUNCH / f"{name}.py"), *arguments]
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    if done.returncode in (130, -2, -15):
+        raise KeyboardInterrupt
+    if done.returncode != 0:
+        raise InputError(f"launch/{name}.py failed with exit code {done.returncode}: {' '.join(command)}")
+
+
+class Sweep:
+    """Runs the cells of a sweep that are not done yet.
+
+    Args:
+        config: see `SweepConfig`.
+        extra: further flags for every training run that change where data lie, not what is trained.
+        launch: runs a launch script.
+        facts: what to show of a finished run's folder besides its errors.
+    """
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        extra: Sequence[str] = (),
+        launch: Launcher = run_script,
+        facts: Callable[[Path], dict[str, str]] = run_facts,
+    ) -> None:
+        self.config, self.extra, self.launch, self.facts = config, tuple(extra), launch, facts
+        self.path = config.output / "results.json"
+        self.results: dict[str, Any] = {"cells": {}, "speeds": {}}
+        if self.path.exists():
+            try:
+                self.results = json.loads(self.path.read_text(encoding="utf-8"))
+                self.results["cells"], self.results["speeds"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{self.path}: no results of a sweep ({error}); move it away") from None
+
+    def cells(self, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> list[Cell]:
+        """Every cell, column by column; only these rows and columns where any are named.
+
+        Raises:
+            InputError: no such row or column.
+        """
+        for kind, names, known in (("row", rows, self.config.rows), ("column", columns, self.config.columns)):
+            for name in names:
+                if name not in known:
+                    raise InputError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        return [
+            Cell(row, column, seed)
+            for column in (columns or self.config.columns)
+            for row in (rows or self.config.rows)
+            for seed in self.config.seeds
+        ]
+
+    def done(self, cell: Cell) -> bool:
+        """Whether its results are there and were made with the settings of now."""
+        found = self.results["cells"].get(cell.key)
+        return found is not None and found["settings"] == self.settings(cell)
+
+    def settings(self, cell: Cell) -> str:
+        """A hash of everything that a cell's numbers depend on but the code."""
+        row = self.config.rows[cell.row]
+        told = [
+            load_config(row.config).hash,
+            row.flags,
+            row.protocol,
+            self.config.flags,
+            self.config.columns[cell.column].model_dump(),
+            self.config.evaluations,
+            cell.seed,
+            [self.settings(Cell(name, cell.column, cell.seed)) for name in _needed(row)],
+        ]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def run(self, cells: Sequence[Cell], minutes: float | None = None, say: Callable[[str], None] = print) -> bool:
+        """Run cells that are not done; False where the time was up first.
+
+        Args:
+            cells: in order.
+            minutes: no cell is begun once this long has passed.
+            say: told what happens.
+        """
+        start = time.monotonic()
+        for number, cell in enumerate(cells, 1):
+            if self.done(cell):
+                continue
+            if minutes is not None and time.monotonic() - start > 60.0 * minutes:
+                say(f"{minutes:g} minutes are over; the same command goes on")
+                return False
+            say(f"[{number}/{len(cells)}] {cell.key}")
+            self.results["cells"][cell.key] = self._run(cell)
+            self._write()
+        return True
+
+    # ------------------------------------------------------------------------------------------------------ one cell
+
+    def _run(self, cell: Cell) -> dict[str, Any]:
+        budget = self.config.columns[cell.column]
+        folder = self.config.output / "runs" / cell.folder
+        steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0)
+        stamp, settings = folder / "sweep.json", self.settings(cell)
+        if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) != [settings, steps]:
+            shutil.rmtree(folder)  # left by other settings
+        write_json(stamp, [settings, steps])
+        began = time.monotonic()
+        flags = ["--trainer.steps", str(steps), "--output-dir", str(folder), "--resume", "auto"]
+        if budget.plateau is not None:
+            flags += ["--trainer.evaluate-every", str(max(1, steps // 10))]
+        if not (folder / "metrics.json").exists():
+            self.launch("train", [*self._train_flags(cell), *flags])
+        seconds = time.monotonic() - began
+        numbers = {}
+        for name, given in self.config.evaluations.items():
+            place = folder / f"evaluation-{name.replace(' ', '_')}.json"
+            given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
+            self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)])
+            told = json.loads(place.read_text(encoding="utf-8"))
+            numbers[name] = {key: told[key] for key in ("metrics", "reasons", "flags", "baselines", "frames")}
+        converged = None
+        if budget.plateau is not None:
+            curve = validation_curve(folder, self.config.watched)
+            converged = plateau_reached(curve, budget.plateau)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the model stays
+        return {
+            "settings": settings,
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "converged": converged,
+            "facts": self.facts(folder),
+            "evaluations": numbers,
+            "folder": str(folder),
+        }
+
+    def _train_flags(self, cell: Cell) -> list[str]:
+        row = self.config.rows[cell.row]
+        flags = list(row.flags)
+        for index, flag in enumerate(flags):
+            if flag.startswith("{run:") and flag.endswith("}"):
+                other = Cell(flag[len("{run:") : -1], cell.column, cell.seed)
+                if not self.done(other):
+                    raise InputError(f"{cell.key} needs the run of {other.key}, which is not done")
+                flags[index] = str(self.config.output / "runs" / other.folder)
+        return ["--config", str(row.config), *self.config.flags, *flags, *self.extra, "--seed", str(cell.seed)]
+
+    def _steps_for(self, cell: Cell, minutes: float) -> int:
+        """Steps that take so long, by a run measured once for each row."""
+        speeds = self.results["speeds"]
+        if cell.row not in speeds:
+            folder = self.config.output / "runs" / f"{cell.row}-speed".replace(" ", "_")
+            shutil.rmtree(folder, ignore_errors=True)
+            steps = self.config.calibration_steps
+            short = [
+                "--trainer.steps",
+                str(steps),
+                "--trainer.log-every",
+                str(max(1, steps // 6)),
+                "--trainer.images",
+                "0",
+            ]
+            self.launch("train", [*self._train_flags(cell), *short, "--output-dir", str(folder)])
+            speeds[cell.row] = seconds_per_step(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._write()
+        return max(1, int(60.0 * minutes / speeds[cell.row]))
+
+    def _write(self) -> None:
+        write_json(self.path, self.results)
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "scalars.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def seconds_per_step(folder: Path) -> float:
+    """Mean over a run's log; the first entry, in which caches and threads warm up, is left out."""
+    config: Config = load_config(folder / "config.yaml")
+    samples = config.trainer.batch_size * config.trainer.accumulation
+    speeds = [line["samples_per_second"] for line in _lines(folder) if "samples_per_second" in line]
+    speeds = speeds[1:] or speeds
+    if not speeds:
+        raise InputError(f"{folder}: its log holds no speed; raise calibration_steps")
+    return sum(samples / speed for speed in speeds) / len(speeds)
+
+
+def validation_curve(folder: Path, metric: str) -> list[tuple[int, float]]:
+    """(step, error) of the evaluations during a run, and of the one at its end."""
+    curve = [(line["step"], line[f"val/{metric}"]) for line in _lines(folder) if line.get(f"val/{metric}") is not None]
+    final = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"].get(metric)
+    steps = load_config(folder / "config.yaml").trainer.steps
+    return [*curve, *([(steps, final)] if final is not None else [])]
+
+
+def plateau_reached(curve: Sequence[tuple[int, float]], largest_fall: float) -> bool:
+    """Whether the error fell by less than `largest_fall` (relative) over the last fifth of a curve of (step, error)."""
+    if len(curve) < 2:
+        return False
+    last_step, last = curve[-1]
+    before = [error for step, error in curve if step <= 0.8 * last_step]
+    return bool(before) and (before[-1] - last) / before[-1] < largest_fall
