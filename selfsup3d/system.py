@@ -34,11 +34,18 @@ class Turn:
         name: given back to `System.losses`.
         parameters: names of the parameter groups that this turn updates; all others are left as they are, bit for bit.
         optimizer: which of the run's optimizers steps; each keeps its own state.
+        span: the part of the run, as progress from and to, over which its learning-rate schedule runs its course.
     """
 
     name: str
     parameters: tuple[str, ...]
     optimizer: str
+    span: tuple[float, float] = (0.0, 1.0)
+
+    def progress(self, run: float) -> float:
+        """Progress within the span, in [0, 1], at a progress of the run."""
+        begin, end = self.span
+        return min(max((run - begin) / max(end - begin, 1e-9), 0.0), 1.0)
 
 
 class System(nn.Module, ABC):

@@ -122,3 +122,19 @@ def test_gradients_are_right():
     assert gradcheck(objectives.silhouette, (mask, torch.rand(1, 1, 4, 4, **double)))
     joints = torch.rand(1, 5, 3, **double, requires_grad=True)
     assert gradcheck(lambda j: objectives.joint_distance(j, torch.zeros(1, 5, 3, **double)), (joints,))
+
+
+def test_part_colours_are_means_over_visible_pixels():
+    image = torch.zeros(1, 3, 4, 4)
+    image[:, 0, :2], image[:, 1, 2:3] = 1.0, 0.5
+    labels = torch.full((1, 4, 4), 2)
+    labels[:, :2], labels[:, 2:3] = 0, 1
+    right = torch.tensor([[[1.0, 0, 0], [0, 0.5, 0], [2 / 3, 1 / 6, 0]]])  # parts, then the whole person
+    torch.testing.assert_close(objectives.part_colours(right, image, labels), torch.zeros(1))
+    assert objectives.part_colours(right + 0.1, image, labels) == pytest.approx(0.1)
+
+
+def test_hidden_parts_have_no_colour_to_learn():
+    colours = torch.rand(1, 3, 3, requires_grad=True)
+    objectives.part_colours(colours, torch.rand(1, 3, 4, 4), torch.full((1, 4, 4), 2)).sum().backward()
+    assert (colours.grad == 0).all()

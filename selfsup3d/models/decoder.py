@@ -14,12 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsup3d.models.layers import ConvNormAct
+from selfsup3d.models.layers import COLOUR, ConvNormAct
 
 __all__ = ["Decoded", "Decoder"]
-
-COLOUR = 3
-"""The first channels of a part's appearance are its colour (see `encoder.AppearanceBranch`)."""
 
 FINE_WIDTH = 48
 """Levels this thin, the ones at high resolution, have one convolution; most of a step's time would go there."""
@@ -48,10 +45,20 @@ class Decoder(nn.Module):
     Args:
         parts: P. channels: C of the appearance.
         widths: channels of the levels from the coarsest to the full resolution; each level doubles the side.
+        background: BG_c, the constant colour behind decoded people.
     """
 
-    def __init__(self, parts: int, channels: int, widths: tuple[int, ...] = (128, 64, 48, 16)) -> None:
+    background: Tensor
+
+    def __init__(
+        self,
+        parts: int,
+        channels: int,
+        widths: tuple[int, ...] = (128, 64, 48, 16),
+        background: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    ) -> None:
         super().__init__()
+        self.register_buffer("background", torch.tensor(background))
         self.whole = nn.Linear(channels, widths[0])
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
         self.levels = nn.ModuleList()
@@ -62,6 +69,8 @@ class Decoder(nn.Module):
             self.levels.append(nn.Sequential(ConvNormAct(width + condition, width), *second))
         self.to_image = nn.Conv2d(widths[-1] + COLOUR, 3, 3, padding=1)  # D_I
         self.to_parts = nn.Conv2d(widths[-1] + parts, parts + 1, 1)  # D_seg
+        nn.init.zeros_(self.to_image.weight)
+        nn.init.zeros_(self.to_image.bias)  # type: ignore[arg-type]
 
     def forward(self, appearance: Tensor, maps: Tensor) -> Decoded:
         """Decode; H and W must divide by 2^(levels - 1)."""
@@ -80,9 +89,11 @@ class Decoder(nn.Module):
             scaled = F.avg_pool2d(maps, shrink) if shrink > 1 else maps
             painted = paint(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
             x = layers(torch.cat([x, scaled, painted], 1))
-        # The painted colours enter once more: the picture is a correction of them.
+        # The picture is a correction of the puppet in the source's colours, and starts as that.
         correction = self.to_image(torch.cat([x, painted], 1)).float()
-        image = torch.sigmoid(correction + 4.0 * (painted.float() - 0.5))
+        empty = (1.0 - maps.float().sum(1, keepdim=True)).clamp_min(0.0)
+        base = painted.float() + empty * self.background.view(1, COLOUR, 1, 1)
+        image = torch.sigmoid(correction + torch.logit(base.clamp(0.02, 0.98)))
         return Decoded(image, self.to_parts(torch.cat([x, scaled], 1)).float())
 
 

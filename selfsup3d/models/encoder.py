@@ -18,7 +18,7 @@ from selfsup3d.batch import Camera, TensorFields
 from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.backbone import PatchResNet, TimmBackbone
-from selfsup3d.models.layers import ChannelwiseLinear, ConvNormAct
+from selfsup3d.models.layers import COLOUR, ChannelwiseLinear, ConvNormAct
 from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL
 
 __all__ = ["Encoder", "Encoding", "PoseCode"]
@@ -33,7 +33,7 @@ class PoseCode(TensorFields):
 
     Attributes:
         log_heat: (N, 17, h, w) log-probability of each joint's place.
-        part_logits: (N, P+1, h, w) part at each cell, background last; only the warm-up trains and uses them.
+        part_logits: (N, P+1, h, w) part at each cell, background last; where the appearance looks.
         keypoints: (N, 17, 2) px, its mean (soft-argmax).
         keypoint_depths: (N, 17) depth relative to the root, metres.
         local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin).
@@ -59,31 +59,35 @@ class Encoding(PoseCode):
 
 
 class AppearanceBranch(nn.Module):
-    """An image and where its keypoints are, to one vector per part and one for the whole **[ours]**.
+    """An image and where its parts are, to one vector per part and one for the whole **[ours]**.
 
-    Each slot pools values over the image with an attention of its own; the values start with the pixels' colour, so
-    that a slot's first channels are the colour of the place it looks at. A channel-wise fully-connected layer
-    (Context Encoders, Pathak et al. 2016; **[paper]**) adds what depends on the layout of the whole image.
+    Each slot pools values over the image, at half resolution, with an attention that starts as the encoder's own part
+    probabilities. The values start with the pixels' colour, so a slot's first channels are its part's colour. A
+    channel-wise fully-connected layer (Context Encoders, Pathak et al. 2016; **[paper]**) adds what depends on the
+    layout of the whole image.
     """
 
     def __init__(self, slots: int, channels: int, width: int, grid: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvNormAct(3, width, stride=2), ConvNormAct(width, width, stride=2))
-        self.join = ConvNormAct(width + NUM_JOINTS, width)
+        self.stem = ConvNormAct(3, width, stride=2)
+        self.join = ConvNormAct(width + slots, width)
         self.attention = nn.Conv2d(width, slots, 1)
-        self.values = nn.Conv2d(width, channels - 3, 1)
+        self.values = nn.Conv2d(width, channels - COLOUR, 1)
         self.layout = ChannelwiseLinear(channels, grid * grid, slots)
         self.grid = grid
 
-    def forward(self, images: Tensor, heatmaps: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] and (N, 17, h, w) summing to 1 over space -> (N, S, C) float32."""
+    def forward(self, images: Tensor, part_logits: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] and (N, P+1, h, w) part logits, background last -> (N, P+1, C) float32."""
         features = self.stem(images - 0.5)
-        peaks = heatmaps / heatmaps.amax((2, 3), keepdim=True).clamp_min(1e-6)
-        peaks = F.interpolate(peaks.to(features.dtype), features.shape[-2:], mode="bilinear", align_corners=False)
-        features = self.join(torch.cat([features, peaks], 1))
-        colour = F.interpolate(images, features.shape[-2:], mode="area")
+        size = features.shape[-2:]
+        log_parts = F.interpolate(part_logits.log_softmax(1), size, mode="bilinear", align_corners=False)
+        # The last slot is for the whole person: everything but the background.
+        person = torch.log1p(-log_parts[:, -1:].exp().clamp_max(1 - 1e-4))
+        prior = torch.cat([log_parts[:, :-1], person], 1)
+        features = self.join(torch.cat([features, prior.exp().to(features.dtype)], 1))
+        colour = F.interpolate(images, size, mode="area")
         values = torch.cat([colour, self.values(features)], 1).float()  # (N, C, h, w)
-        attention = self.attention(features).float().flatten(2).softmax(-1)  # (N, S, hw)
+        attention = (self.attention(features).float() + prior).flatten(2).softmax(-1)  # (N, S, hw)
         pooled = attention @ values.flatten(2).transpose(1, 2)  # (N, S, C)
         layout = self.layout(F.adaptive_avg_pool2d(values, self.grid).flatten(2)).transpose(1, 2)
         return pooled + layout
@@ -149,7 +153,7 @@ class Encoder(nn.Module):
         """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px; `freeze_pose` keeps no graph of the pose path."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_pose):
             pose = self.pose_path(images, K)
-        return Encoding(**vars(pose), appearance=self.appearance(images, pose.log_heat.detach().exp()))
+        return Encoding(**vars(pose), appearance=self.appearance(images, pose.part_logits.detach()))
 
     def pose_path(self, images: Tensor, K: Tensor) -> PoseCode:
         """The pose alone."""

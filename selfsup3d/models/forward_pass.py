@@ -19,6 +19,7 @@ from selfsup3d.batch import Batch
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded
 from selfsup3d.models.encoder import Encoding
+from selfsup3d.models.layers import COLOUR
 from selfsup3d.models.pose import BodyPose, pose_of_joints
 from selfsup3d.models.warmup import painted_puppets
 from selfsup3d.parts.labels import Labels, part_labels, soft_silhouette
@@ -138,7 +139,7 @@ class ForwardPass:
     def algorithm_1(self, loss: str) -> dict[str, Tensor]:
         """Terms (B,) of one loss of Algorithm 1 by its name."""
         system, batch = self.system, self.batch
-        colour = system.background
+        colour = system.decoder.background
         if loss == "L_I_u":
             saliency = batch.target_saliency if system.variant.saliency else None
             foreground = self.maps_t[1].foreground
@@ -174,6 +175,7 @@ class ForwardPass:
         encoding = self.system.encoder(image, self.pose_z.camera.K)
         terms = self.pose_distance(encoding, self.pose_z)
         terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, labels)
+        terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         if kind == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ChannelwiseLinear", "ConvNormAct", "group_norm"]
+__all__ = ["COLOUR", "ChannelwiseLinear", "ConvNormAct", "group_norm"]
+
+COLOUR = 3
+"""The first channels of a part's appearance are its colour: the encoder puts it there, the decoder paints with it."""
 
 
 def group_norm(channels: int, **options: Any) -> nn.GroupNorm:

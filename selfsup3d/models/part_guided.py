@@ -97,12 +97,10 @@ class PartGuided(System):
         puppet: part table; None = the default of 10 parts.
         stages, weights, variant: curriculum, weights of terms, ablations.
         beta: (start, end) of the saliency weight in L_I^u; `beta_switch` is the progress at which it is lowered.
-        background: BG_c, the constant colour behind decoded people.
     """
 
     predict_requires = ("target",)
 
-    background: Tensor
     bone_lengths: Tensor
 
     def __init__(
@@ -115,14 +113,12 @@ class PartGuided(System):
         variant: Variant = Variant(),
         beta: tuple[float, float] = (1.0, 0.5),
         beta_switch: float = 0.9,
-        background: tuple[float, float, float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.puppet = puppet or default_puppet()
         self.stages, self.weights, self.variant = stages, weights, variant
         self.beta, self.beta_switch = beta, beta_switch
-        self.register_buffer("background", torch.tensor(background))
         self.register_buffer("bone_lengths", torch.zeros(NUM_JOINTS))
 
     # ---------------------------------------------------------------------------------------------- training
@@ -161,23 +157,32 @@ class PartGuided(System):
             return "puppet"
         return "decoder" if progress < self.stages.puppet + self.stages.decoder else "joint"
 
+    def span(self, stage: str) -> tuple[float, float]:
+        """Progress at which a stage begins and ends; each stage has an optimizer and a schedule of its own."""
+        puppet, decoder = self.stages.puppet, self.stages.puppet + self.stages.decoder
+        if self.variant.supervision == "puppet":
+            return (0.0, 1.0)
+        return {"puppet": (0.0, puppet), "decoder": (puppet, decoder), "joint": (decoder, 1.0)}[stage]
+
     def turns(self, step: int, progress: float) -> list[Turn]:
         """The turns of a step; odd steps adapt the encoder, even ones the decoder (Algorithm 1)."""
         encoder, everything = ("pose", "appearance"), ("pose", "appearance", "decoder")
+        # Puppets teach where the appearance looks, too; labelled poses say nothing of it.
+        taught = ("pose",) if self.variant.supervision == "3d" else encoder
         stage = self.stage(progress)
         adapted = "encoder" if step % 2 else "decoder"
         if stage == "puppet":
-            return [Turn("puppet", ("pose",), "main" if self.variant.optimizers == "fused" else "puppet")]
+            return [Turn("puppet", taught, "puppet", self.span("puppet"))]
         if self.variant.optimizers == "fused":
             if stage == "decoder":
-                return [Turn("decoder", ("appearance", "decoder"), "main")]
-            return [Turn(f"joint/{adapted}", everything, "main")]
+                return [Turn("decoder", ("appearance", "decoder"), "decoder", self.span("decoder"))]
+            return [Turn(f"joint/{adapted}", everything, "joint", self.span("joint"))]
         # The unpaired pose is given: of the pictures' losses, only L_I_u's gradient reaches a predicted one.
         painting = ("appearance", "decoder")
         turns = [Turn("L_I_u", painting if stage == "decoder" else everything, "L_I_u")]
         turns += [Turn(name, painting, name) for name in ("L_I_c", "L_seg")]
         if stage == "joint":
-            turns.insert(0, Turn("puppet", ("pose",), "puppet"))
+            turns.insert(0, Turn("puppet", taught, "puppet"))
             if self.variant.adaptation:
                 # Where the appearance looks is data to it: of the encoder, L_a's gradient reaches that branch alone.
                 groups = {"L_p": encoder, "L_a": ("appearance",)} if adapted == "encoder" else {}
@@ -269,7 +274,7 @@ class PartGuided(System):
         source = batch.need("source", by="PartGuided.paint")
         size = (source.shape[-2], source.shape[-1])
         decoded = self.synthesize(self.encode(source, intrinsics_of(batch)).appearance, joints, K, size)
-        behind = self.background.view(1, 3, 1, 1).expand_as(decoded.image) if plate is None else plate
+        behind = self.decoder.background.view(1, 3, 1, 1).expand_as(decoded.image) if plate is None else plate
         return decoded.over(behind)
 
     @torch.no_grad()
@@ -307,7 +312,7 @@ class PartGuided(System):
         labels = part_labels(maps, geometry, size, self.puppet).parts
         decoded = self.decoder(appearance, maps)
         moved = self.synthesize(appearance, body.joints.roll(-1, 0), K.roll(-1, 0), size)
-        plate = self.background.view(1, 3, 1, 1).expand_as(decoded.image)
+        plate = self.decoder.background.view(1, 3, 1, 1).expand_as(decoded.image)
         views = skeleton_views(body.posed.cpu(), size[0]).to(plate.device)
         return {
             "source": source,

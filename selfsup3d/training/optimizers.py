@@ -144,7 +144,7 @@ class TurnOptimizers:
 
     def learning_rate(self, turn: Turn, progress: float) -> float:
         """Learning rate of a turn's optimizer."""
-        return learning_rate(self._config_of(turn.optimizer), progress)
+        return learning_rate(self._config_of(turn.optimizer), turn.progress(progress))
 
     def _config_of(self, name: str) -> OptimizerConfig:
         return self.config.optimizers.get(name, self.config.optimizer)

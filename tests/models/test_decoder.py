@@ -31,6 +31,7 @@ def test_sides_must_divide():
 def test_every_parameter_and_both_inputs_have_a_gradient():
     torch.manual_seed(0)
     decoder = Decoder(3, 4, (8, 8, 8))
+    torch.nn.init.normal_(decoder.to_image.weight)  # it starts at zero, where nothing flows past it
     appearance, maps = torch.rand(2, 4, 4, requires_grad=True), torch.rand(2, 3, 16, 16, requires_grad=True)
     decoded = decoder(appearance, maps)
     (decoded.image.square().mean() + decoded.segmentation.square().mean()).backward()
@@ -40,9 +41,22 @@ def test_every_parameter_and_both_inputs_have_a_gradient():
     assert maps.grad is not None
 
 
+def test_the_picture_starts_as_the_puppet_in_the_parts_colours():
+    torch.manual_seed(0)
+    decoder = Decoder(2, 5, (8, 8), background=(0.2, 0.4, 0.6))
+    appearance = torch.zeros(1, 3, 5)
+    appearance[0, 0, :3] = torch.tensor([0.9, 0.1, 0.3])
+    maps = torch.zeros(1, 2, 8, 8)
+    maps[:, 0, :, :4] = 1.0
+    image = decoder(appearance, maps).image
+    torch.testing.assert_close(image[0, :, 0, 0], torch.tensor([0.9, 0.1, 0.3]))
+    torch.testing.assert_close(image[0, :, 0, 7], torch.tensor([0.2, 0.4, 0.6]))
+
+
 def test_samples_do_not_mix():
     torch.manual_seed(0)
     decoder = Decoder(3, 4, (8, 8, 8))
+    torch.nn.init.normal_(decoder.to_image.weight)
     appearance, maps = torch.rand(3, 4, 4), torch.rand(3, 3, 16, 16)
     together = decoder(appearance, maps).image
     alone = decoder(appearance[1:2], maps[1:2]).image

@@ -77,8 +77,21 @@ def test_appearance_starts_as_the_colour_of_the_image():
     torch.manual_seed(0)
     branch = AppearanceBranch(slots=4, channels=8, width=8, grid=4)
     colour = torch.tensor([0.9, 0.3, 0.1])
-    slots = branch(colour.view(1, 3, 1, 1).expand(1, 3, 32, 32), torch.full((1, 17, 8, 8), 1 / 64))
+    slots = branch(colour.view(1, 3, 1, 1).expand(1, 3, 32, 32), torch.randn(1, 4, 8, 8))
     torch.testing.assert_close(slots[0, :, :3], colour.expand(4, 3))
+
+
+def test_a_slot_looks_where_its_part_is():
+    torch.manual_seed(0)
+    branch = AppearanceBranch(slots=3, channels=8, width=8, grid=4)
+    image = torch.zeros(1, 3, 32, 32)
+    image[:, 0, :, :16], image[:, 1, :, 16:] = 1.0, 1.0  # red on the left, green on the right
+    logits = torch.zeros(1, 3, 8, 8)
+    logits[:, 0, :, :3], logits[:, 1, :, 5:], logits[:, 2, :, 3:5] = 30.0, 30.0, 30.0
+    slots = branch(image, logits)[0]
+    torch.testing.assert_close(slots[0, :3], torch.tensor([1.0, 0.0, 0.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(slots[1, :3], torch.tensor([0.0, 1.0, 0.0]), atol=1e-3, rtol=0)
+    assert slots[2, 2].abs() < 1e-3  # the whole person: both, and no blue
 
 
 def test_the_ablation_of_the_kinematics_gives_camera_frame_joints():
