@@ -3,6 +3,7 @@
     python launch/benchmark.py                                  all of them, a table on stdout
     python launch/benchmark.py --only kinematics --json speed.json
     python launch/benchmark.py --list                           what there is
+    python launch/benchmark.py --growth speed.md                how a training step's cost grows, a page of tables
 
 Each compares results before it times anything; contestants take turns in one process on the same, pinned CPUs; medians
 are reported. A busy machine is refused, since its figures mislead: --force measures all the same and says so in the file.
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from selfsup3d.benchmarks.growth import grow
 from selfsup3d.benchmarks.harness import Disagreement, Result, Settings
 from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
 from selfsup3d.benchmarks.registry import BENCHMARKS
@@ -24,7 +26,7 @@ from selfsup3d.benchmarks.report import table
 from selfsup3d.cli import run
 from selfsup3d.config_file import nearest
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_json
+from selfsup3d.files import write_json, write_text
 
 __all__ = ["main"]
 
@@ -41,6 +43,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--only", metavar="NAME", action="append", help="run this one; may be given several times")
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--growth", type=Path, metavar="FILE.md", help="tables over resolution, batch, parts, processes"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPUs to use (default: 2)")
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each comparison (default: 5)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
@@ -53,6 +58,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
             parser.error(
                 f"--only {name}: there is no such benchmark{nearest(name, list(BENCHMARKS))}; --list names all"
             )
+    if args.growth is not None and (args.only or args.json is not None):
+        parser.error("--growth: writes a page of its own; run --only and --json apart from it")
     if args.threads < 1:
         parser.error(f"--threads {args.threads}: must be at least 1")
     if not args.seconds > 0:
@@ -72,13 +79,23 @@ def main(argv: list[str] | None = None) -> int:
     before, chosen = _idle_cpus(args.threads, force=args.force)
     pin(chosen)
     settings = Settings(args.threads, torch.device(args.device), args.seconds, args.quick)
-    results, wrong = _run_all(args.only or list(BENCHMARKS), settings)
+    results: dict[str, Result] = {}
+    wrong = False
+    if args.growth is not None:
+        text = grow(settings)
+    else:
+        results, wrong = _run_all(args.only or list(BENCHMARKS), settings)
+        text = table(results)
     after = max((share for cpu, share in busy_shares().items() if cpu in chosen), default=0.0)
-    print(table(results))
+    warnings = []
     if max(before, after) > BUSY:
-        print(f"others used up to {max(before, after):.0%} of these CPUs: the figures above are unreliable")
+        warnings.append(f"others used up to {max(before, after):.0%} of these CPUs: the figures above are unreliable")
     if args.quick:
-        print("--quick: the sizes are tiny, these figures mean nothing")
+        warnings.append("--quick: the sizes are tiny, these figures mean nothing")
+    text = "\n".join([text.rstrip(), *([""] if args.growth is not None and warnings else []), *warnings])
+    print(text)
+    if args.growth is not None:
+        write_text(args.growth, text + "\n")
     if args.json is not None:
         write_json(args.json, _document(results, settings, args.force, before, after, chosen))
     return int(wrong)

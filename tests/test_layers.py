@@ -28,8 +28,8 @@ LAYERS = [
     ["cli"],
     ["training"],
     ["prediction"],
-    ["synthesis", "export", "benchmarks"],
-    ["demo"],
+    ["synthesis", "export"],
+    ["demo", "benchmarks"],
 ]
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 WITHIN_ROW = {  # the file reader builds the config, which is put together from sections

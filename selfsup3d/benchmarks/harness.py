@@ -118,11 +118,12 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one contestant: the median, and the distance between the quartiles as a share of it."""
+    """Of one contestant: the median, the distance between the quartiles as a share of it, and the slowest twentieth."""
 
     median_ms: float
     spread: float
     calls: int
+    p95_ms: float
 
 
 class Disagreement(ArithmeticError):
@@ -201,7 +202,8 @@ def synchronize(device: torch.device) -> None:
 def _timing(values: list[float]) -> Timing:
     median = statistics.median(values)
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (median, median, median)
-    return Timing(median, (high - low) / median if median else 0.0, len(values))
+    p95 = sorted(values)[math.ceil(0.95 * len(values)) - 1]
+    return Timing(median, (high - low) / median if median else 0.0, len(values), p95)
 
 
 def _finite(value: Any) -> Any:

@@ -7,19 +7,20 @@ import gc
 import importlib.metadata
 import os
 import platform
+import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from selfsup3d import __version__
 from selfsup3d.benchmarks.harness import Settings, measure, synchronize
 
-__all__ = ["busy_shares", "describe", "gemm_peak", "peak_memory_mb", "pin", "versions"]
+__all__ = ["busy_shares", "describe", "gemm_peak", "peak_memory_mb", "pin", "resident_mb", "versions"]
 
 PACKAGES = ("torch", "numpy", "torchvision", "kornia", "timm", "accelerate", "roma", "smplx")
 
@@ -155,6 +156,25 @@ def peak_memory_mb(call: Callable[[], object], settings: Settings) -> float | No
     except OSError:
         return None
     return None if start is None or peak is None else max(peak - start, 0) * 1024 / 1e6
+
+
+def resident_mb(which: Literal["now", "peak"], device: torch.device) -> float:
+    """Memory that this process holds now, or held at its peak, MB; on a GPU, its tensors there.
+
+    The kernel's high-water mark of this very program (VmHWM): ru_maxrss also counts what the parent held when it
+    started this process. Where there is no /proc, ru_maxrss stands in for both.
+    """
+    if device.type == "cuda":
+        held = torch.cuda.max_memory_allocated if which == "peak" else torch.cuda.memory_allocated
+        return held(device) / 1e6
+    try:
+        found = _status_kb("VmHWM" if which == "peak" else "VmRSS")
+    except OSError:
+        found = None
+    if found is not None:
+        return found * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _return_free_memory() -> None:

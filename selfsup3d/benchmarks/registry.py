@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from selfsup3d.benchmarks import crops, kinematics, metrics_35k, pa_mpjpe, part_maps, render
+from selfsup3d.benchmarks import (
+    crops,
+    gemm_share,
+    inference,
+    kinematics,
+    loader_share,
+    memory,
+    metrics_35k,
+    n_views,
+    pa_mpjpe,
+    part_maps,
+    render,
+    train_step,
+)
 from selfsup3d.benchmarks.harness import Benchmark
 
 __all__ = ["BENCHMARKS"]
@@ -11,7 +24,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "kinematics": kinematics.BENCHMARK,
     "part_maps": part_maps.BENCHMARK,
     "pa_mpjpe": pa_mpjpe.BENCHMARK,
+    "train_step": train_step.BENCHMARK,
+    "gemm_share": gemm_share.BENCHMARK,
+    "loader_share": loader_share.BENCHMARK,
     "render": render.BENCHMARK,
+    "n_views": n_views.BENCHMARK,
+    "inference": inference.BENCHMARK,
+    "memory": memory.BENCHMARK,
     "crops": crops.BENCHMARK,
     "metrics_35k": metrics_35k.BENCHMARK,
 }

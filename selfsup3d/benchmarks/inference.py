@@ -1,0 +1,54 @@
+"""`Synthesizer.pose`: pictures to poses, cameras, parts and reconstructions, at two sizes and two batches."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, measure
+from selfsup3d.benchmarks.machine import peak_memory_mb
+from selfsup3d.benchmarks.training_step import made_up_batch, make_system
+from selfsup3d.models.presets import PRESETS
+from selfsup3d.synthesis import Synthesizer
+
+__all__ = ["BENCHMARK", "run"]
+
+NAMES = ("tiny", "small")
+BATCHES = (1, 32)
+TOLERANCE = 1e-3  # metres, between a picture alone and among others
+
+
+def run(settings: Settings) -> Result:
+    """See the module. The row is of `tiny` and one picture."""
+    notes: dict[str, float | str] = {}
+    calls = {}
+    error = 0.0
+    batches = (1, 3) if settings.quick else BATCHES
+    for name in NAMES[:1] if settings.quick else NAMES:
+        size = PRESETS[name].image_size
+        batch = made_up_batch(size, batches[-1])
+        assert batch.target is not None
+        system = make_system(name).to(settings.device).eval()
+        system.fit([batch])
+        synthesizer, pictures = Synthesizer(system, size), batch.target.to(settings.device)
+        alone, among = (synthesizer.pose(pictures[:count]).pose[:1] for count in batches)
+        error = max(error, check(alone, among, TOLERANCE, f"poses of {name}"))
+        for count in batches:
+            calls[name, count] = partial(synthesizer.pose, pictures[:count])
+    times = {}
+    for (name, count), call in calls.items():  # each on its own: a cache that others have emptied is no answer's time
+        timing = times[name, count] = measure({"pose": call}, settings)["pose"]
+        notes[f"{name}_{count}_images_per_s"] = 1e3 * count / timing.median_ms
+        if count == 1:
+            notes[f"{name}_1_p95_ms"] = timing.p95_ms
+    return Result(
+        ours_ms=times["tiny", 1].median_ms,
+        dtype=str(torch.get_default_dtype()).removeprefix("torch."),
+        max_error=error,
+        peak_mb=peak_memory_mb(calls["tiny", batches[-1]], settings),
+        notes=notes,
+    )
+
+
+BENCHMARK = Benchmark(run, "Synthesizer.pose, tiny and small, 1 and 32 pictures", "tiny p95 < 15 ms")
