@@ -29,8 +29,10 @@ from selfsup3d.data.index_build import Report, build_index, cached_index_path, s
 from selfsup3d.data.index_check import Findings, check_index, statistics
 from selfsup3d.data.mocap_formats.convert import MocapOptions, subjects_of
 from selfsup3d.data.mpi_inf_3dhp import USUAL_CAMERAS, Annotation, find_mpi_inf_3dhp
+from selfsup3d.data.people import CropMode
 from selfsup3d.data.plates import Plates
 from selfsup3d.data.prepare import prepare_clips
+from selfsup3d.data.saliency import SaliencyMethod
 from selfsup3d.data.threedpw import JointSource, find_threedpw
 from selfsup3d.data.threedpw_joints import write_regressed
 from selfsup3d.errors import InputError
@@ -76,6 +78,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     group.add_argument("--regressed", type=Path, help="npz of the h36m_14 joints")
     group.add_argument("--min-detected", type=int, default=0, help="leave out frames with fewer detected 2D joints")
     group.add_argument("--regressor", type=Path, help="write the h36m_14 joints: J_regressor_h36m.npy")
+    group = parser.add_argument_group("videos")
+    group.add_argument("--crop", choices=get_args(CropMode), default="auto", help="how people are found")
+    group.add_argument("--saliency", choices=get_args(SaliencyMethod), default="auto", help="how masks are found")
+    group.add_argument("--detector", help="torchvision weights for --crop detector")
+    group.add_argument("--segmenter", help="torchvision weights for --saliency network")
+    group.add_argument("--max-fps", type=float, default=15.0, help="frames are skipped down to this rate (default: 15)")
     group = parser.add_argument_group("motion capture")
     group.add_argument("--fps", type=float, default=20.0, help="of the npz (default: 20)")
     group.add_argument("--source-fps", type=float, help="true rate of the files, where they do not say or say wrong")
@@ -218,8 +226,19 @@ def _mocap(args: argparse.Namespace) -> int:
 
 
 def _videos(args: argparse.Namespace) -> int:
-    store = prepare_clips(args.root, _output(args), args.size, progress=not args.quiet)
-    print(f"{_output(args)}: {len(store)} clips, {store.frames} frames of {store.image_size} px")
+    store = prepare_clips(
+        args.root,
+        _output(args),
+        args.size,
+        crop=args.crop,
+        method=args.saliency,
+        max_fps=args.max_fps,
+        detector=args.detector,
+        segmenter=args.segmenter,
+        progress=not args.quiet,
+    )
+    print(f"{_output(args)}: {len(store)} clips, {store.frames} frames of {store.image_size} px; what was kept and")
+    print(f"dropped, and why: {_output(args) / 'report.json'}, {_output(args) / 'report.png'}")
     if args.shards is not None:
         print(f"{args.shards}: {shard_clips(store, args.shards, args.per_shard, not args.quiet)} crops")
     return 0

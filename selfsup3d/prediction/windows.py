@@ -17,9 +17,9 @@ import torch
 from selfsup3d.config_file import nearest
 from selfsup3d.data.background import camera_is_still
 from selfsup3d.data.boxes import find_box_file, read_boxes
-from selfsup3d.data.crops import squares_of_boxes
 from selfsup3d.data.tracks import Track, find_tracks, square_windows
 from selfsup3d.data.video import IMAGE_SUFFIXES, read_frames, video_info
+from selfsup3d.data.views import squares_of_boxes
 from selfsup3d.errors import InputError
 
 __all__ = ["WINDOW_MODES", "WindowMode", "WindowOptions", "Windows", "cut", "find_windows", "whole_frame"]

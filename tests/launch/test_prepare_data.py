@@ -12,6 +12,8 @@ from selfsup3d.cli import run
 from selfsup3d.data.frame_index import load_index
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.data.shards import ShardSource
+from selfsup3d.draws import Draws
+from tests.data.conftest import make_toy_clip
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
 from tests.data.generators import threedpw as generate_3dpw
@@ -125,6 +127,35 @@ def test_mocap(tmp_path, capsys):
     assert "broken.bvh" in out
     assert len(load_mocap(tmp_path / "m.npz", "all")) == 8
     assert call("--dataset", "mocap", "--root", tmp_path / "d", "--output", tmp_path / "m.npz", "--max-failed", 0) == 2
+
+
+def test_videos_and_their_shards(tmp_path, capsys):
+    frames, _ = make_toy_clip(frames=40, size=128)
+    (tmp_path / "v").mkdir()
+    writer = cv2.VideoWriter(str(tmp_path / "v/a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 128))
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    where = (
+        "--output",
+        tmp_path / "clips",
+        "--size",
+        32,
+        "--crop",
+        "whole",
+        "--shards",
+        tmp_path / "s",
+        "--per-shard",
+        10,
+    )
+    assert call("--dataset", "videos", "--root", tmp_path / "v", *where) == 0
+    out = capsys.readouterr().out
+    assert "1 clips" in out
+    assert "report.png" in out
+    source = ShardSource(tmp_path / "s", 32, samples_per_step=2)
+    batch = source.batch(Draws(0, 0, np.arange(2)))
+    assert batch.target_saliency.shape == (2, 1, 32, 32)
+    assert batch.joints_3d is None
 
 
 @pytest.mark.parametrize(
