@@ -35,7 +35,7 @@ def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
     """
     last = tensor.shape[tensor.dim() - dims :]
     rows = tensor.expand(*batch, *last).reshape(math.prod(batch), math.prod(last))
-    return rows.t().contiguous().view(*last, len(rows))
+    return rows.t().contiguous().view(*last, rows.shape[0])  # `len` would fix N under torch.export
 
 
 def batch_first(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:

@@ -1,0 +1,100 @@
+"""A trained model for other runtimes, or predicted poses for animation programs.
+
+    python launch/export.py --checkpoint runs/v1 --output exported/
+    python launch/export.py --poses out/poses.npz --output out/ --formats bvh glb
+
+From a checkpoint: encoder.onnx and decoder.onnx, whose results on onnxruntime are compared with torch's (at most 1e-4
+apart, or exit code 1), and prediction.pt2 (torch.export of the whole prediction). From poses that launch/predict.py
+wrote: pose.bvh and pose.glb. ONNX needs the extra `export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from selfsup3d.cli import Parser, refuse_overwrite, run
+from selfsup3d.errors import InputError
+from selfsup3d.export.bvh import write_bvh
+from selfsup3d.export.gltf import write_glb
+from selfsup3d.export.onnx import (
+    TOLERANCE,
+    DecoderModule,
+    EncoderModule,
+    PredictionModule,
+    export_onnx,
+    export_program,
+    onnx_difference,
+)
+from selfsup3d.models.part_guided import PartGuided
+from selfsup3d.prediction.records import load_record
+from selfsup3d.training.build import evaluated, load_system
+
+__all__ = ["main"]
+
+MODEL_FORMATS = {"onnx": ("encoder.onnx", "decoder.onnx"), "pt2": ("prediction.pt2",)}
+POSE_FORMATS = {"bvh": ("pose.bvh",), "glb": ("pose.glb",)}
+USUAL_FPS = 12.0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, help="a run, a released model or a checkpoint")
+    parser.add_argument("--poses", type=Path, help="poses.npz of launch/predict.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--formats", nargs="+", choices=[*MODEL_FORMATS, *POSE_FORMATS], help="default: all that fit")
+    parser.add_argument("--fps", type=float, help="of poses that have no frame rate")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
+    args = parser.parse_args(argv)
+    if (args.checkpoint is None) == (args.poses is None):
+        parser.error("give either --checkpoint (a model) or --poses (predicted poses)")
+    fitting = MODEL_FORMATS if args.poses is None else POSE_FORMATS
+    args.formats = args.formats or list(fitting)
+    for name in args.formats:
+        if name not in fitting:
+            parser.error(f"--formats {name}: comes from {'--poses' if name in POSE_FORMATS else '--checkpoint'}")
+    if args.fps is not None and not args.fps > 0:
+        parser.error(f"--fps {args.fps}: must be more than 0")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    names = [name for kind in args.formats for name in (MODEL_FORMATS | POSE_FORMATS)[kind]]
+    refuse_overwrite([args.output / name for name in names], args.overwrite)
+    return _export_poses(args) if args.poses is not None else _export_model(args)
+
+
+def _export_poses(args: argparse.Namespace) -> int:
+    record = load_record(args.poses)
+    for kind in args.formats:
+        write = {"bvh": write_bvh, "glb": write_glb}[kind]
+        write(args.output / f"pose.{kind}", record.world(), args.fps or record.fps or USUAL_FPS)
+        print(args.output / f"pose.{kind}")
+    return 0
+
+
+def _export_model(args: argparse.Namespace) -> int:
+    system, config = load_system(args.checkpoint)
+    if not isinstance(system, PartGuided):
+        raise InputError(f"{args.checkpoint}: a {config.system.kind} cannot be exported; a part_guided system can")
+    size = int(getattr(evaluated(config), "size", 64))
+    wrong = False
+    if "onnx" in args.formats:
+        for module, name in ((EncoderModule(system), "encoder.onnx"), (DecoderModule(system), "decoder.onnx")):
+            module.eval()
+            export_onnx(module, args.output / name, size)
+            found = onnx_difference(module, args.output / name, size)
+            wrong |= not max(found.values()) <= TOLERANCE
+            print(f"{args.output / name}: onnxruntime differs by {', '.join(f'{k} {v:.1e}' for k, v in found.items())}")
+    if "pt2" in args.formats:
+        export_program(PredictionModule(system).eval(), args.output / "prediction.pt2", size)
+        print(args.output / "prediction.pt2")
+    if wrong:
+        print(f"onnxruntime and torch differ by more than {TOLERANCE:.0e}", file=sys.stderr)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
