@@ -250,7 +250,7 @@ class TrainerConfig(Section):
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that prepare batches; results do not depend on it."""
     deterministic: bool = False
-    """Deterministic algorithms only (slower on GPUs)."""
+    """Deterministic algorithms wherever torch has them (slower on GPUs); operations without one are named."""
     log_every: Count = 20
     """Steps between logged means; widened in long runs so that a log holds at most 5,000 lines."""
     image_every: Count = 500

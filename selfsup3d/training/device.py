@@ -48,7 +48,7 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
         torch.set_num_threads(threads)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a workspace
-    torch.use_deterministic_algorithms(config.deterministic)
+    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not config.deterministic
     return accelerator
 

@@ -93,11 +93,7 @@ def train(
         settings.max_bad_samples,
     )
     state, module = _prepare(config, system, source, accelerator)
-    checkpoints = config.folder / run_folder.CHECKPOINTS
-    log_every = bounded_interval(settings.log_every, settings.steps, 5_000)
-    image_every = bounded_interval(settings.image_every, settings.steps, 50)
     samples = settings.batch_size * settings.accumulation * accelerator.num_processes
-
     with (
         StopRequest() as stop,
         Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
@@ -115,21 +111,8 @@ def train(
                     _give_up(config, state, accelerator)
             state.step = step + 1
             monitor.advance()
-
-            last = state.step == settings.steps
             stopping = any_process(accelerator, stop.signal is not None)
-            saving = last or stopping or state.step % settings.checkpoint_every == 0
-            if saving or state.step % log_every == 0:
-                monitor.log(state.step)
-            if evaluate and settings.evaluate_every and state.step % settings.evaluate_every == 0 and not last:
-                with evaluating(state.averaged.system) as averaged:
-                    monitor.scalars(state.step, {f"val/{k}": v for k, v in evaluate(averaged).items()})
-            if accelerator.is_main_process:
-                if pictures is not None and (last or state.step % image_every == 0):
-                    with evaluating(state.averaged.system) as averaged:
-                        monitor.pictures(state.step, averaged.panels(pictures.to(accelerator.device)))
-                if saving:
-                    state.save(checkpoints, config.to_dict(), settings.keep_checkpoints)
+            _report(config, state, accelerator, monitor, pictures, evaluate, stopping)
             if stopping:
                 break
         if stream.bad_samples:
@@ -137,6 +120,33 @@ def train(
     accelerator.wait_for_everyone()
     stopped = stop.signal or "signal to another process" if state.step < settings.steps else None
     return TrainResult(state.averaged.system.eval(), state.step, stopped)
+
+
+def _report(
+    config: Config,
+    state: TrainingState,
+    accelerator: Accelerator,
+    monitor: Monitor,
+    pictures: Batch | None,
+    evaluate: Callable[[System], dict[str, float]] | None,
+    stopping: bool,
+) -> None:
+    """What is due after a step: means, evaluation, pictures, checkpoint. All processes call it."""
+    settings, step = config.trainer, state.step
+    last = step == settings.steps
+    saving = last or stopping or step % settings.checkpoint_every == 0
+    if saving or step % bounded_interval(settings.log_every, settings.steps, 5_000) == 0:
+        monitor.log(step)
+    if evaluate is not None and settings.evaluate_every and step % settings.evaluate_every == 0 and not last:
+        with evaluating(state.averaged.system) as averaged:
+            monitor.scalars(step, {f"val/{name}": value for name, value in evaluate(averaged).items()})
+    if not accelerator.is_main_process:
+        return
+    if pictures is not None and (last or step % bounded_interval(settings.image_every, settings.steps, 50) == 0):
+        with evaluating(state.averaged.system) as averaged:
+            monitor.pictures(step, averaged.panels(pictures.to(accelerator.device)))
+    if saving:
+        state.save(config.folder / run_folder.CHECKPOINTS, config.to_dict(), settings.keep_checkpoints)
 
 
 def _prepare(
