@@ -41,6 +41,7 @@ class TestMeasure:
         monkeypatch.setattr("selfsup3d.benchmarks.harness.time.perf_counter", lambda: next(clock))
         timing = measure({"a": lambda: None}, Settings(), warmup=0, rounds=3)["a"]
         assert timing.median_ms == 2000
+        assert timing.p95_ms == 50000
         assert timing.spread > 1
 
     def test_time_is_bounded_but_five_rounds_are_run(self):
