@@ -4,7 +4,7 @@ Three ways, chosen by the clip unless told:
 
 - "background": a still camera and a person who moves about; distance from the background model.
 - "lingering": a still camera and a person who stays on one spot; a background model that GrabCut's votes correct.
-- "grabcut": a moving camera; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
+- "grabcut": a camera that moves more than a little; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
   Blake 2004).
 - "network": a pretrained segmentation network, see `data.pretrained`; never chosen by itself, since its weights come
   from labelled pictures.
@@ -90,7 +90,7 @@ def video_saliency(
     still = camera_is_still(frames) if static_camera is None else static_camera
     way: str = method
     if way == "auto":
-        way = "background" if still and len(frames) >= 5 else "grabcut"
+        way = "background" if len(frames) >= 5 and (still or _moves_little(frames)) else "grabcut"
     if way in ("grabcut", "network"):
         soft = grabcut_masks(frames) if way == "grabcut" else _network_masks(frames, weights)
         plate = _plate_behind(frames, np.stack([grow(mask > 64, 0.03) for mask in soft]), still and way == "network")
@@ -106,6 +106,13 @@ def _network_masks(frames: np.ndarray, weights: str | Path | None) -> np.ndarray
     from selfsup3d.data.pretrained import segment_people, segmenter
 
     return segment_people(segmenter(weights), frames)
+
+
+def _moves_little(frames: np.ndarray) -> bool:
+    """Whether a background model still finds somebody of a steady size although the camera moves (slow pans)."""
+    soft, model = background_masks(frames)
+    masks = soft > 127
+    return 0.01 < float(np.median(masks.mean((1, 2)))) < 0.25 and not person_in_plate(frames, masks, model)
 
 
 def _plate_behind(frames: np.ndarray, masks: np.ndarray, one: bool) -> np.ndarray:

@@ -67,11 +67,12 @@ def augment(batch: Batch, draws: Draws, settings: Augmentation) -> Batch:
     if wrong:
         raise ValueError(f"augment is for training samples before {', '.join(wrong)} are added")
     unit = torch.from_numpy(draws.uniform(8)).to(torch.float32)  # (B, 8)
+    flip = unit[:, 3] < 0.5 if settings.mirror else None
     if settings.moves:
         assert batch.target is not None
-        batch = crop(batch, *_crop_of(unit[:, :3], batch.target.shape[-1], settings))
-    if settings.mirror:
-        batch = mirror(batch, unit[:, 3] < 0.5)
+        batch = crop(batch, *_crop_of(unit[:, :3], batch.target.shape[-1], settings), flip)
+    elif flip is not None:
+        batch = mirror(batch, flip)
     if settings.colours:
         matrix, offset = _colours_of(unit[:, 4:], settings)
         present = {name: getattr(batch, name) for name in PICTURES if getattr(batch, name) is not None}
@@ -116,16 +117,19 @@ def mirror(batch: Batch, chosen: Tensor) -> Batch:
     Camera-frame joints get x -> -x; unpaired poses belong to no picture and stay. Part labels swap partners by the
     default puppet.
     """
+    pictures = {name: getattr(batch, name) for name in (*PICTURES, *MASKS, "part_labels")}
+    flipped = {name: _choose(chosen, p.flip(-1), p) for name, p in pictures.items() if p is not None}
+    return _swap_sides(replace(batch, **flipped), chosen)  # type: ignore[arg-type]
+
+
+def _swap_sides(batch: Batch, chosen: Tensor) -> Batch:
+    """Everything of a mirrored sample but its pictures, whose pixels are mirrored already."""
     assert batch.target is not None
     width = batch.target.shape[-1]
     changes: dict[str, Tensor] = {}
-    for name in (*PICTURES, *MASKS, "part_labels"):
-        picture = getattr(batch, name)
-        if picture is not None:
-            other = picture.flip(-1)
-            if name == "part_labels":
-                other = torch.tensor([*default_puppet().flip_order, len(default_puppet())])[other]
-            changes[name] = _choose(chosen, other, picture)
+    if batch.part_labels is not None:
+        partner = torch.tensor([*default_puppet().flip_order, len(default_puppet())])
+        changes["part_labels"] = _choose(chosen, partner[batch.part_labels], batch.part_labels)
     if batch.K is not None:
         other = batch.K.clone()
         other[..., 0, 2] = width - other[..., 0, 2]
@@ -138,12 +142,14 @@ def mirror(batch: Batch, chosen: Tensor) -> Batch:
             other = joints[..., order, :].clone()
             other[..., 0] = (width if name.endswith("2d") else 0.0) - other[..., 0]
             changes[name] = _choose(chosen, other, joints)
-    if batch.confidence is not None:
-        changes["confidence"] = _choose(chosen, batch.confidence[..., order], batch.confidence)
+    for name in ("confidence", "bone_lengths"):
+        values = getattr(batch, name)
+        if values is not None:
+            changes[name] = _choose(chosen, values[..., order], values)
     return replace(batch, **changes)  # type: ignore[arg-type]
 
 
-def crop(batch: Batch, offset: Tensor, scale: Tensor) -> Batch:
+def crop(batch: Batch, offset: Tensor, scale: Tensor, flip: Tensor | None = None) -> Batch:
     """Cut a window out of each sample and enlarge it: x' = scale (x - offset), so K' = S (K - offset).
 
     Pictures continue by their edge outside, saliency by 0, part labels by the background. 3D joints keep their camera.
@@ -151,18 +157,17 @@ def crop(batch: Batch, offset: Tensor, scale: Tensor) -> Batch:
     Args:
         offset: (B, 2) px, the window's upper left corner.
         scale: (B,) new pixels per old pixel.
+        flip: (B,) bool samples to `mirror` besides, which is free here.
     """
     assert batch.target is not None
     height, width = batch.target.shape[-2:]
-    grid = _crop_grid(offset, scale, height, width)
+    grid = _crop_grid(offset, scale, flip, height, width)
     changes: dict[str, Tensor] = {}
-    # All pictures in one call, all masks in another: the sampling grid is then read once.
-    for names, padding in ((PICTURES, "border"), (MASKS, "zeros")):
-        present = [name for name in names if getattr(batch, name) is not None]
-        if present:
-            stacked = torch.cat([getattr(batch, name) for name in present], dim=1)
-            moved = functional.grid_sample(stacked, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-            changes.update(zip(present, moved.chunk(len(present), dim=1), strict=True))
+    for name in (*PICTURES, *MASKS):
+        picture = getattr(batch, name)
+        if picture is not None:
+            padding = "border" if name in PICTURES else "zeros"
+            changes[name] = functional.grid_sample(picture, grid, padding_mode=padding, align_corners=False)
     if batch.part_labels is not None:
         # Shifted so that the outside, 0, is the background.
         background = len(default_puppet())
@@ -179,17 +184,20 @@ def crop(batch: Batch, offset: Tensor, scale: Tensor) -> Batch:
     if batch.bbox is not None:
         pixel = batch.bbox[:, 2:] / torch.tensor([width, height])  # full-frame px per old px
         changes["bbox"] = torch.cat((batch.bbox[:, :2] + offset * pixel, batch.bbox[:, 2:] / scale[:, None]), dim=1)
-    return replace(batch, **changes)  # type: ignore[arg-type]
+    batch = replace(batch, **changes)  # type: ignore[arg-type]
+    return batch if flip is None else _swap_sides(batch, flip)
 
 
-def _crop_grid(offset: Tensor, scale: Tensor, height: int, width: int) -> Tensor:
-    """(B, H, W, 2) sampling grid. Old pixel x = x' / scale + offset; normalised n = 2 x / W - 1."""
-    size = torch.tensor([width, height], dtype=offset.dtype)
-    inverse = 1.0 / scale
-    theta = offset.new_zeros(len(offset), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = inverse
-    theta[:, :, 2] = inverse[:, None] + 2.0 * offset / size - 1.0
-    return functional.affine_grid(theta, [len(offset), 1, height, width], align_corners=False)
+def _crop_grid(offset: Tensor, scale: Tensor, flip: Tensor | None, height: int, width: int) -> Tensor:
+    """(B, H, W, 2) sampling grid: old pixel x = x' / scale + offset, normalised n = 2 x / W - 1."""
+    x = (torch.arange(width) + 0.5) / scale[:, None] + offset[:, :1]  # (B, W)
+    y = (torch.arange(height) + 0.5) / scale[:, None] + offset[:, 1:]  # (B, H)
+    if flip is not None:
+        x = _choose(flip, x.flip(-1), x)
+    grid = torch.empty(len(offset), height, width, 2)
+    grid[..., 0] = (2.0 * x / width - 1.0)[:, None, :]
+    grid[..., 1] = (2.0 * y / height - 1.0)[:, :, None]
+    return grid
 
 
 def _choose(chosen: Tensor, yes: Tensor, no: Tensor) -> Tensor:

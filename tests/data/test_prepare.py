@@ -104,9 +104,9 @@ def test_clips_with_a_listing(tmp_path, toy_clip):
     listing = tmp_path / "in" / "clips.json"
     listing.write_text(json.dumps({"b": facts, "a": {**facts, "fixed_crop": False, "person": "anna"}}))
     store = prepare_clips(tmp_path / "in", tmp_path / "store", 32, progress=False)
-    assert [(c.meta["name"], c.person, c.meta["method"]) for c in store] == [
-        ("a", "anna", "grabcut"),
-        ("b", "b", "background"),
+    assert [(c.meta["name"], c.person, c.meta["static_camera"]) for c in store] == [
+        ("a", "anna", False),
+        ("b", "b", True),
     ]
     assert store[0].meta["fps"] == 12.0
     assert store[1].meta["note"] == "a note"

@@ -70,6 +70,38 @@ def test_mirrored_joints_project_to_mirrored_pixels(batch):
     assert (out.part_labels[1] == batch.part_labels[1]).all()
 
 
+def test_sided_bone_lengths_swap(batch):
+    lengths = torch.arange(17.0).repeat(6, 1)
+    out = mirror(replace(batch, bone_lengths=lengths), torch.tensor([True, False, True, False, True, False]))
+    left, right = H36M_17.joint_names.index("left_knee"), H36M_17.joint_names.index("right_knee")
+    assert out.bone_lengths[0, left] == right
+    assert torch.equal(out.bone_lengths[1], lengths[1])
+
+
+def test_every_field_is_either_changed_or_known_to_stay():
+    """A new field of the batch must be thought about here: does mirroring or cropping change it?"""
+    stay = {"index", "seeds", "unpaired", "skeleton", "meta"}
+    changed = {
+        *("source", "target", "source_plate", "target_plate", "source_saliency", "target_saliency", "part_labels"),
+        *("joints_2d", "confidence", "joints_3d", "source_joints_2d", "source_joints_3d", "bone_lengths", "K", "bbox"),
+    }
+    refused = {"second_view", "transfer", "unpaired_camera", "unpaired_plate"}
+    come_with_refused = {
+        *("second_view_camera", "second_view_joints_3d", "second_view_labels", "transfer_joints_3d", "transfer_labels"),
+    }
+    assert {entry.name for entry in fields(Batch)} == stay | changed | refused | come_with_refused
+
+
+def test_cropping_and_mirroring_at_once_is_one_after_the_other(batch):
+    offset, scale = torch.tensor([[2.0, -1.5]]).repeat(6, 1), torch.tensor([1.1, 1.0, 0.9, 1.05, 0.95, 1.0])
+    flip = torch.tensor([True, False, True, True, False, True])
+    at_once, in_turn = crop(batch, offset, scale, flip), mirror(crop(batch, offset, scale), flip)
+    for entry in fields(Batch):
+        first, second = getattr(at_once, entry.name), getattr(in_turn, entry.name)
+        if isinstance(first, torch.Tensor):
+            assert torch.allclose(first.float(), second.float(), atol=1e-4), entry.name
+
+
 def test_mirroring_twice_changes_nothing(batch):
     every = torch.ones(6, dtype=torch.bool)
     twice = mirror(mirror(batch, every), every)
