@@ -89,6 +89,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     group.add_argument("--source-fps", type=float, help="true rate of the files, where they do not say or say wrong")
     group.add_argument("--table", type=Path, help="YAML joint table for BVH of an unknown kind")
     group.add_argument("--skeleton", type=Path, help="BVH whose bone lengths exponential maps take")
+    group.add_argument("--retarget", type=Path, help="npz whose mean bone lengths every recording takes")
     group.add_argument("--body-model", action="append", default=[], metavar="GENDER=FILE", help="SMPL family, npz")
     args = parser.parse_args(argv)
     for name in ("every", "rows", "size", "per_shard"):
@@ -216,7 +217,7 @@ def _mocap(args: argparse.Namespace) -> int:
         fps=args.source_fps, table=args.table, skeleton=args.skeleton, body_models=_models(args) or None
     )
     recordings, failed = prepare_mocap(
-        args.root, _output(args), options, args.fps, args.max_failed, args.workers, not args.quiet
+        args.root, _output(args), options, args.fps, args.max_failed, args.workers, not args.quiet, args.retarget
     )
     counts = subjects_of(recordings)
     print("\n".join(f"  {subject:12}  {count:>9,} frames" for subject, count in counts.items()))

@@ -60,6 +60,7 @@ class Take:
         picture: path below the root: a video, or a pattern such as "img_{:06d}.jpg" that takes the frame number; ""
             where there are no pictures.
         mask: the same for given person masks; "" where there are none.
+        mask_shift: added to the frame number to find the mask (videos count from 0, some frame files from 1).
         fps: frames per second of the recording.
         width, height: of the pictures, px.
         static_camera: the camera stands still, so that a background model fits.
@@ -81,6 +82,7 @@ class Take:
     static_camera: bool
     K: tuple[float, ...]
     mask: str = ""
+    mask_shift: int = 0
     distortion: tuple[float, ...] = ()
     source: str = ""
 

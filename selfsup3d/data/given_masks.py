@@ -32,11 +32,12 @@ class GivenMasks:
         """(size, size) uint8 of a view of one frame, 255 = person; anything that is not black counts as person.
 
         Args:
-            frame: number in the take's pictures; masks count alike.
+            frame: number in the take's pictures.
 
         Raises:
             InputError: the file is absent or damaged, or has no such frame.
         """
+        frame = frame + take.mask_shift
         if take.mask.endswith(".mat"):
             mask = self._matlab(take, frame)
         else:

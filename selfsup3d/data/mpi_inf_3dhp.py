@@ -158,8 +158,7 @@ def read_train(task: _Sequence) -> list[Rows]:
             K = fit_intrinsics(metric[camera][:count:10], two_d[::10], f"{path}: camera {camera}")
         kept = slice(0, count, task.every)
         take = _train_take(task, camera, K)
-        first = 0 if take.is_video else 1  # frame files count from 1
-        frame = np.arange(count)[kept] + first
+        frame = np.arange(count)[kept] + _first_number(take.picture)
         joints = _to_17(_TRAIN, wanted[camera][kept] / 1000.0)
         ours, confidence = _pixels_17(_TRAIN, two_d[kept], metric[camera][kept], K)
         rows.append(make_rows(take, frame, joints, ours, confidence))
@@ -206,6 +205,7 @@ def _train_take(task: _Sequence, camera: int, K: np.ndarray) -> Take:
         static_camera=True,
         K=tuple(float(v) for v in K.ravel()),
         mask=(task.folder / mask).relative_to(task.root).as_posix() if mask else "",
+        mask_shift=_first_number(mask) - _first_number(picture),
         source="univ_annot3" if task.annotation == "universal" else "annot3",
     )
 
@@ -223,6 +223,11 @@ def _picture(folder: Path, camera: int, places: tuple[str, ...] = ("imageSequenc
                     if (frames / f"{pattern.format(1)}{suffix}").is_file():
                         return f"{place}/video_{camera}/{pattern}{suffix}".removeprefix("./")
     return ""
+
+
+def _first_number(picture: str) -> int:
+    """Of the first frame: frame files count from 1, videos (and joints without pictures) from 0."""
+    return 1 if "{" in picture else 0
 
 
 def _loadmat(path: Path) -> dict[str, np.ndarray]:

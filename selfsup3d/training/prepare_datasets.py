@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from selfsup3d.data.clips import ClipStore
 from selfsup3d.data.frame_index import FrameIndex, Take, load_index, select_split, with_pictures
 from selfsup3d.data.indexed_frames import IndexedFrames
+from selfsup3d.data.mocap import load_mocap
 from selfsup3d.data.mocap_formats.convert import MocapOptions, find_recordings, read_recording
-from selfsup3d.data.mocap_formats.recording import Recording, write_mocap
+from selfsup3d.data.mocap_formats.recording import Recording, retarget, write_mocap
 from selfsup3d.data.plates import Plates
 from selfsup3d.data.shards_write import Record, write_shards
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.geometry.kinematics import bone_lengths
 
 __all__ = ["fit_plates", "prepare_mocap", "records_of_clips", "records_of_index", "shard_clips", "shard_index"]
 
@@ -156,8 +159,13 @@ def prepare_mocap(
     max_failed: int = 20,
     workers: int = 0,
     progress: bool = True,
+    body: Path | None = None,
 ) -> tuple[list[Recording], dict[str, str]]:
     """Bring a folder of motion capture to the npz of `data.mocap`.
+
+    Args:
+        body: npz of motion capture whose mean bone lengths every recording takes (inverse and forward kinematics);
+            None = everyone keeps their own.
 
     Returns:
         The recordings, and file -> reason of those that could not be read.
@@ -183,6 +191,9 @@ def prepare_mocap(
     recordings = [found[path] for path in files if path in found]
     if not recordings:
         raise InputError(f"{folder}: no file can be read; the first: {next(iter(failed.values()))}")
+    if body is not None:
+        poses = torch.from_numpy(load_mocap(body, "all").positions).double()
+        recordings = [retarget(r, bone_lengths(poses).mean(0).numpy()) for r in recordings]
     write_mocap(output, recordings, fps)
     return recordings, failed
 

@@ -53,6 +53,7 @@ def test_pictures_in_every_place(tmp_path, pictures, expected, first):
     assert index.takes[0].mask == "S1/Seq1/FGmasks/video_0.avi"
     assert index.takes[1].picture == ""
     assert index.frame[:3].tolist() == [first, first + 1, first + 2]
+    assert index.takes[0].mask_shift == -first  # the masks are a video, which counts from 0
 
 
 @pytest.mark.parametrize("annotation", ["metric", "universal"])

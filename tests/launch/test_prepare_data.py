@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from selfsup3d.cli import run
 from selfsup3d.data.frame_index import load_index
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.data.shards import ShardSource
 from selfsup3d.draws import Draws
+from selfsup3d.geometry.kinematics import bone_lengths
 from tests.data.conftest import make_toy_clip
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
@@ -127,6 +129,24 @@ def test_mocap(tmp_path, capsys):
     assert "broken.bvh" in out
     assert len(load_mocap(tmp_path / "m.npz", "all")) == 8
     assert call("--dataset", "mocap", "--root", tmp_path / "d", "--output", tmp_path / "m.npz", "--max-failed", 0) == 2
+
+
+def test_mocap_takes_the_bones_of_another_body(tmp_path, capsys):
+    rows = np.zeros((30, 117))
+    rows[:, 9:12] = 0.2
+    (tmp_path / "d").mkdir()
+    np.savetxt(tmp_path / "d/walking_1.txt", rows, delimiter=",")
+    assert call("--dataset", "mocap", "--root", tmp_path / "d", "--output", tmp_path / "a.npz") == 0
+    with np.load(tmp_path / "a.npz") as data:
+        arrays = {key: data[key] for key in data.files}
+    np.savez(tmp_path / "tall.npz", **{**arrays, "positions": arrays["positions"] * 1.1})
+    where = ("--output", tmp_path / "b.npz", "--retarget", tmp_path / "tall.npz")
+    assert call("--dataset", "mocap", "--root", tmp_path / "d", *where) == 0
+    ours, tall = (
+        bone_lengths(torch.from_numpy(load_mocap(tmp_path / n, "all").positions)) for n in ("b.npz", "tall.npz")
+    )
+    torch.testing.assert_close(ours, tall, atol=1e-3, rtol=0)
+    capsys.readouterr()
 
 
 def test_videos_and_their_shards(tmp_path, capsys):

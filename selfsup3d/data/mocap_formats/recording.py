@@ -87,10 +87,13 @@ def retarget(recording: Recording, bone_lengths: np.ndarray) -> Recording:
         bone_lengths: (17,) metres, by `geometry.kinematics.bone_lengths`.
 
     Raises:
-        ValueError: a pose without kinematics (coinciding hips, neck on the pelvis); the message names the frame.
+        InputError: a pose without kinematics (coinciding hips, neck on the pelvis); the message names the frame.
     """
     joints = torch.from_numpy(recording.positions).double()
-    pose = inverse_kinematics(joints, recentre=True)
+    try:
+        pose = inverse_kinematics(joints, recentre=True)
+    except ValueError as error:
+        raise InputError(f"{recording.name}: cannot be retargeted: {error}") from error
     lengths = torch.as_tensor(bone_lengths, dtype=torch.float64)
     body = forward_kinematics(pose.local_vectors, pose.hip_angle, lengths)
     legs = [joint_index(f"{side}_{joint}") for side in ("left", "right") for joint in ("knee", "ankle")]
