@@ -405,6 +405,8 @@ class ProjectedConfig(Section):
     frames: Count = 1
     """Frames of a sample, odd; the middle one's pose is wanted."""
     cameras: CameraConfig = CameraConfig()
+    train_cameras: CameraConfig | None = None
+    """Cameras of training samples, where they differ from those of evaluation."""
     keypoints: KeypointConfig = KeypointConfig()
     mirror: bool = True
     """Mirror every second training sample."""

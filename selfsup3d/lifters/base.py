@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -12,25 +11,13 @@ from torch import Tensor, nn
 
 from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.lifters.panels import lifted_panels
+from selfsup3d.lifters.poses import middle_frame
 from selfsup3d.system import System, Turn
 
-__all__ = ["Lifter", "mean_over_joints", "middle_frame", "root_relative"]
+__all__ = ["Lifter", "mean_over_joints"]
 
 Unit = Literal["m", "head=1", "relative"]
-
-
-def middle_frame(batch: Batch) -> Batch:
-    """The batch with the middle frame of 2D sequences in place of them."""
-    if batch.joints_2d is None or batch.joints_2d.dim() == 3:
-        return batch
-    middle = batch.joints_2d.shape[1] // 2
-    confidence = None if batch.confidence is None else batch.confidence[:, middle]
-    return replace(batch, joints_2d=batch.joints_2d[:, middle], confidence=confidence)
-
-
-def root_relative(joints: Tensor) -> Tensor:
-    """(..., 17, 3) minus the pelvis."""
-    return joints - joints[..., :1, :]
 
 
 def mean_over_joints(values: Tensor, visible: Tensor) -> Tensor:
@@ -89,6 +76,11 @@ class Lifter(System):
         with torch.autocast(self.normalizer.mean.device.type, enabled=False):
             pose = self.lift(self.observe(batch))
         return PoseOutput(pose=pose[:, None], unit=self.unit)
+
+    @torch.no_grad()
+    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        """The keypoints, and the lifted pose from two sides beside the truth."""
+        return lifted_panels(batch, self.predict(batch).pose[:, 0])
 
 
 def _joined(batches: list[Batch], field: str) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor
 from selfsup3d.batch import Batch
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized, Normalizer
-from selfsup3d.lifters.base import Lifter, root_relative
+from selfsup3d.lifters.base import Lifter
+from selfsup3d.lifters.poses import root_relative
 from selfsup3d.skeleton import NUM_JOINTS, joint_index
 
 __all__ = ["Martinez", "PoseScaler", "labelled_poses"]

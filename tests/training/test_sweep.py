@@ -1,0 +1,198 @@
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selfsup3d.errors import InputError
+from selfsup3d.training.sweep import Cell, Sweep, load_sweep, plateau_reached, seconds_per_step
+from selfsup3d.training.sweep_table import sweep_table
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "lifters"
+
+
+class Faked:
+    """Stands for the launch scripts: writes what a run and an evaluation leave, and notes the arguments."""
+
+    def __init__(self, curve=(100.0, 90.0, 80.0), speed=1000.0, fail_at=None):
+        self.calls, self.curve, self.speed, self.fail_at = [], curve, speed, fail_at
+
+    def __call__(self, name, arguments):
+        arguments = list(arguments)
+        self.calls.append((name, arguments))
+        if self.fail_at is not None and len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        given = dict(itertools.pairwise(arguments))
+        if name == "train":
+            folder, steps = Path(given["--output-dir"]), int(given["--trainer.steps"])
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(yaml.safe_dump({"trainer": {"steps": steps, "batch_size": 50}}))
+            lines = [{"step": i + 1, "samples_per_second": self.speed} for i in range(3)]
+            lines += [{"step": round(steps * (i + 1) / len(self.curve)), "val/pa_mpjpe": v}
+                      for i, v in enumerate(self.curve[:-1])]  # fmt: skip
+            (folder / "scalars.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+            (folder / "metrics.json").write_text(json.dumps({"metrics": {"pa_mpjpe": self.curve[-1]}}))
+        else:
+            value = 10.0 * len(self.calls)
+            told = {"metrics": {"mpjpe": None, "pa_mpjpe": value}, "reasons": {}, "flags": {"reflection": False},
+                    "frames": 7, "baselines": {"mean_pose": {"mpjpe": 200.0, "pa_mpjpe": 120.0}}}  # fmt: skip
+            Path(given["--json"]).write_text(json.dumps(told))
+
+    def of(self, name):
+        return [arguments for called, arguments in self.calls if called == name]
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(**changes):
+        values = {
+            "title": "A table",
+            "output": str(tmp_path / "out"),
+            "columns": {"short": {"steps": 100}},
+            "evaluations": {"true": ["--split", "test"], "paper": ["--protocol", "{protocol}"]},
+            "rows": {
+                "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "protocol": "ites"},
+                "student": {
+                    "config": str(CONFIGS / "ites_student.yaml"),
+                    "flags": ["--system.teacher", "{run:teacher}"],
+                },
+            },
+        } | changes
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        return path
+
+    return write
+
+
+def sweep(path, faked):
+    return Sweep(load_sweep(path), ("--data.mocap", "m.npz"), faked, lambda folder: {"batch": "50"})
+
+
+def test_every_cell_is_trained_and_measured_once(file):
+    faked = Faked()
+    first = sweep(file(seeds=[0, 1]), faked)
+    assert first.run(first.cells(), say=lambda line: None)
+    assert len(faked.of("train")) == 4
+    assert len(faked.of("evaluate")) == 8
+    assert all("m.npz" in arguments for arguments in faked.of("train"))
+    assert [a[a.index("--protocol") + 1] for a in faked.of("evaluate") if "--protocol" in a][:1] == ["ites"]
+    again = sweep(file(seeds=[0, 1]), faked)
+    assert again.run(again.cells(), say=lambda line: None)
+    assert len(faked.calls) == 12
+    assert not list((first.config.output / "runs").rglob("checkpoints"))
+
+
+def test_a_row_gets_the_run_of_another_in_the_same_column_and_seed(file):
+    faked = Faked()
+    one = sweep(file(), faked)
+    one.run(one.cells(), say=lambda line: None)
+    teacher, student = faked.of("train")
+    assert student[student.index("--system.teacher") + 1] == teacher[teacher.index("--output-dir") + 1]
+    alone = sweep(file(output=str(one.config.output) + "2"), Faked())
+    with pytest.raises(InputError, match="not done"):
+        alone.run(alone.cells(rows=["student"]), say=lambda line: None)
+
+
+def test_it_goes_on_where_it_was_cut_off(file):
+    stopped = Faked(fail_at=5)  # while the student is measured
+    first = sweep(file(), stopped)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(first.cells(), say=lambda line: None)
+    faked = Faked()
+    again = sweep(file(), faked)
+    assert again.done(Cell("teacher", "short", 0))
+    again.run(again.cells(), say=lambda line: None)
+    assert not faked.of("train")  # the student's run is there, only its measurements were missing
+    assert len(faked.of("evaluate")) == 2
+
+
+def test_changed_settings_make_a_cell_anew_and_those_that_need_it(file):
+    faked = Faked()
+    first = sweep(file(), faked)
+    first.run(first.cells(), say=lambda line: None)
+    rows = {
+        "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "flags": ["--system.atoms", "4"]},
+        "student": {"config": str(CONFIGS / "ites_student.yaml"), "flags": ["--system.teacher", "{run:teacher}"]},
+    }
+    again = sweep(file(rows=rows), faked)
+    assert not any(again.done(cell) for cell in again.cells())
+
+
+def test_minutes_become_steps_by_one_measurement_a_row(file):
+    faked = Faked(speed=1000.0)  # 50 samples a step: 20 steps a second
+    one = sweep(file(columns={"2 min": {"minutes": 2}, "4 min": {"minutes": 4}}), faked)
+    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    steps = [int(a[a.index("--trainer.steps") + 1]) for a in faked.of("train")]
+    assert steps == [60, 2400, 4800]
+    assert one.results["speeds"] == {"teacher": 0.05}
+
+
+def test_no_cell_is_begun_once_the_time_is_over(file):
+    faked = Faked()
+    one = sweep(file(), faked)
+    assert not one.run(one.cells(), minutes=0.0, say=lambda line: None)
+    assert not faked.calls
+
+
+def test_plateaus():
+    assert not plateau_reached([(60, 100.0), (80, 90.0), (100, 80.0)], 0.01)
+    assert plateau_reached([(60, 100.0), (80, 90.0), (100, 89.5)], 0.01)
+    assert plateau_reached([(80, 90.0), (100, 95.0)], 0.01)  # it even rose
+    assert not plateau_reached([(100, 95.0)], 0.01)
+
+
+def test_the_table_shows_every_number_and_marks_what_did_not_converge(file):
+    faked = Faked()
+    path = file(columns={"long": {"steps": 100, "plateau": 0.01}}, seeds=[0, 1])
+    one = sweep(path, faked)
+    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    assert all("--trainer.evaluate-every" in arguments for arguments in faked.of("train"))
+    table = sweep_table(one)
+    assert "| teacher * |" in table
+    assert "not converged" in table
+    assert "n/a" in table
+    assert "±" in table
+    assert "_mean pose_" in table
+    assert "| student" not in table
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1, "rows of different width"
+
+
+def test_speed_is_the_mean_without_the_first_entry(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {batch_size: 10, accumulation: 2}\n")
+    lines = [{"step": i, "samples_per_second": s} for i, s in enumerate((1.0, 20.0, 10.0))]
+    (tmp_path / "scalars.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert seconds_per_step(tmp_path) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"columns": {"x": {}}}, "either steps or minutes"),
+        ({"rows": {"a": {"config": "missing.yaml"}}}, "no such file"),
+        ({"rows": {"a": {"config": str(CONFIGS / "martinez.yaml"), "flags": ["{run:b}"]}}}, "no row 'b' stands above"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_mistakes_are_named(file, changes, words):
+    with pytest.raises(InputError, match=words):
+        load_sweep(file(**changes))
+
+
+def test_unknown_rows_are_named(file):
+    one = sweep(file(), Faked())
+    with pytest.raises(InputError, match="did you mean 'teacher'"):
+        one.cells(rows=["teachr"])
+
+
+@pytest.mark.parametrize("name", ["benchmark", "ites_ablations", "poses"])
+def test_the_sweeps_of_the_project_are_valid(name, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parents[1])
+    config = load_sweep(CONFIGS / f"{name}.yaml")
+    from selfsup3d.cli import parse_config
+
+    for row in config.rows.values():
+        flags = ["--config", str(row.config), *config.flags, *row.flags]
+        parse_config([flag.replace("{run:", "").replace("}", "") for flag in flags], "")
