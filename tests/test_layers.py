@@ -21,6 +21,7 @@ LAYERS = [
     ["evaluation"],
     [
         "config_base",
+        "config_datasets",
         "config_lifters",
         "config",
         "config_file",
@@ -35,7 +36,9 @@ RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 WITHIN_ROW = {  # the file reader builds the config, which is put together from sections
     ("config_file", "config"),
     ("config", "config_base"),
+    ("config", "config_datasets"),
     ("config", "config_lifters"),
+    ("config_datasets", "config_base"),
     ("config_lifters", "config_base"),
 }
 
