@@ -21,8 +21,6 @@ SHARE = 0.15
 """Of that peak in a joint step: thin layers, normalisation and part maps are bound by memory."""
 BUS = 1e11
 """Bytes/s between GPUs in an all-reduce."""
-SAMPLE_MS = 1.0
-"""Of one core, to prepare a sample of 64 px; it grows with the pixels."""
 
 
 def hours(gflop: float, samples: float, gpus: int = GPUS) -> float:
@@ -30,7 +28,7 @@ def hours(gflop: float, samples: float, gpus: int = GPUS) -> float:
     return 1e9 * gflop * samples / (gpus * PEAK * SHARE) / 3600
 
 
-def estimate(presets: Mapping[str, tuple[int, float, int]], sample_ms: float = SAMPLE_MS) -> list[str]:
+def estimate(presets: Mapping[str, tuple[int, float, int]], sample_ms: float) -> list[str]:
     """Lines of Markdown.
 
     Args:
@@ -42,7 +40,8 @@ def estimate(presets: Mapping[str, tuple[int, float, int]], sample_ms: float = S
         "",
         f"Not measured. {PASSES} passes over the frames, every step counted as a joint one (the dearest). Assumed: "
         f"{PEAK / 1e12:.0f} TFLOP/s of bf16 matrix products a GPU, of which a step gets {SHARE:.0%}; {BUS / 1e9:.0f} GB/s "
-        f"between GPUs; {sample_ms:.1f} ms of one core to prepare a sample of 64 px. FLOPs and parameters are counted.",
+        f"between GPUs. Measured or counted: FLOPs, parameters, and {sample_ms:.2f} ms of one core to prepare a sample of "
+        "64 px, taken to grow with the pixels.",
         "",
         "| preset | px | GFLOP/sample | parameters (M) | samples/s | hours | cores that load | gradients a step (ms) "
         "| frames on disk (GB) |",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from selfsup3d.benchmarks.apart import Cell, Figures, measure_apart
 from selfsup3d.benchmarks.estimate import Presets, estimate
 from selfsup3d.benchmarks.harness import Settings
+from selfsup3d.benchmarks.loader_share import quickstart_stream, sample_ms
 from selfsup3d.benchmarks.machine import describe, versions
 from selfsup3d.models.presets import PRESETS
 
@@ -58,11 +59,14 @@ def grow(settings: Settings) -> str:
         print(f"FLOPs: {cell}", file=sys.stderr, flush=True)
         found = measure_apart(cell)
         presets[name] = (size, found.gflop / COUNTED, found.parameters)
-    return page(measured, presets, settings)
+    loading_ms = float("nan") if settings.quick else sample_ms(quickstart_stream(settings))
+    return page(measured, presets, loading_ms, settings)
 
 
-def page(measured: Mapping[str, Sequence[tuple[Cell, Figures]]], presets: Presets, settings: Settings) -> str:
-    """Markdown of the measured table and of the estimate."""
+def page(
+    measured: Mapping[str, Sequence[tuple[Cell, Figures]]], presets: Presets, loading_ms: float, settings: Settings
+) -> str:
+    """Markdown of the measured table and of the estimate; `loading_ms` is what one core takes to prepare a sample."""
     machine, packages = describe(settings.device), versions()
     where = machine.get("gpu", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB")
     lines = [
@@ -86,7 +90,7 @@ def page(measured: Mapping[str, Sequence[tuple[Cell, Figures]]], presets: Preset
             _remark(axis, rows),
             "",
         ]
-    return "\n".join(lines + estimate(presets)) + "\n"
+    return "\n".join(lines + estimate(presets, loading_ms)) + "\n"
 
 
 def _row(cell: Cell, figures: Figures, first: Figures) -> str:

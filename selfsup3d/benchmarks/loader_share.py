@@ -21,7 +21,7 @@ from selfsup3d.data.stream import StepStream
 from selfsup3d.draws import Draws
 from selfsup3d.training.build import build_source
 
-__all__ = ["BENCHMARK", "run", "sample_ms"]
+__all__ = ["BENCHMARK", "quickstart_stream", "run", "sample_ms"]
 
 STAGES: dict[Stage, float] = {"puppet": 0.76, "decoder": 0.13, "joint": 0.11}
 """Shares of the quickstart's steps (configs/quickstart.yaml)."""
@@ -30,7 +30,8 @@ BATCH, SIZE = 16, 64
 WARM = 4  # steps before the clock starts: the worker starts, kernels are chosen
 
 
-def _stream(settings: Settings, root: Path | None) -> StepStream:
+def quickstart_stream(settings: Settings, root: Path | None = None) -> StepStream:
+    """Training samples of the quickstart; its clips are rendered where they are missing from `root`."""
     preset, size, count = ("tiny-test", 16, 2) if settings.quick else ("quickstart", SIZE, BATCH)
     data = SyntheticConfig(preset=preset, size=size, root=root)  # type: ignore[arg-type]
     config = Config(data=data, trainer=TrainerConfig(batch_size=count))
@@ -80,7 +81,7 @@ def run(settings: Settings, root: Path | None = None) -> Result:
     Args:
         root: of the rendered clips; None = where training keeps them. They are rendered where they are missing.
     """
-    stream = _stream(settings, root)
+    stream = quickstart_stream(settings, root)
     notes: dict[str, float | str] = {"sample_ms": sample_ms(stream, 2 if settings.quick else 20)}
     wait = work = 0.0
     for stage, weight in STAGES.items():

@@ -68,6 +68,17 @@ def test_a_wrong_kernel_is_reported_and_the_rest_still_runs(script, tmp_path, ca
     assert "wrong: results differ" in capsys.readouterr().err
 
 
+def test_growth_writes_its_page_and_says_when_the_machine_was_busy(script, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(script, "grow", lambda settings: f"# Page of {settings.threads} threads\n")
+    path = tmp_path / "speed.md"
+    assert run(script.main, ["--growth", str(path)]) == 0
+    assert path.read_text() == "# Page of 2 threads\n"
+    assert run(script.main, ["--growth", str(path), "--threads", "3", "--force"]) == 0
+    assert path.read_text().splitlines()[-1].endswith("unreliable")
+    assert run(script.main, ["--growth", str(path), "--only", "fast"]) == 2
+    assert "--growth" in capsys.readouterr().err
+
+
 def test_a_busy_machine_is_refused_unless_forced(script, tmp_path, capsys):
     path = tmp_path / "speed.json"
     assert run(script.main, ["--threads", "3", "--json", str(path)]) == 2
