@@ -184,7 +184,7 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
 
 def _seen(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
     """The motion of a video, as predicted."""
-    predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts=False)
+    predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
     fps = video_info(path).fps / args.every if path.is_file() else 0.0
     smooth = OneEuro(fps or USUAL_FPS) if args.smooth else None
     windows = find_windows(path, WindowOptions(args.crop))

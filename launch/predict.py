@@ -28,7 +28,7 @@ from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.drawing import beside, overlay, overlays
-from selfsup3d.prediction.predictor import PosedFrame, Predictor, lift_keypoints, pictures_of
+from selfsup3d.prediction.predictor import PartSource, PosedFrame, Predictor, lift_keypoints, pictures_of
 from selfsup3d.prediction.records import PoseRecord
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
@@ -57,7 +57,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--smooth", action="store_true", help="smooth over time (One Euro filter)")
     parser.add_argument("--cutoff", type=float, default=1.0, help="Hz of --smooth at rest; less is smoother")
     parser.add_argument("--video", choices=("mp4", "webm", "gif", "none"), default="mp4", help="of the overlay")
-    parser.add_argument("--no-parts", action="store_true", help="leave the part segmentation out of the overlay")
+    parser.add_argument(
+        "--parts", choices=get_args(PartSource), default="puppet",
+        help="of the overlay: of the predicted pose's puppet (fast), or the decoder's segmentation",
+    )  # fmt: skip
     parser.add_argument("--bvh", action="store_true", help="write pose.bvh")
     parser.add_argument("--glb", action="store_true", help="write pose.glb")
     parser.add_argument("--every", type=int, default=1, help="predict each n-th frame")
@@ -96,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
             write_animation(files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, 0.0))
     else:
         size = int(getattr(evaluated(config), "size", 64))
-        predictor = Predictor(system, size, args.batch_size, args.focal, parts=not args.no_parts)
+        predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
         record = _watch(args, predictor, pictures, files, clock)
     with clock.stage("save"):
         _save(record, files, _fps(args, record.fps))
@@ -140,10 +143,10 @@ def _watch(
         for frame in posed:
             path = files.get(f"overlay {frame.number}")
             if path is not None:
-                write_png(path, beside(overlay(frame, parts=not args.no_parts), frame.joints_3d, azimuth=45.0))
+                write_png(path, beside(overlay(frame), frame.joints_3d, azimuth=45.0))
     elif "overlay" in files:
         with clock.stage("write"):
-            write_animation(files["overlay"], overlays(posed, clock, parts=not args.no_parts), _fps(args, fps))
+            write_animation(files["overlay"], overlays(posed, clock), _fps(args, fps))
     else:
         for _ in posed:
             pass

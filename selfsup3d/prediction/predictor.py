@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
+from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.data.keypoint_files import KeypointSequence
 from selfsup3d.data.video import IMAGE_SUFFIXES, frame_files, read_frames, read_image
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
+from selfsup3d.models.part_guided import PartGuided
+from selfsup3d.parts.labels import part_labels
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.records import PoseRecord, Unit
 from selfsup3d.prediction.smoothing import OneEuro
@@ -25,7 +27,10 @@ from selfsup3d.prediction.windows import Windows, cut
 from selfsup3d.skeleton import NUM_JOINTS
 from selfsup3d.system import System
 
-__all__ = ["PosedFrame", "Predictor", "lift_keypoints", "pictures_of"]
+__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of"]
+
+
+PartSource = Literal["puppet", "decoder", "none"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ class Predictor:
         size: side of the pictures that it was trained on.
         batch_size: frames at a time.
         focal: focal length of the full picture, px; None = unknown, a usual one is assumed for each crop.
-        parts: whether to keep part labels.
+        parts: where part labels come from: "puppet" = the predicted pose's, without a pass of the decoder, which takes
+            about half of the time; "decoder" = its segmentation; "none".
 
     Raises:
         InputError: the system needs something else than pictures.
@@ -90,7 +96,7 @@ class Predictor:
     unit: Unit = "m"
 
     def __init__(
-        self, system: System, size: int, batch_size: int = 16, focal: float | None = None, parts: bool = True
+        self, system: System, size: int, batch_size: int = 16, focal: float | None = None, parts: PartSource = "puppet"
     ) -> None:
         if not set(system.predict_requires) <= {"target", "K"}:
             raise InputError(
@@ -144,16 +150,13 @@ class Predictor:
         K = torch.stack([self._intrinsics(window) for _, _, window in seen])
         images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255.0
         with torch.inference_mode():
-            output = self.system.predict(Batch(target=images, K=K.to(self.device)))
+            output, labels = self._look(images, K.to(self.device))
         pose = output.pose[:, 0].float().cpu()
         count = len(pose)
         root = torch.full((count, 3), torch.nan) if output.root is None else output.root[:, 0].float().cpu()
         pixels = torch.full((count, NUM_JOINTS, 2), torch.nan)
         if output.joints_2d is not None:
             pixels = output.joints_2d[:, 0].float().cpu()
-        labels = None
-        if self.parts and output.segmentation is not None:
-            labels = output.segmentation.argmax(1).byte().cpu().numpy()
         results = []
         for k, (number, picture, window) in enumerate(seen):
             turn = self._to_picture(window, picture)
@@ -164,6 +167,23 @@ class Predictor:
                 PosedFrame(number, picture, window, joints, full, place, None if labels is None else labels[k])
             )
         return results
+
+    def _look(self, images: Tensor, K: Tensor) -> tuple[PoseOutput, np.ndarray | None]:
+        """Poses, and part labels (N, S, S) uint8 if they are wanted and known."""
+        system = self.system
+        if not isinstance(system, PartGuided) or self.parts == "decoder":
+            output = system.predict(Batch(target=images, K=K))
+            known = output.segmentation is not None and self.parts != "none"
+            return output, output.segmentation.argmax(1).byte().cpu().numpy() if known else None  # type: ignore[union-attr]
+        body = system.pose(system.encode(images, K))
+        output = PoseOutput(
+            pose=body.posed[:, None], root=body.camera.translation[:, None], joints_2d=body.pixels[:, None]
+        )
+        if self.parts == "none":
+            return output, None
+        size = (self.size, self.size)
+        maps, geometry = system.maps(body.joints, K, size)
+        return output, part_labels(maps, geometry, size, system.puppet).parts.byte().cpu().numpy()
 
     def _intrinsics(self, window: np.ndarray) -> Tensor:
         """(3, 3) pinhole of a crop: of the virtual camera that looks through its centre."""

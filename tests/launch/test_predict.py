@@ -71,7 +71,7 @@ def test_a_folder_of_pictures_of_several_sizes(script, model, scenes, tmp_path):
     pictures.mkdir()
     shutil.copy(scenes / "a.png", pictures)
     cv2.imwrite(str(pictures / "z.jpg"), np.full((30, 80, 3), 99, np.uint8))
-    assert run(script.main, arguments(model, pictures, tmp_path / "out", "--no-parts")) == 0
+    assert run(script.main, arguments(model, pictures, tmp_path / "out", "--parts", "none")) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "poses.npz", "poses.json", "a_overlay.png", "z_overlay.png",
     }  # fmt: skip

@@ -53,6 +53,19 @@ def test_frames_come_back_in_order_whatever_the_batch(system):
         assert np.abs(a.joints_3d[0]).max() == 0.0
 
 
+def test_parts_are_the_puppets_or_the_decoders_and_the_pose_is_the_same(system):
+    pictures = noise(3)
+    by = {
+        kind: list(Predictor(system, 32, parts=kind).stream(pictures, whole)) for kind in ("puppet", "decoder", "none")
+    }
+    for kind, frames in by.items():
+        assert (frames[0].parts is None) == (kind == "none")
+        np.testing.assert_allclose(frames[2].joints_3d, by["decoder"][2].joints_3d, atol=1e-5)
+        np.testing.assert_allclose(frames[2].root, by["decoder"][2].root, atol=1e-4)
+        np.testing.assert_allclose(frames[2].joints_2d, by["decoder"][2].joints_2d, atol=1e-3)
+    assert by["puppet"][0].parts.max() <= 10
+
+
 def test_frames_without_a_person_are_passed_on_bare(system):
     pictures = noise(5)
     predictor = Predictor(system, 32, batch_size=2)
@@ -100,7 +113,7 @@ def test_smoothing_takes_noise_out_and_keeps_a_motion():
 
 def test_a_smoothed_stream_varies_less(system):
     pictures = noise(20)
-    predictor = Predictor(system, 32, parts=False)
+    predictor = Predictor(system, 32, parts="none")
     plain = np.stack([f.joints_3d for f in predictor.stream(pictures, whole)])
     smooth = np.stack([f.joints_3d for f in predictor.stream(pictures, whole, OneEuro(10.0, 0.3, 0.0))])
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.5 * np.abs(np.diff(plain, axis=0)).mean()
