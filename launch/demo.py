@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.examples != EXAMPLES and not args.examples.is_dir():
         raise InputError(f"--examples {args.examples}: no such folder")
     examples = frame_files(args.examples) if args.examples.is_dir() else []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, the folder of uploads is removed
     with tempfile.TemporaryDirectory(prefix="selfsup3d-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # gradio reads it when imported: uploads go with the folder
         from selfsup3d.demo.answers import Answers

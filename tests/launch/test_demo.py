@@ -55,7 +55,8 @@ def script():
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", tempfile.gettempdir())  # the script sets it: put back what was there
+    monkeypatch.setenv("GRADIO_TEMP_DIR", tempfile.gettempdir())  # the script sets these: put back what was there
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,9 @@ def server(model):
             _wait_for(port, process)
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             told, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
         assert "Traceback" not in told
         assert not list(Path(temporary).glob("selfsup3d-demo-*"))
 
