@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfsup3d.batch import Batch
 from selfsup3d.errors import InputError
+from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
 from selfsup3d.skeleton import FK_PARENTS, NUM_JOINTS
 
@@ -22,6 +23,7 @@ __all__ = [
     "FrameSource",
     "NearestNeighbour",
     "bone_floor",
+    "features_of",
     "known_joints",
     "labelled_baselines",
     "mean_canonical_pose",
@@ -110,12 +112,18 @@ def picture_features(batch: Batch, size: int = 16) -> Tensor | None:
     return nn.functional.interpolate(image, (size, size), mode="area").flatten(1)
 
 
+def features_of(batch: Batch) -> Tensor | None:
+    """(B, D) what two frames are compared by: their pictures, or else their keypoints; None with neither."""
+    pictures = picture_features(batch)
+    return keypoint_features(batch) if pictures is None else pictures
+
+
 @dataclass(frozen=True)
 class NearestNeighbour:
-    """The pose of the training picture that looks most alike.
+    """The pose of the training picture that looks most alike, or whose keypoints do where there are no pictures.
 
     Attributes:
-        features: (M, D) of `picture_features`.
+        features: (M, D) of `features_of`.
         poses: (M, 17, 3) root-relative, camera axes.
     """
 
@@ -157,7 +165,7 @@ def labelled_baselines(
         limit: at most so many, evenly spaced.
 
     Returns:
-        (mean pose (17, 3), nearest neighbour); None where the data has no poses or no pictures.
+        (mean pose (17, 3), nearest neighbour); None where the data has no poses, or neither pictures nor keypoints.
     """
     indices = np.unique(np.linspace(0, len(train) - 1, min(limit, len(train))).round().astype(np.int64))
     poses, features = [], []
@@ -167,7 +175,7 @@ def labelled_baselines(
             return None, None
         known = known_joints(batch, by_confidence=False)  # keypoints may be a detector's
         poses.append(torch.where(known[..., None], batch.joints_3d, torch.full_like(batch.joints_3d, float("nan"))))
-        found = picture_features(batch)
+        found = features_of(batch)
         if found is not None:
             features.append(found)
     joints = torch.cat(poses)

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from selfsup3d import __version__
 from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.baselines import Baselines, FrameSource, known_joints, picture_features
+from selfsup3d.evaluation.baselines import Baselines, FrameSource, features_of, known_joints
 from selfsup3d.evaluation.diagnostics import occluded_joints
 from selfsup3d.evaluation.images import Lpips, iou, label_overlap
+from selfsup3d.evaluation.keypoint_baselines import flat_pose
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.evaluation.records import Records
 from selfsup3d.evaluation.summary import result_numbers, summarise
@@ -208,11 +209,14 @@ def frame_records(
         if batch.confidence is not None:
             distance = torch.where(batch.confidence > 0, distance, torch.full_like(distance, float("nan")))
         found["joints_2d_error"] = distance.nanmean(-1)
+    flat = flat_pose(batch) if from_joints else None
+    if flat is not None:
+        found["flat"] = flat
     overlaps, reasons = _overlaps(batch, output)
     found |= overlaps
     if baselines.neighbour is not None:
-        features = picture_features(batch)
-        if features is not None:
+        features = features_of(batch)
+        if features is not None and features.shape[1] == baselines.neighbour.features.shape[1]:
             found["neighbour"] = baselines.neighbour(features)
     values = {name: value.detach().float().cpu().numpy() for name, value in found.items()}
     values["index"] = np.asarray(indices, np.int64)

@@ -22,7 +22,8 @@ _LABELS = {
     "mean_pose": "mean training pose",
     "mean_canonical_pose": "mean canonical pose of the prior",
     "bone_floor": "bone floor (true directions)",
-    "nearest_neighbour": "nearest training picture",
+    "nearest_neighbour": "nearest training frame",
+    "flat": "the keypoints without depth",
     "supervised": "supervised, same network",
 }
 _BY_JOINT = "By joint"

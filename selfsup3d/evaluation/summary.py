@@ -227,8 +227,10 @@ def _pose_baselines(
         "bone_floor": None if baselines.bone_lengths is None else bone_floor(target, baselines.bone_lengths.double()),
         "nearest_neighbour": records.tensor("neighbour") if "neighbour" in records else None,
     }
+    if "flat" in records:  # systems that lift keypoints
+        guesses["flat"] = records.tensor("flat")
     for name, guess in guesses.items():
-        aligned_only = name == "mean_canonical_pose"
+        aligned_only = name in ("mean_canonical_pose", "flat")  # of another frame, or of no scale
         wanted = ("pa_mpjpe",) if aligned_only else ("mpjpe", "pa_mpjpe", "pck_150")
         if guess is None:
             result.baselines[name] = dict.fromkeys(wanted)

@@ -16,6 +16,7 @@ from selfsup3d.batch import Batch
 from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig
 from selfsup3d.data.mixture import Source
 from selfsup3d.data.mocap import load_mocap
+from selfsup3d.data.projected import ProjectedPoses
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.images import find_lpips
@@ -64,7 +65,9 @@ def evaluate_system(
 
 def run_baselines(config: Config, system: System, labelled: FrameSource | None) -> Baselines:
     """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
-    mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled)
+    # Poses without pictures cost little, and a neighbour is nearer the more there are.
+    limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000
+    mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled, limit=limit)
     lengths = getattr(system, "bone_lengths", None)
     return Baselines(
         mean_pose=mean,

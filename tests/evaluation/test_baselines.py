@@ -101,4 +101,4 @@ def test_labelled_baselines_take_frames_evenly_and_cope_with_missing_truth():
     assert pose.shape == (17, 3)
     assert len(neighbour.poses) == 9  # whole poses only
     assert labelled_baselines(Source(without=("joints_3d",))) == (None, None)
-    assert labelled_baselines(Source(without=("target",)))[1] is None
+    assert labelled_baselines(Source(without=("target", "joints_2d")))[1] is None

@@ -21,7 +21,7 @@ def test_flags_baselines_and_reasons_are_always_there(render, result):
     shown = render(result)
     assert "synthetic val: 20 frames" in shown
     assert "protocol=strict reflection=no flip_best=no gt_scale=no count_root=no joints=h36m_17" in shown
-    for words in ("this system", "mean training pose", "mean canonical pose of the prior", "nearest training picture"):
+    for words in ("this system", "mean training pose", "mean canonical pose of the prior", "nearest training frame"):
         assert words in shown
     for words in ("copy the source", "mean colour", "transfer", "novel view", "miou_fg", "flip_facing", "walk"):
         assert words in shown
