@@ -141,6 +141,12 @@ class ProjectedPoses:
         """Poses that samples are drawn from."""
         return len(self.poses.order)
 
+    def to(self, device: torch.device | str) -> ProjectedPoses:
+        """Move the motion; samples are made there from now on."""
+        self.device = device
+        self.poses = self.poses.to(device)
+        return self
+
     # ------------------------------------------------------------------------------------------------------- samples
 
     def batch(self, draws: Draws) -> Batch:

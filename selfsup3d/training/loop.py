@@ -94,10 +94,13 @@ def train(
     )
     state, module = _prepare(config, system, source, accelerator)
     samples = settings.batch_size * settings.accumulation * accelerator.num_processes
+    resident = settings.workers == 0 and hasattr(source, "to")
+    if resident:
+        source.to(accelerator.device)  # type: ignore[attr-defined] # poses: batches are made where they are used
     with (
         StopRequest() as stop,
         Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
-        _loading(stream, settings, state.step, accelerator.device.type == "cuda") as batches_of_steps,
+        _loading(stream, settings, state.step, accelerator.device.type == "cuda" and not resident) as batches_of_steps,
     ):
         for step, batches in batches_of_steps:
             progress = step / settings.steps
