@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class GivenMasks:
         self.root = Path(root)
         self._frames = Frames(root)
         self._open: OrderedDict[str, Any] = OrderedDict()
+        self._process = os.getpid()
 
     def crop(self, take: Take, frame: int, view: np.ndarray, size: int) -> np.ndarray:
         """(size, size) uint8 of a view of one frame, 255 = person; anything that is not black counts as person.
@@ -54,6 +56,8 @@ class GivenMasks:
             import h5py
         except ImportError:
             raise need_package("h5py", path) from None
+        if self._process != os.getpid():  # a forked worker must not share its parent's file
+            self._open, self._process = OrderedDict(), os.getpid()
         try:
             if take.mask not in self._open:
                 self._open[take.mask] = h5py.File(path, "r")
@@ -64,7 +68,7 @@ class GivenMasks:
             raise InputError(f"{path}: frame {frame} of its masks cannot be read ({error})") from error
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "_frames": self._frames, "_open": OrderedDict()}  # open files cannot move
+        return {**self.__dict__, "_open": OrderedDict()}  # open files cannot move
 
 
 def _grey_border(inverted: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ picture for each pixel of the crop.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ _FLAGS = {
 }
 _JPEG = (".jpg", ".jpeg")
 _BORDER = (127, 127, 127)  # what lies outside the picture
+_INHERITED: list[object] = []
+"""Readers of a parent process, kept so that they are never closed here."""
 _ONWARD = 48  # frames that are decoded rather than sought: seeking costs about half a second's worth of frames
 
 
@@ -175,6 +178,7 @@ class Frames:
         self.root = Path(root)
         self._open_videos = open_videos
         self._videos: OrderedDict[str, _Video] = OrderedDict()
+        self._process = os.getpid()
 
     def read(self, picture: str, frame: int, width: int, height: int, reduction: float = 1.0) -> Reduced:
         """One frame.
@@ -194,6 +198,11 @@ class Frames:
         return Reduced(image, _scale((image.shape[1], image.shape[0]), width, height, 1))
 
     def _video(self, picture: str) -> _Video:
+        if self._process != os.getpid():
+            # A forked worker must neither read on through its parent's decoders nor close them: closing waits for
+            # their threads, which were not forked.
+            _INHERITED.append(self._videos)
+            self._videos, self._process = OrderedDict(), os.getpid()
         if picture in self._videos:
             self._videos.move_to_end(picture)
         else:
@@ -203,7 +212,7 @@ class Frames:
         return self._videos[picture]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "_open_videos": self._open_videos, "_videos": OrderedDict()}  # readers cannot move
+        return {**self.__dict__, "_videos": OrderedDict()}  # readers cannot move
 
 
 def read_view(

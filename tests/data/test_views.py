@@ -1,5 +1,7 @@
 """Views are exact: a known pattern lies where the geometry says, at every reduction, from pictures and videos."""
 
+import multiprocessing
+import os
 import pickle
 
 import cv2
@@ -151,6 +153,27 @@ def test_video_frames_by_number_in_any_order(tmp_path, name):
         frames.read(name, 80, 112, 64)
     other = pickle.loads(pickle.dumps(frames))  # a worker opens its own
     assert number_in(other.read(name, 3, 112, 64).image) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_forked_workers_open_videos_of_their_own(tmp_path):
+    write_video(tmp_path / "a.mp4")
+    frames = Frames(tmp_path)
+    frames.read("a.mp4", 10, 112, 64)
+    fork = multiprocessing.get_context("fork")
+    found = fork.Queue()
+
+    def read(numbers):
+        found.put([number_in(frames.read("a.mp4", n, 112, 64).image) for n in numbers])
+
+    wanted = [list(range(11, 61, 7)), list(range(12, 61, 5))]
+    workers = [fork.Process(target=read, args=(numbers,), daemon=True) for numbers in wanted]
+    for worker in workers:
+        worker.start()
+    assert sorted(found.get(timeout=60) for _ in workers) == wanted
+    for worker in workers:
+        worker.join()
+    assert number_in(frames.read("a.mp4", 12, 112, 64).image) == 12
 
 
 def test_few_videos_stay_open(tmp_path):
