@@ -104,10 +104,28 @@ def _threads(processes: int) -> int:
     """Threads that `threads: 0` stands for; 0 = leave torch's own choice.
 
     Launchers (accelerate, torchrun) set OMP_NUM_THREADS=1 where nobody set it, which would leave all cores but one
-    idle: a 1 is therefore not believed under a launcher.
+    idle: a 1 is therefore not believed under a launcher. Without a launcher torch counts the cores of the machine,
+    of which a container may have a few.
     """
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
-    if not launched or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+    told = os.environ.get("OMP_NUM_THREADS")
+    if told is not None and not (launched and told == "1"):
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
+    return max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
+
+
+def _cores(system: Path = Path("/sys")) -> int:
+    """Physical cores that this process may use: by its affinity, and by the quota of its container."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    logical = os.sched_getaffinity(0)
+    siblings = "devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    try:
+        cores = len({(system / siblings.format(cpu)).read_text(encoding="ascii") for cpu in logical})
+    except OSError:
+        cores = len(logical)
+    try:
+        quota, period = (system / "fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores

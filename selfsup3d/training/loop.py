@@ -179,6 +179,8 @@ def _prepare(
     state = TrainingState(system, averaged, optimizers, accelerator.scaler)
     if found is not None:
         state.load(found)
+    if state.step > settings.steps:
+        raise InputError(f"trainer.steps is {settings.steps}, but {found} is at step {state.step} already")
     return state, module
 
 

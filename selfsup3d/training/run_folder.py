@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -54,7 +57,7 @@ def _claim(config: Config) -> None:
             "or --overwrite to replace it"
         )
     elif holds_run and (folder / CONFIG).exists():
-        _check_system(config)
+        _check_settings(config)
     try:
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
@@ -64,17 +67,29 @@ def _claim(config: Config) -> None:
         raise InputError(f"--output-dir {folder}: cannot be written: {error.strerror or error}") from None
 
 
-def _check_system(config: Config) -> None:
-    """Weights fit the system that they were trained in; all other settings may change between resumptions."""
+def _check_settings(config: Config) -> None:
+    """Weights fit the system that they were trained in; other settings may change between resumptions, and are told."""
     path = config.folder / CONFIG
-    before = read_yaml(path).get("system")
-    now = config.to_dict()["system"]
-    if before != now:
-        keys = sorted(k for k in now.keys() | (before or {}).keys() if now.get(k) != (before or {}).get(k))
+    before, now = dict(_flat("", read_yaml(path))), dict(_flat("", config.to_dict()))
+    changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+    system = [key for key in changed if key.startswith("system")]
+    if system:
         raise InputError(
-            f"{path}: the run to resume was started with another system.{keys[0]}; "
-            "use the same config, or another --output-dir"
+            f"{path}: the run to resume was started with another {system[0]} ({before.get(system[0])}, now "
+            f"{now.get(system[0])}); use the same config, or another --output-dir"
         )
+    told = [f"{k} {before.get(k)} -> {now.get(k)}" for k in changed if k.startswith(("data", "trainer", "seed"))]
+    if told:
+        print(f"{config.folder}: resumed with other settings: {', '.join(told)}", file=sys.stderr)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings."""
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for name, inner in value.items():
+        yield from _flat(f"{prefix}.{name}" if prefix else str(name), inner)
 
 
 def _remove(path: os.PathLike[str]) -> None:

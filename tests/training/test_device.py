@@ -1,5 +1,3 @@
-import os
-
 import pytest
 import torch
 
@@ -48,8 +46,9 @@ def test_threads_are_set_as_configured():
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, 0),
+        ({}, "all"),
         ({"OMP_NUM_THREADS": "1"}, 0),
+        ({"OMP_NUM_THREADS": "3"}, 0),
         ({"ACCELERATE_MIXED_PRECISION": "no", "OMP_NUM_THREADS": "1"}, "all"),
         ({"ACCELERATE_MIXED_PRECISION": "no", "OMP_NUM_THREADS": "3"}, 0),
         ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}, "half"),
@@ -61,7 +60,7 @@ def test_launchers_default_of_one_thread_is_not_believed(monkeypatch, environmen
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    cores = len(os.sched_getaffinity(0))
+    cores = device._cores()
     assert device._threads(1) == {"all": cores, "half": max(1, cores // 2)}.get(expected, expected)
 
 
@@ -78,3 +77,22 @@ def test_one_process_agrees_with_itself():
     accelerator = make_accelerator(TrainerConfig(device="cpu"))
     assert any_process(accelerator, True)
     assert not any_process(accelerator, False)
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 3), (None, 3)])
+def test_cores_are_physical_ones_within_the_quota(monkeypatch, tmp_path, quota, cores):
+    """Six logical CPUs on three cores, two threads each."""
+    for cpu in range(6):
+        folder = tmp_path / f"devices/system/cpu/cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{cpu % 3},{cpu % 3 + 3}\n")
+    if quota is not None:
+        (tmp_path / "fs/cgroup").mkdir(parents=True)
+        (tmp_path / "fs/cgroup/cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert device._cores(tmp_path) == cores
+
+
+def test_cores_without_topology_are_the_logical_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
+    assert device._cores(tmp_path) == 2

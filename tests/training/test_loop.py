@@ -172,6 +172,12 @@ def test_longer_run_goes_on_from_a_finished_one(tmp_path):
     assert train(config(tmp_path, steps=6, resume="auto"), Autoencoder(), Noise()).step == 6
 
 
+def test_a_run_cannot_be_resumed_beyond_its_end(tmp_path):
+    train(config(tmp_path, steps=4), Autoencoder(), Noise())
+    with pytest.raises(InputError, match=r"trainer.steps is 3, but .*step-00000004 is at step 4 already"):
+        train(config(tmp_path, steps=3, resume="auto"), Autoencoder(), Noise())
+
+
 def test_bad_step_is_named_skipped_and_leaves_the_state(tmp_path, capsys):
     broken = Noise({(0, 2)})
     system = Autoencoder(norm=True)

@@ -52,13 +52,14 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path, accelerator):
     assert load_config(tmp_path / "config.yaml").seed == 6
 
 
-def test_resuming_keeps_the_run_and_takes_the_new_settings(tmp_path, accelerator):
+def test_resuming_keeps_the_run_and_takes_the_new_settings(tmp_path, accelerator, capsys):
     claim(Config(output_dir=tmp_path), accelerator)
     (tmp_path / "checkpoints" / ".partial-x").mkdir()
     (tmp_path / ".partial-y.yaml").write_text("x")
     claim(Config.model_validate({"output_dir": tmp_path, "resume": "auto", "trainer": {"steps": 77}}), accelerator)
     assert load_config(tmp_path / "config.yaml").trainer.steps == 77
     assert files(tmp_path) == ["checkpoints", "config.yaml"]
+    assert capsys.readouterr().err == f"{tmp_path}: resumed with other settings: trainer.steps 10000 -> 77\n"
 
 
 def test_resume_wins_over_overwrite(tmp_path, accelerator):
@@ -71,7 +72,7 @@ def test_resume_wins_over_overwrite(tmp_path, accelerator):
 def test_another_system_cannot_be_resumed(tmp_path, accelerator):
     claim(Config(output_dir=tmp_path), accelerator)
     other = {"output_dir": tmp_path, "resume": "auto", "system": {"kind": "part_guided", "preset": "small"}}
-    with pytest.raises(InputError, match=r"started with another system.preset"):
+    with pytest.raises(InputError, match=r"started with another system.preset \(tiny, now small\)"):
         claim(Config.model_validate(other), accelerator)
     assert load_config(tmp_path / "config.yaml").system.preset == "tiny"
 
