@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from selfsup3d.data.dataset_tree import need_package
 from selfsup3d.data.safe_pickle import load_npz, load_pickle
 from selfsup3d.errors import InputError
 from selfsup3d.files import atomic_path
@@ -100,7 +99,9 @@ def regress_joints(
     try:
         from smplx.lbs import lbs
     except ImportError:
-        raise need_package("smplx", Path("SMPL")) from None
+        raise InputError(
+            "posing SMPL needs the package smplx: pip install smplx (its licence is non-commercial)"
+        ) from None
     rows = torch.from_numpy(regressor)
     shape = torch.from_numpy(np.asarray(betas, dtype=np.float64)[: model.shapedirs.shape[-1]])[None]
     joints = []
