@@ -264,8 +264,8 @@ class DeepNRSfMConfig(Section):
     """Which system."""
     sizes: tuple[Count, ...] = Field((125, 115, 104, 94, 83, 73, 62, 52, 41, 31, 20, 10), min_length=2)
     """Atoms of each dictionary."""
-    threshold: Literal["relu", "block"] = "relu"
-    """Sparsity of single entries (the paper's relaxation) or of whole 3x2 blocks."""
+    threshold: Literal["block", "relu"] = "block"
+    """Sparsity of whole 3x2 blocks, or of single entries."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
 
@@ -405,8 +405,6 @@ class ProjectedConfig(Section):
     frames: Count = 1
     """Frames of a sample, odd; the middle one's pose is wanted."""
     cameras: CameraConfig = CameraConfig()
-    train_cameras: CameraConfig | None = None
-    """Cameras of training samples, where they differ from those of evaluation."""
     keypoints: KeypointConfig = KeypointConfig()
     mirror: bool = True
     """Mirror every second training sample."""

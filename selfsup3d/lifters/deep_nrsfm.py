@@ -19,7 +19,7 @@ from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.lifters.base import Lifter
 from selfsup3d.skeleton import NUM_JOINTS
 
-__all__ = ["DeepNRSfM", "dictionary_sizes", "orthonormal_columns"]
+__all__ = ["BlockCamera", "DeepNRSfM", "dictionary_sizes", "orthonormal_columns"]
 
 
 def dictionary_sizes(largest: int = 125, smallest: int = 10, count: int = 12) -> tuple[int, ...]:
@@ -47,21 +47,40 @@ def orthonormal_columns(matrix: Tensor) -> Tensor:
     return (matrix[..., :, :, None] * inverse[..., None, :, :]).sum(-2)
 
 
+class BlockCamera(nn.Module):
+    """A camera M (3, 2) as a linear combination of code blocks: orthonormal columns of sum_k B_k Psi_k.
+
+    Every block is a number times the camera, up to a turn of the atom's axes, which B_k (3, 3) learns. Without a bias,
+    and acting from the left only, turning the picture turns the camera. A free linear layer does not train: its bias
+    outweighs the blocks, the camera freezes, and codes explain the keypoints without any depth.
+
+    Args:
+        blocks: K.
+    """
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.turns = nn.Parameter(torch.randn(blocks, 3, 3) / (3 * blocks) ** 0.5)
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """(B, K, 3, 2) -> (B, 3, 2)."""
+        return orthonormal_columns(torch.einsum("kde,bkec->bdc", self.turns, blocks).float())
+
+
 class DeepNRSfM(Lifter):
     """An auto-encoder of 2D poses whose bottleneck is a code and a camera.
 
     Args:
         sizes: atoms of each dictionary, from the one of shapes to the bottleneck.
-        threshold: what makes codes sparse: "relu" = every entry minus the threshold (the paper's relaxation),
-            "block" = the norm of each 3x2 block (the exact shrinkage of block sparsity, which leaves the camera in the
-            blocks as it is).
+        threshold: what makes codes sparse: "block" = the norm of each 3x2 block minus the threshold (the exact shrinkage
+            of block sparsity, which leaves the camera in the blocks as it is), "relu" = every entry (a relaxation).
         facing: weight of the anatomical prior, ours; 0 as in the paper, which allows mirrored alignments.
     """
 
     def __init__(
         self,
         sizes: Sequence[int] = dictionary_sizes(),
-        threshold: Literal["relu", "block"] = "relu",
+        threshold: Literal["block", "relu"] = "block",
         facing: float = 0.0,
     ) -> None:
         super().__init__(Normalizer("head", distance=1.0))
@@ -74,7 +93,7 @@ class DeepNRSfM(Lifter):
         self.thresholds = nn.ParameterList(torch.zeros(size) for size in sizes)
         self.decoder_thresholds = nn.ParameterList(torch.zeros(size) for size in sizes[:-1])
         self.code = nn.Linear(sizes[-1] * 6, sizes[-1])
-        self.camera = nn.Linear(sizes[-1] * 6, 6)
+        self.camera = BlockCamera(sizes[-1])
         self.handedness = Handedness()
 
     def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,9 +103,8 @@ class DeepNRSfM(Lifter):
         for dictionary, threshold in zip(self.dictionaries, self.thresholds[1:], strict=False):
             blocks = torch.einsum("ak,badc->bkdc", dictionary, blocks).float()
             blocks = self._shrunk(blocks, threshold)
-        flat = blocks.flatten(1)
-        camera = orthonormal_columns(self.camera(flat).unflatten(-1, (3, 2)))
-        code = self.code(flat).relu()
+        camera = self.camera(blocks)
+        code = self.code(blocks.flatten(1)).relu()
         for dictionary, threshold in reversed(list(zip(self.dictionaries, self.decoder_thresholds, strict=True))):
             code = (code @ dictionary.T - threshold).relu()
         shape = torch.einsum("jdk,bk->bjd", self.shapes, code).float()

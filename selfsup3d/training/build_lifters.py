@@ -110,13 +110,12 @@ def projected_poses(
         split: "train", "val" or "test".
         keypoints: in place of the settings' own.
     """
-    cameras = settings.train_cameras if split == "train" and settings.train_cameras else settings.cameras
     return ProjectedPoses(
         projected_capture(settings.mocap, settings.sequences, split),
         name="mocap" if settings.mocap is not None else "procedural",
         image_size=settings.size,
         frames_per_sample=settings.frames,
-        cameras=CameraRange(**cameras.model_dump()),
+        cameras=CameraRange(**settings.cameras.model_dump()),
         keypoints=keypoints or KeypointModel(**settings.keypoints.model_dump()),
         mirror=settings.mirror,
         balance=settings.balance,

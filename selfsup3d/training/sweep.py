@@ -30,6 +30,7 @@ from selfsup3d.training.sweep_facts import run_facts
 
 __all__ = ["Budget", "Cell", "Launcher", "Row", "Sweep", "SweepConfig", "load_sweep", "plateau_reached"]
 
+_STDERR = 2  # the file descriptor: stdout is kept for the table
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
@@ -144,7 +145,7 @@ def run_script(name: str, arguments: Sequence[str]) -> None:
         KeyboardInterrupt: it was stopped by a signal.
     """
     command = [sys.executable, str(LAUNCH / f"{name}.py"), *arguments]
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    done = subprocess.run(command, stdout=_STDERR, check=False)
     if done.returncode in (130, -2, -15):
         raise KeyboardInterrupt
     if done.returncode != 0:

@@ -82,7 +82,7 @@ CASES = [
          {"kind": "ites_student", "channels": 8, "blocks": 1, "edges": "shared", "weights": {"facing": 1.0}}),
     Case("c3dpo", {"kind": "c3dpo", "bottleneck": 16, "weights": {"facing": 1.0}, **SMALL}),
     Case("deep_nrsfm", {"kind": "deep_nrsfm", "sizes": [20, 12, 6]}),
-    Case("deep_nrsfm block", {"kind": "deep_nrsfm", "sizes": [20, 12, 6], "threshold": "block", "facing": 1.0}),
+    Case("deep_nrsfm relu", {"kind": "deep_nrsfm", "sizes": [20, 12, 6], "threshold": "relu", "facing": 1.0}),
     Case("elepose", {"kind": "elepose", "flow_width": 16, "flow_layers": 2, "weights": {"facing": 1.0}, **SMALL}),
     Case("root_depth", {"kind": "root_depth", **SMALL}),
 ]  # fmt: skip

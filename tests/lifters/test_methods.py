@@ -359,6 +359,17 @@ def test_dictionaries_are_tied_and_fall_from_125_to_10():
     assert len(list(system.dictionaries)) == 2  # no second set for the decoder
 
 
+def test_turning_the_picture_turns_the_camera():
+    torch.manual_seed(0)
+    system = DeepNRSfM((20, 12, 6))
+    turn = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
+    points = torch.randn(4, 17, 2)
+    _, camera = system.estimate(points)
+    _, turned = system.estimate(points @ turn)
+    torch.testing.assert_close(turned, camera @ turn, atol=1e-4, rtol=1e-3)
+    assert camera.std(0).mean() > 0.1, "another pose, another camera: it must not start frozen"
+
+
 def test_block_thresholds_leave_the_camera_in_the_blocks():
     """Turning the picture turns every block of a block-sparse code, and nothing else."""
     torch.manual_seed(0)

@@ -73,12 +73,6 @@ def test_splits_of_projected_poses_share_nobody_and_only_training_is_thinned():
     assert val.fraction == val.labelled == 1.0
 
 
-def test_training_cameras_may_differ_from_those_of_evaluation():
-    settings = ProjectedConfig.model_validate({"sequences": 4, "train_cameras": {"roll": [-180, 180]}})
-    assert projected_poses(settings, "train").cameras.roll == (-180, 180)
-    assert projected_poses(settings, "val").cameras.roll == (-2, 2)
-
-
 def test_evaluation_conditions():
     config = Config.model_validate({"system": TEACHER, "data": DATA})
     options = DataOptions(preset="noisy", split="test")
