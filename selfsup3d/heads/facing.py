@@ -101,4 +101,3 @@ class Handedness(nn.Module):
     def sign(self) -> Tensor:
         """() +1 or -1 for depths."""
         return torch.where(self.score < 0, -1.0, 1.0)
-
