@@ -7,6 +7,7 @@ from selfsup3d.benchmarks import (
     gemm_share,
     inference,
     kinematics,
+    lifter,
     loader_share,
     memory,
     metrics_35k,
@@ -33,4 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory.BENCHMARK,
     "crops": crops.BENCHMARK,
     "metrics_35k": metrics_35k.BENCHMARK,
+    "lifter_inference": lifter.INFERENCE,
+    "lifter_training": lifter.TRAINING,
+    "lifter_small_batch": lifter.SMALL_BATCH,
 }
