@@ -193,15 +193,17 @@ def test_accelerate_launch(recipe, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fused", "per_loss"])
 def test_two_processes_equal_one_with_the_doubled_batch(recipe, tmp_path, mode):
-    """The whole system through every stage, by SGD: Adam and AdaGrad divide by the size of a gradient, which turns the
-    rounding of a sum in two parts into steps of full length wherever the true gradient is zero."""
+    """The whole system through every stage, by small steps of SGD. Adam and AdaGrad divide by the size of a gradient,
+    which turns the rounding of a sum in two parts into steps of full length wherever the true gradient is zero; and
+    absolute differences have kinks, where rounding turns a sign: a decoder paints the background's colour at first,
+    where its loss has one. So 1e-3 here; the toy system is compared to 1e-5, with these optimizers."""
     runs = []
     for processes in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes,
                    ROOT / "launch" / "train.py", "--config", recipe, "--output-dir", tmp_path / str(processes),
                    "--system.optimizers", mode, "--trainer.batch-size", 4 // processes, "--trainer.steps", 20,
                    "--trainer.mixed-precision", "no", "--trainer.optimizer.kind", "sgd", "--trainer.images", 0,
-                   "--trainer.optimizer.lr", 0.01]  # fmt: skip
+                   "--trainer.optimizer.lr", 0.001, "--trainer.log-every", 1]  # fmt: skip
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         runs.append(
             subprocess.Popen(
@@ -217,7 +219,13 @@ def test_two_processes_equal_one_with_the_doubled_batch(recipe, tmp_path, mode):
         assert process.returncode == 0, err
     one, two = (load_file(tmp_path / n / "checkpoints" / "step-00000020" / "training.safetensors") for n in ("1", "2"))
     for name, value in one.items():
-        assert (two[name] - value).norm() <= 1e-5 * value.norm(), name
+        assert (two[name] - value).norm() <= 1e-3 * value.norm(), name
+    logs = [[json.loads(x) for x in (tmp_path / n / "scalars.jsonl").read_text().splitlines()] for n in ("1", "2")]
+    for first, second in zip(*logs, strict=True):
+        for name, value in first.items():
+            # A kink turns the sign of some pixels' gradients: their norm says less than the weights compared above.
+            if name != "samples_per_second" and not name.startswith("grad_norm"):
+                assert second[name] == pytest.approx(value, rel=1e-3, abs=1e-6), (first["step"], name)
     told = [json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("1", "2")]
     assert told[0]["frames"] == told[1]["frames"]
     assert told[1]["metrics"]["mpjpe"] == pytest.approx(told[0]["metrics"]["mpjpe"], rel=1e-4)
