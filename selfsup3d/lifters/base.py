@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.heads.normalizer import Normalized, Normalizer
-from selfsup3d.lifters.panels import lifted_panels
-from selfsup3d.lifters.poses import middle_frame
+from selfsup3d.heads.pose_panels import lifted_panels
+from selfsup3d.heads.poses import middle_frame
 from selfsup3d.system import System, Turn
 
 __all__ = ["Lifter", "mean_over_joints"]

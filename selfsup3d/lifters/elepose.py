@@ -22,8 +22,8 @@ from selfsup3d.heads.cycle import cycle
 from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.flow import Flow
 from selfsup3d.heads.mlp import ResidualMLP
+from selfsup3d.heads.poses import root_relative
 from selfsup3d.lifters.base import mean_over_joints
-from selfsup3d.lifters.poses import root_relative
 from selfsup3d.lifters.unit_camera import UnitCameraLifter
 from selfsup3d.skeleton import NUM_JOINTS
 from selfsup3d.system import Turn

@@ -18,8 +18,8 @@ from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.geometry.camera import normalize_pixels
 from selfsup3d.heads.mlp import ResidualMLP
 from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.heads.pose_scaler import PoseScaler, labelled_poses
 from selfsup3d.lifters.base import Lifter
-from selfsup3d.lifters.martinez import PoseScaler, labelled_poses
 from selfsup3d.skeleton import NUM_JOINTS
 from selfsup3d.system import System, Turn
 

@@ -13,9 +13,9 @@ from selfsup3d import schedules
 from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.geometry.kinematics import bone_lengths, mirror_joints
 from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.heads.pose_scaler import labelled_poses
+from selfsup3d.heads.poses import root_relative
 from selfsup3d.lifters.base import Lifter, mean_over_joints
-from selfsup3d.lifters.martinez import labelled_poses
-from selfsup3d.lifters.poses import root_relative
 from selfsup3d.skeleton import NUM_JOINTS
 
 __all__ = ["Temporal", "TemporalConvolution"]

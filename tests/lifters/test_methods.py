@@ -10,11 +10,12 @@ from selfsup3d.data.projected import ProjectedPoses
 from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation, random_rotation, rotate
+from selfsup3d.heads.pose_scaler import PoseScaler
 from selfsup3d.lifters.c3dpo import C3DPO, pseudo_huber
 from selfsup3d.lifters.deep_nrsfm import DeepNRSfM, dictionary_sizes, orthonormal_columns
 from selfsup3d.lifters.ites_student import EquivariantStudent
 from selfsup3d.lifters.ites_teacher import InvariantTeacher
-from selfsup3d.lifters.martinez import Martinez, PoseScaler
+from selfsup3d.lifters.martinez import Martinez
 from selfsup3d.lifters.repnet import RepNet, camera_loss, reproject, view_axes
 from selfsup3d.lifters.root_depth import ImageRoot, KeypointRoot, canonical_depth
 from selfsup3d.lifters.temporal import TemporalConvolution

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.batch import Batch
-from selfsup3d.lifters.poses import middle_frame, root_relative
+from selfsup3d.heads.poses import middle_frame, root_relative
 from selfsup3d.skeleton import joint_index
 from selfsup3d.viz.skeleton import draw_skeleton
 from selfsup3d.viz.view3d import draw_pose_3d

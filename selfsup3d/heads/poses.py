@@ -1,4 +1,4 @@
-"""Frames and roots of poses, as all lifters read them."""
+"""Frames and roots of poses, as all heads read them."""
 
 from __future__ import annotations
 
