@@ -16,12 +16,14 @@ import yaml
 from pydantic import Field, model_validator
 
 from selfsup3d.config_base import Count, Fraction, NotNegative, Positive, Section
+from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.config_datasets import H36mConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.config_lifters import LifterConfig, ProjectedConfig
 from selfsup3d.files import write_text
 
 __all__ = [
     "Config",
+    "CrossModalConfig",
     "DataConfig",
     "MixtureConfig",
     "OptimizerConfig",
@@ -121,7 +123,7 @@ class PartGuidedConfig(Section):
     beta: BetaConfig = BetaConfig()
 
 
-SystemConfig = Annotated[PartGuidedConfig | LifterConfig, Field(discriminator="kind")]
+SystemConfig = Annotated[PartGuidedConfig | LifterConfig | CrossModalConfig, Field(discriminator="kind")]
 """Any system."""
 
 

@@ -21,6 +21,7 @@ LAYERS = [
     ["evaluation"],
     [
         "config_base",
+        "config_cross_modal",
         "config_datasets",
         "config_lifters",
         "config",
@@ -36,10 +37,12 @@ RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 WITHIN_ROW = {  # the file reader builds the config, which is put together from sections
     ("config_file", "config"),
     ("config", "config_base"),
+    ("config", "config_cross_modal"),
     ("config", "config_datasets"),
     ("config", "config_lifters"),
     ("config_datasets", "config_base"),
     ("config_lifters", "config_base"),
+    ("config_cross_modal", "config_base"),
 }
 
 

@@ -11,6 +11,7 @@ import torch
 
 from selfsup3d import hub
 from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.config_datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.config_file import validate
 from selfsup3d.config_lifters import StudentConfig
@@ -29,6 +30,7 @@ from selfsup3d.models.part_guided import PartGuided, Stages, Variant, Weights
 from selfsup3d.models.presets import build_networks
 from selfsup3d.parts.puppet import default_puppet
 from selfsup3d.system import System
+from selfsup3d.training.build_cross_modal import build_cross_modal
 from selfsup3d.training.build_datasets import indexed_rows, indexed_source, open_indexed, shard_source
 from selfsup3d.training.build_lifters import LIFTERS, projected_capture, projected_poses
 
@@ -72,7 +74,8 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         config = validate(values, f"{path} ({hub.CONFIG})")
         # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
         # only: their files need not be here.
-        elsewhere = {PartGuidedConfig: "backbone_weights", StudentConfig: "teacher"}.get(type(config.system))
+        files = {PartGuidedConfig: "backbone_weights", CrossModalConfig: "backbone_weights", StudentConfig: "teacher"}
+        elsewhere = files.get(type(config.system))
         system = config.system if elsewhere is None else config.system.model_copy(update={elsewhere: None})
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
@@ -113,7 +116,11 @@ def _part_guided(config: Config) -> System:
     )
 
 
-SYSTEMS: dict[str, Callable[[Config], System]] = {"part_guided": _part_guided, **LIFTERS}
+SYSTEMS: dict[str, Callable[[Config], System]] = {
+    "part_guided": _part_guided,
+    "cross_modal": build_cross_modal,
+    **LIFTERS,
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------- data

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from selfsup3d.config import Config
+from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.config_datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.data.camera_prior import CameraPrior
 from selfsup3d.data.dataset_tree import Tree
@@ -28,8 +29,8 @@ __all__ = ["indexed_rows", "indexed_source", "open_indexed", "shard_source"]
 
 Split = Literal["train", "val", "test"]
 
-_READ_PICTURES = ("part_guided", "image_root", "cross_modal")
-"""Systems that look at pictures; all others take joints alone."""
+_READ_PICTURES = ("part_guided", "image_root")
+"""Systems that look at pictures; cross-modal ones may, all others take joints alone."""
 
 
 def indexed_source(
@@ -47,7 +48,7 @@ def indexed_source(
     index, place = open_indexed(data)
     rows = indexed_rows(index, data, split)
     camera_prior = CameraPrior(data.size, widen=data.camera_widen)
-    if config.system.kind not in _READ_PICTURES:
+    if not _reads_pictures(config):
         return IndexedPoses(
             rows,
             frames_per_sample=data.frames,
@@ -71,6 +72,13 @@ def indexed_source(
         keypoints=data.keypoints,
         augmentation=Augmentation() if data.augment and split == "train" else None,
     )
+
+
+def _reads_pictures(config: Config) -> bool:
+    system = config.system
+    if isinstance(system, CrossModalConfig):
+        return "image" in system.modalities
+    return system.kind in _READ_PICTURES
 
 
 def _behind(config: Config, index: FrameIndex) -> bool:

@@ -1,0 +1,164 @@
+"""Encoders and decoders of each modality (Budaraju, after Spurr et al. 2018).
+
+Batch normalisation in the picture's networks makes two processes differ from one, as in the work they come from;
+"group" takes its place on request, and the pose networks have no normalisation at all.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.heads.gaussian import Gaussian
+from selfsup3d.models.layers import group_norm
+
+__all__ = ["GaussianHead", "ImageCritic", "ImageDecoder", "ImageEncoder", "ImageNorm", "PoseDecoder", "PoseEncoder"]
+
+ImageNorm = Literal["batch", "group"]
+
+_SMALLEST = 8  # side of the decoder's first feature map, px
+_WIDTHS = (256, 128, 64, 32, 16, 8)  # channels at 8, 16, 32 ... px
+_LOG_VARIANCE = 10.0
+"""Log-variances are kept within +- this: exp of more overflows half precision, and no posterior needs it."""
+
+
+class GaussianHead(nn.Module):
+    """Two linear layers: mean and log-variance."""
+
+    def __init__(self, inputs: int, latent: int) -> None:
+        super().__init__()
+        self.mean, self.log_variance = nn.Linear(inputs, latent), nn.Linear(inputs, latent)
+
+    def forward(self, features: Tensor) -> Gaussian:
+        """(B, inputs) -> N over (B, latent), float32 whatever the autocast."""
+        log_variance = self.log_variance(features).float()
+        return Gaussian(self.mean(features).float(), log_variance.clamp(-_LOG_VARIANCE, _LOG_VARIANCE))
+
+
+def _layers(inputs: int, width: int, count: int) -> nn.Sequential:
+    """`count` times linear and ReLU."""
+    sizes = [inputs, *[width] * count]
+    blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
+    return nn.Sequential(*blocks)
+
+
+class PoseEncoder(nn.Module):
+    """Linear + ReLU, `layers` times, then mean and log-variance.
+
+    Args:
+        inputs: numbers of a pose. latent: D. width, layers: of the hidden layers.
+    """
+
+    def __init__(self, inputs: int, latent: int, width: int = 512, layers: int = 5) -> None:
+        super().__init__()
+        self.trunk = _layers(inputs, width, layers)
+        self.head = GaussianHead(width, latent)
+
+    def forward(self, pose: Tensor) -> Gaussian:
+        """(B, inputs) -> N over (B, D)."""
+        return self.head(self.trunk(pose))
+
+
+class PoseDecoder(nn.Module):
+    """The pose encoder mirrored: linear + ReLU, `layers` times, then a linear layer."""
+
+    def __init__(self, outputs: int, latent: int, width: int = 512, layers: int = 5) -> None:
+        super().__init__()
+        self.trunk = _layers(latent, width, layers)
+        self.leave = nn.Linear(width, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D) -> (B, outputs), float32."""
+        return self.leave(self.trunk(z)).float()
+
+
+class ImageEncoder(nn.Module):
+    """A timm network, its features averaged over the picture, then mean and log-variance.
+
+    Args:
+        backbone: a timm name (the thesis has resnet18). latent: D.
+        weights: file with weights of the backbone; None = random. Nothing is ever downloaded.
+        norm: "batch" (the backbone's own) or "group".
+    """
+
+    def __init__(
+        self, backbone: str, latent: int, weights: str | Path | None = None, norm: ImageNorm = "batch"
+    ) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"norm_layer": group_norm} if norm == "group" else {}
+        if weights is not None:
+            options["pretrained_cfg_overlay"] = {"file": str(weights)}
+        network: Any = timm.create_model(backbone, pretrained=weights is not None, num_classes=0, **options)
+        self.backbone = network
+        self.head = GaussianHead(int(network.num_features), latent)
+
+    def forward(self, images: Tensor) -> Gaussian:
+        """(B, 3, S, S) in [-1, 1] -> N over (B, D)."""
+        return self.head(self.backbone(images))
+
+
+class ImageDecoder(nn.Module):
+    """Linear to 256 x 8 x 8, then up-convolutions to the picture's size; tanh at the end.
+
+    256 px take the five of the thesis, 64 px the first two and a last one to 3 channels. Each is followed by a
+    normalisation and ReLU, but none follows the last except tanh.
+
+    Args:
+        size: of the picture, px; 8 times a power of two. latent: D. norm: "batch" or "group".
+
+    Raises:
+        ValueError: a size that up-convolutions cannot make.
+    """
+
+    def __init__(self, size: int, latent: int, norm: ImageNorm = "batch") -> None:
+        super().__init__()
+        steps = round(math.log2(size / _SMALLEST)) if size > 0 else 0
+        if not 1 <= steps < len(_WIDTHS) or _SMALLEST << steps != size:
+            raise ValueError(f"pictures of {size} px cannot be decoded: 16, 32, 64, 128 and 256 can")
+        self.enter = nn.Linear(latent, _WIDTHS[0] * _SMALLEST**2)
+        layers: list[nn.Module] = []
+        for step in range(steps - 1):
+            layers += [
+                nn.ConvTranspose2d(_WIDTHS[step], _WIDTHS[step + 1], 4, 2, 1, bias=False),
+                nn.BatchNorm2d(_WIDTHS[step + 1]) if norm == "batch" else group_norm(_WIDTHS[step + 1]),
+                nn.ReLU(inplace=True),
+            ]
+        layers.append(nn.ConvTranspose2d(_WIDTHS[steps - 1], 3, 4, 2, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D) -> (B, 3, S, S) in [-1, 1], float32."""
+        start = self.enter(z).view(-1, _WIDTHS[0], _SMALLEST, _SMALLEST)
+        return torch.tanh(self.layers(start).float())
+
+
+class ImageCritic(nn.Module):
+    """Convolutions of stride 2 down to 4 x 4, then one logit; the last feature map is what VAE-GAN compares.
+
+    Args:
+        size: of the picture, px. width: channels of the first layer, doubled at each up to eight times.
+    """
+
+    def __init__(self, size: int, width: int = 32) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, side, channels = 3, size, width
+        while side > 4:
+            layers += [nn.Conv2d(before, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
+            before, side, channels = channels, side // 2, min(2 * channels, 8 * width)
+        self.trunk = nn.Sequential(*layers)
+        self.leave = nn.Linear(before * side * side, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, C, 4, 4)."""
+        return self.trunk(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B,) logits."""
+        return self.leave(self.features(images).flatten(1))[:, 0].float()

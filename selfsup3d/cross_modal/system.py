@@ -1,0 +1,352 @@
+"""A VAE across modalities: one set of encoders and decoders, whatever pairs or fusion train them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.batch import Batch, PoseOutput
+from selfsup3d.cross_modal.adversary import Adversary, AdversarySettings
+from selfsup3d.cross_modal.fusion import (
+    Fusion,
+    Noise,
+    Pair,
+    View,
+    fuse,
+    mixture_views,
+    pair_views,
+    parse_pair,
+    product_views,
+)
+from selfsup3d.cross_modal.modalities import MODALITIES, ImageModality, Keypoints, Modality, Pose, SeenPose
+from selfsup3d.cross_modal.networks import ImageDecoder, ImageEncoder, ImageNorm, PoseDecoder, PoseEncoder
+from selfsup3d.cross_modal.objective import Beta, terms_of
+from selfsup3d.cross_modal.panels import cross_modal_panels
+from selfsup3d.draws import gaussian_noise
+from selfsup3d.heads.facing import facing_cost
+from selfsup3d.heads.gaussian import Gaussian, Reduction
+from selfsup3d.system import System, Turn
+
+__all__ = ["CrossModalVAE", "Settings", "Sizes"]
+
+_PRIOR, _PREDICTION = 1000, 2000  # streams of noise
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained, besides sizes.
+
+    Attributes:
+        fusion: "pairs", "poe" or "moe".
+        pairs: for "pairs", each FROM->TO.
+        encoders, decoders: for "poe" and "moe"; of "pairs" they follow from the pairs.
+        own: "poe": decode from a subset its own modalities only.
+        predict_from: encoders that `predict` reads; none = the first.
+        supervision: "labels" = 3D labels; "reprojection" = none, keypoints teach the pose.
+        zero_root: subtract the root from 2D poses.
+        reduction: of the divergence, see `objective.divergence_factor`.
+        beta: its weight.
+        weights: of each decoded modality.
+        facing: weight of knees that bend forward, the weak prior of training without labels (ours).
+        adversary: a critic.
+    """
+
+    fusion: Fusion = "pairs"
+    pairs: tuple[str, ...] = ("joints_2d->joints_3d",)
+    encoders: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ()
+    own: bool = False
+    predict_from: tuple[str, ...] = ()
+    supervision: Literal["labels", "reprojection"] = "labels"
+    zero_root: bool = False
+    reduction: Reduction = "per_element"
+    beta: Beta = field(default_factory=Beta)
+    weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 1.0))
+    facing: float = 0.0
+    adversary: AdversarySettings = field(default_factory=AdversarySettings)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks.
+
+    Attributes:
+        latent: D. width, layers: of the pose networks. image: side of the pictures, px.
+        backbone, backbone_weights, image_norm: see `networks.ImageEncoder`.
+    """
+
+    latent: int = 100
+    width: int = 512
+    layers: int = 5
+    image: int = 64
+    backbone: str = "resnet18"
+    backbone_weights: str | Path | None = None
+    image_norm: ImageNorm = "batch"
+
+
+class CrossModalVAE(System):
+    """Encoders and decoders of modalities around one Gaussian latent.
+
+    Hypothesis 0 of `predict` is decoded from the latent's mean, the others from draws.
+
+    Args:
+        settings: what is trained.
+        sizes: of the networks.
+
+    Raises:
+        ValueError: pairs or modalities that make no sense together; the message names them.
+    """
+
+    def __init__(self, settings: Settings = Settings(), sizes: Sizes = Sizes()) -> None:
+        super().__init__()
+        self.settings, self.sizes = settings, sizes
+        self.pairs = [parse_pair(text, MODALITIES) for text in settings.pairs] if settings.fusion == "pairs" else []
+        self.sources, self.targets = _modalities(settings, self.pairs)
+        self.predict_from = settings.predict_from or self.sources[:1]
+        _check(settings, self.sources, self.targets, self.predict_from)
+        self.modalities = nn.ModuleDict(_make_modalities(settings, sizes, {*self.sources, *self.targets}))
+        self.encoders = nn.ModuleDict({name: self._encoder(name) for name in self.sources})
+        self.decoders = nn.ModuleDict({name: self._decoder(name) for name in self.targets})
+        self.adversary = self._adversary()
+        fields = (*self.sources, *self.targets)
+        self.requires = _unique(*(f for name in fields for f in self.modality(name).fields), "seeds")  # type: ignore[misc]
+        self.predict_requires = _unique(*(f for n in self.predict_from for f in self.modality(n).fields))  # type: ignore[misc]
+        self.inputs = _unique(*(f for n in self.sources for f in self.modality(n).fields if n != "joints_3d"))
+
+    def modality(self, name: str) -> Modality:
+        """A modality by name."""
+        found = self.modalities[name]
+        assert isinstance(found, Modality)
+        return found
+
+    def _encoder(self, name: str) -> nn.Module:
+        s = self.sizes
+        if name == "image":
+            return ImageEncoder(s.backbone, s.latent, s.backbone_weights, s.image_norm)
+        return PoseEncoder(self.modality(name).elements, s.latent, s.width, s.layers)
+
+    def _decoder(self, name: str) -> nn.Module:
+        s = self.sizes
+        if name == "image":
+            return ImageDecoder(s.image, s.latent, s.image_norm)
+        return PoseDecoder(self.modality(name).elements, s.latent, s.width, s.layers)
+
+    def _adversary(self) -> Adversary | None:
+        chosen = self.settings.adversary
+        if chosen.on == "none":
+            return None
+        keypoints = self.modalities["joints_2d"] if chosen.on == "joints_2d" else None
+        assert keypoints is None or isinstance(keypoints, Keypoints)
+        return Adversary(chosen, self.modality("image" if chosen.on == "image" else "joints_3d"), keypoints)
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Statistics of every modality."""
+        collected = list(batches)
+        for name in self.modalities:
+            self.modality(name).fit(collected)
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """All encoders and decoders together, and the critic."""
+        groups = {"vae": [*self.encoders.parameters(), *self.decoders.parameters()]}
+        return groups if self.adversary is None else groups | {"critic": list(self.adversary.parameters())}
+
+    def turns(self, step: int, progress: float) -> list[Turn]:
+        """The critic, where there is one, then the VAE; one optimizer over all encoders and decoders."""
+        critic = [] if self.adversary is None else [Turn("critic", ("critic",), "critic")]
+        return [*critic, Turn("vae", ("vae",), "main")]
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """Terms of the VAE or of its critic."""
+        if turn == "critic":
+            assert self.adversary is not None
+            with torch.no_grad():
+                fakes = self._fakes(self._views(batch), batch)
+            return self.adversary.critic_terms(fakes, batch)
+        beta = self.settings.beta(progress)
+        elements = {name: self.modality(name).elements for name in self.targets}
+        views = self._views(batch)
+        terms: dict[str, Tensor] = {}
+        for view in views:
+            decoded = {name: self.decoders[name](view.z) for name in view.targets}
+            misses = {name: self.modality(name).miss(values, batch) for name, values in decoded.items()}
+            terms |= terms_of(view, misses, beta, self.settings.weights, elements, self.settings.reduction)
+            terms[f"_nats_{view.name}"] = view.divergence.detach().mean()
+            terms |= self._further(view, decoded, batch)
+        if self.adversary is not None:
+            through = self.settings.adversary.on == "joints_2d"
+            terms |= self.adversary.decoder_terms(self._fakes(views, batch, through), batch)
+        terms["_beta"] = views[0].z.new_tensor(beta)
+        return terms
+
+    def _further(self, view: View, decoded: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Terms beside the bound: reconstruction in the critic's features, knees that bend forward."""
+        terms: dict[str, Tensor] = {}
+        features = self.settings.adversary.features
+        if self.adversary is not None and features > 0 and "image" in decoded:
+            miss = self.adversary.feature_miss(decoded["image"], batch)
+            terms[f"{view.name}_to_features"] = view.weight * features * miss.mean()
+        if self.settings.facing > 0 and "joints_3d" in decoded:
+            pose = self._pose(decoded["joints_3d"])
+            terms[f"{view.name}_facing"] = view.weight * self.settings.facing * facing_cost(pose).mean()
+        return terms
+
+    def _views(self, batch: Batch) -> list[View]:
+        posteriors = {name: self.posterior(batch, (name,), alone=True) for name in self.sources}
+        noise = self._noise(batch)
+        if self.settings.fusion == "pairs":
+            return pair_views(posteriors, self.pairs, noise)
+        if self.settings.fusion == "poe":
+            return product_views(posteriors, self.targets, noise, self.settings.own)
+        return mixture_views(posteriors, self.targets, noise)
+
+    def _fakes(self, views: Sequence[View], batch: Batch, through: bool = False) -> list[Tensor]:
+        """What the critic judges: decoded from each view that has it, and from the prior.
+
+        `through`: adversarial gradients reach the encoders.
+        """
+        assert self.adversary is not None
+        target = self.adversary.target
+        latents = [view.z if through else view.z.detach() for view in views if target in view.targets]
+        if self.settings.adversary.prior:
+            latents.append(self._noise(batch)(_PRIOR))
+        return [self.decoders[target](z) for z in latents]
+
+    def _noise(self, batch: Batch) -> Noise:
+        """Noise of each sample's own seed; evaluation frames without seeds take their number."""
+        seeds = batch.seeds if batch.seeds is not None else batch.index
+        seeds = torch.arange(len(batch)) if seeds is None else seeds
+        device = next(self.parameters()).device
+        return lambda stream: gaussian_noise(seeds, (self.sizes.latent,), stream).to(device)
+
+    # ----------------------------------------------------------------------------------------------------- the latent
+
+    def posterior(self, batch: Batch, given: Sequence[str], alone: bool = False) -> Gaussian:
+        """N over (B, D) of some modalities, fused as the system is trained to (see `fusion.fuse`).
+
+        Args:
+            given: names of encoders.
+            alone: one expert as it leaves its encoder.
+        """
+        experts = [self.encoders[name](self.modality(name).values(batch)) for name in given]
+        return experts[0] if alone else fuse(experts, self.settings.fusion)
+
+    def decode(self, z: Tensor, target: str) -> Tensor:
+        """What latents (B, D) mean: poses (B, 17, 3), pictures (B, 3, S, S) in [0, 1], or standardised keypoints."""
+        decoded = self.decoders[target](z)
+        modality = self.modality(target)
+        if isinstance(modality, ImageModality):
+            return modality.picture(decoded)
+        return self._pose(decoded) if target == "joints_3d" else decoded
+
+    def _pose(self, decoded: Tensor) -> Tensor:
+        modality = self.modality("joints_3d")
+        assert isinstance(modality, Pose)
+        return modality.pose(decoded)
+
+    def draws(self, batch: Batch, given: Sequence[str], samples: int) -> Tensor:
+        """(B, S, D) latents: the mean, then draws; those of a mixture come from its experts in turn."""
+        noise = self._noise(batch)
+        posterior = self.posterior(batch, given)
+        experts = [posterior]
+        if self.settings.fusion == "moe" and len(given) > 1:
+            experts = [self.posterior(batch, (name,), alone=True) for name in given]
+        drawn = [experts[s % len(experts)].sample(noise(_PREDICTION + s)) for s in range(samples - 1)]
+        return torch.stack([posterior.mean, *drawn], 1)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
+        """Poses from the encoders of `predict_from`; the first of S is decoded from the mean, the others are drawn.
+
+        Raises:
+            MissingFieldError: a modality is not there.
+            ValueError: no decoder of 3D poses.
+        """
+        batch.require(self.predict_requires, by="CrossModalVAE.predict")
+        return self.predict_with(batch, self.predict_from, samples)
+
+    @torch.no_grad()
+    def predict_with(self, batch: Batch, given: Sequence[str], samples: int = 1) -> PoseOutput:
+        """`predict` from any of the encoders, together."""
+        if "joints_3d" not in self.targets:
+            raise ValueError(f"no 3D pose is decoded here, only {', '.join(self.targets)}")
+        modality = self.modality("joints_3d")
+        assert isinstance(modality, Pose)
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            z = self.draws(batch, given, samples)
+            pose = self.decode(z.flatten(0, 1), "joints_3d").unflatten(0, (len(z), samples))
+            image = self.decode(z[:, 0], "image") if "image" in self.targets else None
+        return PoseOutput(pose=pose, unit=modality.unit, latent=z[:, 0], image=image)
+
+    @torch.no_grad()
+    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        """What each modality is decoded to, from each encoder whose input is there."""
+        present = [n for n in self.sources if all(getattr(batch, f) is not None for f in self.modality(n).fields)]
+        latents = {name: self.posterior(batch, (name,)).mean for name in present if name != "joints_3d"}
+        decoded = {
+            (source, target): self.decode(z, target)
+            for source, z in latents.items()
+            for target in self.targets
+            if target != "joints_2d"
+        }
+        return cross_modal_panels(batch, decoded)
+
+
+def _unique(*names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _modalities(settings: Settings, pairs: Sequence[Pair]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Encoders and decoders, in the order they are named."""
+    if settings.fusion != "pairs":
+        return _unique(*settings.encoders), _unique(*settings.decoders)
+    return _unique(*(pair.source for pair in pairs)), _unique(*(pair.target for pair in pairs))
+
+
+def _check(settings: Settings, sources: Sequence[str], targets: Sequence[str], predict_from: Sequence[str]) -> None:
+    """Raise ValueError where the settings contradict each other."""
+    if not sources or not targets:
+        what = "pairs" if settings.fusion == "pairs" else "encoders and decoders"
+        raise ValueError(f"fusion {settings.fusion!r} needs {what}")
+    unknown = [name for name in (*sources, *targets) if name not in MODALITIES]
+    if unknown:
+        raise ValueError(f"no modality {unknown[0]!r}; there are {', '.join(MODALITIES)}")
+    wrong = [name for name in predict_from if name not in sources or name == "joints_3d"]
+    if wrong:
+        raise ValueError(f"predict_from names {wrong[0]!r}, which is no encoder to predict from: {', '.join(sources)}")
+    seen = settings.supervision == "reprojection"
+    if seen and ("joints_2d" not in sources or "joints_3d" in sources or "joints_3d" not in targets):
+        raise ValueError("reprojection needs an encoder of joints_2d, a decoder of joints_3d and no encoder of it")
+    if seen and settings.zero_root:
+        raise ValueError("reprojection takes keypoints relative to the root anyway; leave zero_root off")
+    judged = {"none": None, "joints_3d": "joints_3d", "joints_2d": "joints_3d", "image": "image"}[settings.adversary.on]
+    if judged is not None and judged not in targets:
+        raise ValueError(f"adversary.on {settings.adversary.on} needs a decoder of {judged}")
+    if (settings.adversary.on == "joints_2d") != seen and settings.adversary.on in ("joints_2d", "joints_3d"):
+        raise ValueError("adversary.on joints_2d judges re-projected poses, joints_3d poses that have labels")
+
+
+def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:
+    """Modules by name, in a fixed order."""
+    made: dict[str, nn.Module] = {}
+    seen = settings.supervision == "reprojection"
+    for name in MODALITIES:
+        if name not in names:
+            continue
+        if name == "image":
+            made[name] = ImageModality(sizes.image)
+        elif name == "joints_2d":
+            made[name] = Keypoints("head" if seen else "zeroed" if settings.zero_root else "kept")
+        elif seen:
+            keypoints = made["joints_2d"]
+            assert isinstance(keypoints, Keypoints)
+            made[name] = SeenPose(keypoints)
+        else:
+            made[name] = Pose()
+    return made
