@@ -27,6 +27,7 @@ import torch
 from accelerate import Accelerator
 
 from selfsup3d.cli import run
+from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.data.row_draws import Keypoints
 from selfsup3d.data.threedpw import JointSource
 from selfsup3d.errors import InputError
@@ -89,7 +90,8 @@ def main(argv: list[str] | None = None) -> int:
         keypoints=args.keypoints,
     )
     with accelerator.main_process_first():  # the first builds the index
-        data = open_evaluation_data(config, system.predict_requires, options)
+        needs = system.inputs if isinstance(system, CrossModalVAE) else system.predict_requires
+        data = open_evaluation_data(config, needs, options)
     baselines = run_baselines(config, system, data.labelled)
     result, frames = evaluate_frames(
         system,

@@ -23,12 +23,14 @@ from accelerate import Accelerator
 
 from selfsup3d.cli import run
 from selfsup3d.config import Config
+from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.data.mpi_inf_3dhp import Annotation
 from selfsup3d.data.row_draws import Keypoints
 from selfsup3d.data.threedpw import JointSource
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, supervised_bound
 from selfsup3d.evaluation.bootstrap import compare_frames
+from selfsup3d.evaluation.cross_modal import cross_modal_numbers
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.gallery import error_sheet, ranked_rows
 from selfsup3d.evaluation.images import find_lpips
@@ -40,6 +42,7 @@ from selfsup3d.system import System
 from selfsup3d.training.build import load_system
 from selfsup3d.training.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
 from selfsup3d.training.finish import run_baselines
+from selfsup3d.training.latent_report import write_latent_report
 from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main"]
@@ -91,15 +94,17 @@ def main(argv: list[str] | None = None) -> int:
     system, config = load_system(args.checkpoint, accelerator.device)
     dataset_protocol("", args.protocol)  # a wrong name is told before anything is rendered
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
-        data = open_evaluation_data(config, system.predict_requires, _options(args))
+        needs = system.inputs if isinstance(system, CrossModalVAE) else system.predict_requires
+        data = open_evaluation_data(config, needs, _options(args))
     protocol = dataset_protocol(data.name, args.protocol)
     taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict()}
     bound = None if args.upper_bound is None else supervised_bound(args.upper_bound, taken)
+    baselines = _baselines(config, system, data)
     result, frames = evaluate_frames(
         system,
         data.source,
         protocol=protocol,
-        baselines=_baselines(config, system, data),
+        baselines=baselines,
         split=data.split,
         batch_size=args.batch_size,
         samples=args.samples,
@@ -111,6 +116,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     if not accelerator.is_main_process:
         return 0
+    if isinstance(system, CrossModalVAE):
+        result["cross_modal"] = cross_modal_numbers(
+            system, data.source, protocol=protocol, baselines=baselines, limit=args.limit or 1000
+        )
     if bound is not None:
         result["baselines"]["supervised"] = bound
     print(text(result))
@@ -122,6 +131,9 @@ def main(argv: list[str] | None = None) -> int:
         save_frames(args.per_frame, frames)
     if args.report is not None:
         _write_report(args.report, args.rows, result, frames, system, data, accelerator.device)
+        if isinstance(system, CrossModalVAE):
+            names = write_latent_report(args.report, system, data.source, args.checkpoint)
+            print(f"{args.report}: {', '.join(names)}", file=sys.stderr)
     return 0
 
 

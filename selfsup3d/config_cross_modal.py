@@ -53,7 +53,7 @@ class ModalityWeightConfig(Section):
 class AdversaryConfig(Section):
     """A critic of what is decoded."""
 
-    on: Literal["none", "joints_3d", "joints_2d", "image"] = "none"
+    judges: Literal["none", "joints_3d", "joints_2d", "image"] = "none"
     """none; joints_3d = poses; joints_2d = turned and projected poses, which needs no 3D labels; image = pictures."""
     weight: NotNegative = 1e-3
     """Of the adversarial term."""
@@ -93,13 +93,19 @@ class CrossModalConfig(Section):
     predict_from: tuple[ModalityName, ...] = ()
     """Encoders that predictions are made from, together; none = the first one."""
     supervision: Literal["labels", "reprojection"] = "labels"
-    """labels = 3D labels; reprojection = keypoints alone, with adversary.on: joints_2d."""
+    """labels = 3D labels; reprojection = keypoints alone, with adversary.judges: joints_2d."""
     latent: Count = 100
     """Dimensions of the latent space."""
     width: Count = 512
     """Hidden layers of the pose networks."""
-    layers: Count = 5
-    """Hidden layers of the pose networks, their number."""
+    blocks: Count = 2
+    """Of two hidden layers each, after a first one: 2 are the five layers of the thesis."""
+    residual: bool = False
+    """Blocks of the pose networks have a skip."""
+    norm: Literal["none", "batch", "layer"] = "none"
+    """Normalisation of the pose networks' hidden layers."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """After each hidden layer of the pose networks."""
     backbone: str = "resnet18"
     """Of pictures, any timm network by name."""
     backbone_weights: Path | None = None

@@ -35,7 +35,7 @@ class AdversarySettings:
     """A critic.
 
     Attributes:
-        on: what it judges; "none" = no critic.
+        judges: what; "none" = no critic.
         weight: of the adversarial term.
         features: weight of the reconstruction in the critic's feature space ("image"); the pixels' own weight is that of
             the modality.
@@ -46,7 +46,7 @@ class AdversarySettings:
         prior: decode draws from the prior too.
     """
 
-    on: Judged = "none"
+    judges: Judged = "none"
     weight: float = 1e-3
     features: float = 0.0
     kind: Literal["bce", "softplus"] = "bce"
@@ -60,8 +60,8 @@ class AdversarySettings:
     def __post_init__(self) -> None:
         if not 0.5 < self.smoothing <= 1.0:
             raise ValueError(f"adversary.smoothing is {self.smoothing}: the label of real samples lies in (0.5, 1]")
-        if self.features > 0 and self.on != "image":
-            raise ValueError("adversary.features compares pictures: it needs adversary.on image")
+        if self.features > 0 and self.judges != "image":
+            raise ValueError("adversary.features compares pictures: it needs adversary.judges image")
 
 
 class Adversary(nn.Module):
@@ -78,16 +78,16 @@ class Adversary(nn.Module):
         self.settings = settings
         self.others = (modality, keypoints)  # in a tuple: they are registered elsewhere
         self.critic: Critic | ImageCritic
-        if settings.on == "image":
+        if settings.judges == "image":
             self.critic = ImageCritic(int(modality.size), settings.image_width)  # type: ignore[arg-type]
         else:
-            size = 2 * NUM_JOINTS if settings.on == "joints_2d" else modality.elements
+            size = 2 * NUM_JOINTS if settings.judges == "joints_2d" else modality.elements
             self.critic = Critic(size, settings.width, settings.blocks)
 
     @property
     def target(self) -> str:
         """The decoded modality that is judged."""
-        return "image" if self.settings.on == "image" else "joints_3d"
+        return "image" if self.settings.judges == "image" else "joints_3d"
 
     def critic_terms(self, decoded: list[Tensor], batch: Batch) -> dict[str, Tensor]:
         """What the critic minimises, of decoded values (each (B, ...), from one draw of the latent)."""
@@ -125,10 +125,10 @@ class Adversary(nn.Module):
     def _real(self, batch: Batch, decoded: Tensor) -> Tensor:
         """(B, ...) true samples; coordinates without a label are the decoder's, which tells the critic nothing."""
         modality, keypoints = self.others
-        if self.settings.on == "joints_2d":
+        if self.settings.judges == "joints_2d":
             assert keypoints is not None
             return (keypoints.observe(batch).values * keypoints.distance).flatten(1)
-        if self.settings.on == "image":
+        if self.settings.judges == "image":
             return modality.values(batch)
         assert isinstance(modality, Pose)
         target = modality.scaler(batch.need("joints_3d", by="the critic"))
@@ -137,7 +137,7 @@ class Adversary(nn.Module):
     def _judged(self, decoded: Tensor, batch: Batch, stream: int) -> Tensor:
         """(B, ...) what the critic sees of decoded values: for "joints_2d" a view from elsewhere."""
         modality = self.others[0]
-        if self.settings.on != "joints_2d":
+        if self.settings.judges != "joints_2d":
             return decoded
         assert isinstance(modality, SeenPose)
         assert batch.seeds is not None

@@ -1,13 +1,13 @@
 """Encoders and decoders of each modality (Budaraju, after Spurr et al. 2018).
 
 Batch normalisation in the picture's networks makes two processes differ from one, as in the work they come from;
-"group" takes its place on request, and the pose networks have no normalisation at all.
+"group" takes its place on request, and the pose networks of the thesis have no normalisation at all.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.heads.gaussian import Gaussian
+from selfsup3d.heads.mlp import Norm, ResidualMLP
 from selfsup3d.models.layers import group_norm
 
-__all__ = ["GaussianHead", "ImageCritic", "ImageDecoder", "ImageEncoder", "ImageNorm", "PoseDecoder", "PoseEncoder"]
+__all__ = [
+    "GaussianHead",
+    "ImageCritic",
+    "ImageDecoder",
+    "ImageEncoder",
+    "ImageNorm",
+    "PoseDecoder",
+    "PoseEncoder",
+    "PoseLayers",
+]
 
 ImageNorm = Literal["batch", "group"]
 
@@ -41,24 +51,40 @@ class GaussianHead(nn.Module):
         return Gaussian(self.mean(features).float(), log_variance.clamp(-_LOG_VARIANCE, _LOG_VARIANCE))
 
 
-def _layers(inputs: int, width: int, count: int) -> nn.Sequential:
-    """`count` times linear and ReLU."""
-    sizes = [inputs, *[width] * count]
-    blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
-    return nn.Sequential(*blocks)
+@dataclass(frozen=True)
+class PoseLayers:
+    """The hidden layers of pose networks: one layer, then blocks of two.
+
+    Attributes:
+        width: of every layer. blocks: 2 make the five layers of the thesis.
+        residual: blocks have a skip. norm, dropout: after each hidden layer ("batch" makes two processes differ from
+            one).
+    """
+
+    width: int = 512
+    blocks: int = 2
+    residual: bool = False
+    norm: Norm = "none"
+    dropout: float = 0.0
+
+    def trunk(self, inputs: int, outputs: int | None) -> ResidualMLP:
+        """The layers; `outputs` None ends after the last hidden one."""
+        return ResidualMLP(
+            inputs, outputs, self.width, self.blocks, norm=self.norm, dropout=self.dropout, skip=self.residual
+        )
 
 
 class PoseEncoder(nn.Module):
-    """Linear + ReLU, `layers` times, then mean and log-variance.
+    """Hidden layers, then mean and log-variance.
 
     Args:
-        inputs: numbers of a pose. latent: D. width, layers: of the hidden layers.
+        inputs: numbers of a pose. latent: D. layers: the hidden ones.
     """
 
-    def __init__(self, inputs: int, latent: int, width: int = 512, layers: int = 5) -> None:
+    def __init__(self, inputs: int, latent: int, layers: PoseLayers = PoseLayers()) -> None:
         super().__init__()
-        self.trunk = _layers(inputs, width, layers)
-        self.head = GaussianHead(width, latent)
+        self.trunk = layers.trunk(inputs, None)
+        self.head = GaussianHead(layers.width, latent)
 
     def forward(self, pose: Tensor) -> Gaussian:
         """(B, inputs) -> N over (B, D)."""
@@ -66,16 +92,15 @@ class PoseEncoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """The pose encoder mirrored: linear + ReLU, `layers` times, then a linear layer."""
+    """The pose encoder mirrored: hidden layers, then a linear layer."""
 
-    def __init__(self, outputs: int, latent: int, width: int = 512, layers: int = 5) -> None:
+    def __init__(self, outputs: int, latent: int, layers: PoseLayers = PoseLayers()) -> None:
         super().__init__()
-        self.trunk = _layers(latent, width, layers)
-        self.leave = nn.Linear(width, outputs)
+        self.trunk = layers.trunk(latent, outputs)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, outputs), float32."""
-        return self.leave(self.trunk(z)).float()
+        return self.trunk(z)
 
 
 class ImageEncoder(nn.Module):

@@ -24,7 +24,7 @@ from selfsup3d.cross_modal.fusion import (
     product_views,
 )
 from selfsup3d.cross_modal.modalities import MODALITIES, ImageModality, Keypoints, Modality, Pose, SeenPose
-from selfsup3d.cross_modal.networks import ImageDecoder, ImageEncoder, ImageNorm, PoseDecoder, PoseEncoder
+from selfsup3d.cross_modal.networks import ImageDecoder, ImageEncoder, ImageNorm, PoseDecoder, PoseEncoder, PoseLayers
 from selfsup3d.cross_modal.objective import Beta, terms_of
 from selfsup3d.cross_modal.panels import cross_modal_panels
 from selfsup3d.draws import gaussian_noise
@@ -76,13 +76,12 @@ class Sizes:
     """Of the networks.
 
     Attributes:
-        latent: D. width, layers: of the pose networks. image: side of the pictures, px.
+        latent: D. pose: hidden layers of the pose networks. image: side of the pictures, px.
         backbone, backbone_weights, image_norm: see `networks.ImageEncoder`.
     """
 
     latent: int = 100
-    width: int = 512
-    layers: int = 5
+    pose: PoseLayers = field(default_factory=PoseLayers)
     image: int = 64
     backbone: str = "resnet18"
     backbone_weights: str | Path | None = None
@@ -128,21 +127,21 @@ class CrossModalVAE(System):
         s = self.sizes
         if name == "image":
             return ImageEncoder(s.backbone, s.latent, s.backbone_weights, s.image_norm)
-        return PoseEncoder(self.modality(name).elements, s.latent, s.width, s.layers)
+        return PoseEncoder(self.modality(name).elements, s.latent, s.pose)
 
     def _decoder(self, name: str) -> nn.Module:
         s = self.sizes
         if name == "image":
             return ImageDecoder(s.image, s.latent, s.image_norm)
-        return PoseDecoder(self.modality(name).elements, s.latent, s.width, s.layers)
+        return PoseDecoder(self.modality(name).elements, s.latent, s.pose)
 
     def _adversary(self) -> Adversary | None:
         chosen = self.settings.adversary
-        if chosen.on == "none":
+        if chosen.judges == "none":
             return None
-        keypoints = self.modalities["joints_2d"] if chosen.on == "joints_2d" else None
+        keypoints = self.modalities["joints_2d"] if chosen.judges == "joints_2d" else None
         assert keypoints is None or isinstance(keypoints, Keypoints)
-        return Adversary(chosen, self.modality("image" if chosen.on == "image" else "joints_3d"), keypoints)
+        return Adversary(chosen, self.modality("image" if chosen.judges == "image" else "joints_3d"), keypoints)
 
     # ------------------------------------------------------------------------------------------------------- training
 
@@ -180,7 +179,7 @@ class CrossModalVAE(System):
             terms[f"_nats_{view.name}"] = view.divergence.detach().mean()
             terms |= self._further(view, decoded, batch)
         if self.adversary is not None:
-            through = self.settings.adversary.on == "joints_2d"
+            through = self.settings.adversary.judges == "joints_2d"
             terms |= self.adversary.decoder_terms(self._fakes(views, batch, through), batch)
         terms["_beta"] = views[0].z.new_tensor(beta)
         return terms
@@ -325,11 +324,13 @@ def _check(settings: Settings, sources: Sequence[str], targets: Sequence[str], p
         raise ValueError("reprojection needs an encoder of joints_2d, a decoder of joints_3d and no encoder of it")
     if seen and settings.zero_root:
         raise ValueError("reprojection takes keypoints relative to the root anyway; leave zero_root off")
-    judged = {"none": None, "joints_3d": "joints_3d", "joints_2d": "joints_3d", "image": "image"}[settings.adversary.on]
+    judged = {"none": None, "joints_3d": "joints_3d", "joints_2d": "joints_3d", "image": "image"}[
+        settings.adversary.judges
+    ]
     if judged is not None and judged not in targets:
-        raise ValueError(f"adversary.on {settings.adversary.on} needs a decoder of {judged}")
-    if (settings.adversary.on == "joints_2d") != seen and settings.adversary.on in ("joints_2d", "joints_3d"):
-        raise ValueError("adversary.on joints_2d judges re-projected poses, joints_3d poses that have labels")
+        raise ValueError(f"adversary.judges {settings.adversary.judges} needs a decoder of {judged}")
+    if (settings.adversary.judges == "joints_2d") != seen and settings.adversary.judges in ("joints_2d", "joints_3d"):
+        raise ValueError("adversary.judges joints_2d judges re-projected poses, joints_3d poses that have labels")
 
 
 def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfsup3d.evaluation.bootstrap import Interval
+from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
 
 __all__ = ["comparison", "difference", "markdown", "text"]
 
@@ -132,6 +133,8 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
                 for name, row in result[key].items()
             ]
             tables.append((title, header, body))
+    if "cross_modal" in result:
+        tables += cross_modal_tables(result["cross_modal"])
     if result.get("per_joint"):
         body = [[n, *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe"))] for n, row in result["per_joint"].items()]
         tables.append((_BY_JOINT, ["", "mpjpe [mm]", "pa_mpjpe [mm]"], body))

@@ -7,13 +7,15 @@ from typing import Any
 from selfsup3d.config import Config, MixtureConfig, ProjectedConfig
 from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.cross_modal.adversary import AdversarySettings
+from selfsup3d.cross_modal.networks import PoseLayers
 from selfsup3d.cross_modal.objective import Beta
 from selfsup3d.cross_modal.system import CrossModalVAE, Settings, Sizes
 from selfsup3d.errors import InputError
 
 __all__ = ["build_cross_modal"]
 
-_SIZES = ("latent", "width", "layers", "backbone", "backbone_weights", "image_norm")
+_SIZES = ("latent", "backbone", "backbone_weights", "image_norm")
+_POSE = ("width", "blocks", "residual", "norm", "dropout")
 
 
 def build_cross_modal(config: Config) -> CrossModalVAE:
@@ -27,7 +29,7 @@ def build_cross_modal(config: Config) -> CrossModalVAE:
     data = config.data.parts[0] if isinstance(config.data, MixtureConfig) else config.data
     if "image" in settings.modalities and isinstance(data, ProjectedConfig):
         raise InputError("system: data of kind projected have no pictures; take another kind, or pairs without image")
-    values: dict[str, Any] = settings.model_dump(exclude={"kind", "beta", "adversary", *_SIZES})
+    values: dict[str, Any] = settings.model_dump(exclude={"kind", "beta", "adversary", *_SIZES, *_POSE})
     sizes = {name: getattr(settings, name) for name in _SIZES}
     image = 64 if isinstance(data, ProjectedConfig) else data.size
     try:
@@ -37,7 +39,7 @@ def build_cross_modal(config: Config) -> CrossModalVAE:
                 beta=Beta(**settings.beta.model_dump()),
                 adversary=AdversarySettings(**settings.adversary.model_dump()),
             ),
-            Sizes(**sizes, image=image),
+            Sizes(**sizes, pose=PoseLayers(**{name: getattr(settings, name) for name in _POSE}), image=image),
         )
     except ValueError as error:
         raise InputError(f"system: {error}") from error

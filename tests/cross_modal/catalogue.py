@@ -18,7 +18,7 @@ from selfsup3d.draws import Draws
 from selfsup3d.training.build_cross_modal import build_cross_modal
 
 SIZE = 16
-SMALL = {"kind": "cross_modal", "latent": 8, "width": 24, "layers": 2, "image_norm": "group",
+SMALL = {"kind": "cross_modal", "latent": 8, "width": 24, "blocks": 1, "image_norm": "group",
          "backbone": "test_resnet"}  # fmt: skip
 BOTH = {"encoders": ["joints_2d", "image"], "decoders": ["image", "joints_3d"]}
 
@@ -67,6 +67,7 @@ def pairs(*texts: str, **more: Any) -> dict[str, Any]:
 
 CASES = [
     Case("2D to 3D"),
+    Case("2D to 3D, residual", {"residual": True, "norm": "layer"}),
     Case("2D to 3D, root zeroed", {"zero_root": True}),
     Case("image to 3D", pairs("image->joints_3d")),
     Case("2D to 3D, image to image", pairs("joints_2d->joints_3d", "image->image")),
@@ -77,9 +78,9 @@ CASES = [
                                    "encoders": ["joints_2d", "joints_3d", "image"],
                                    "decoders": ["joints_2d", "joints_3d", "image"]}),
     Case("mixture", {"pairs": [], "fusion": "moe", "predict_from": ["joints_2d", "image"], **BOTH}),
-    Case("critic of poses", {"adversary": {"on": "joints_3d", "width": 16, "blocks": 1}}),
-    Case("hybrid", pairs("image->image", "image->joints_3d", adversary={"on": "image", "features": 1.0, "image_width": 4},
+    Case("critic of poses", {"adversary": {"judges": "joints_3d", "width": 16, "blocks": 1}}),
+    Case("hybrid", pairs("image->image", "image->joints_3d", adversary={"judges": "image", "features": 1.0, "image_width": 4},
                          weights={"image": 0.0})),
     Case("re-projection", {"supervision": "reprojection", "facing": 0.1,
-                           "adversary": {"on": "joints_2d", "weight": 0.1, "width": 16, "blocks": 1}}),
+                           "adversary": {"judges": "joints_2d", "weight": 0.1, "width": 16, "blocks": 1}}),
 ]  # fmt: skip

@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from selfsup3d.config import Config
 from selfsup3d.cross_modal.adversary import AdversarySettings
+from selfsup3d.cross_modal.networks import PoseLayers
 from selfsup3d.cross_modal.system import CrossModalVAE, Settings, Sizes
 from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.protocols import Protocol
 from tests.cross_modal.catalogue import CASES, SMALL, Case, pairs
 
-TINY = Sizes(latent=4, width=8, layers=1, image=16, image_norm="group")
+TINY = Sizes(latent=4, pose=PoseLayers(width=8, blocks=1), image=16, image_norm="group")
 
 
 @pytest.mark.parametrize(
@@ -25,9 +26,9 @@ TINY = Sizes(latent=4, width=8, layers=1, image=16, image_norm="group")
         ({"predict_from": ("image",)}, "predict_from"),
         ({"pairs": ("joints_3d->joints_3d",), "predict_from": ("joints_3d",)}, "predict_from"),
         ({"supervision": "reprojection", "pairs": ("image->joints_3d",)}, "reprojection needs"),
-        ({"adversary": AdversarySettings(on="image")}, "needs a decoder of image"),
-        ({"adversary": AdversarySettings(on="joints_2d")}, "judges re-projected"),
-        ({"supervision": "reprojection", "adversary": AdversarySettings(on="joints_3d")}, "judges re-projected"),
+        ({"adversary": AdversarySettings(judges="image")}, "needs a decoder of image"),
+        ({"adversary": AdversarySettings(judges="joints_2d")}, "judges re-projected"),
+        ({"supervision": "reprojection", "adversary": AdversarySettings(judges="joints_3d")}, "judges re-projected"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, words):
@@ -54,7 +55,7 @@ def test_the_config_refuses_them_too(values):
 def test_labels_above_one_are_refused():
     """The cross entropy of an earlier implementation's label 1.2 has no minimum."""
     with pytest.raises(ValueError, match="smoothing"):
-        AdversarySettings(on="joints_3d", smoothing=1.2)
+        AdversarySettings(judges="joints_3d", smoothing=1.2)
 
 
 def test_all_pairs_share_one_set_of_encoders_and_decoders():

@@ -1,0 +1,80 @@
+"""The numbers of `evaluation.cross_modal` as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["cross_modal_tables"]
+
+Table = tuple[str, list[str], list[list[str]]]
+
+_SHORT = {"joints_2d": "2D", "joints_3d": "3D"}
+_DIGITS = {"l1": 4, "psnr": 2, "mpjpe": 1, "pa_mpjpe": 1, "n_mpjpe": 1}
+
+
+def cross_modal_tables(numbers: Mapping[str, Any]) -> list[Table]:
+    """Title, header and rows of each table; those without rows are left out."""
+    criteria = numbers["criteria"]
+    tables = [
+        _poses_and_pictures(numbers),
+        _errors("Missing 2D joints", numbers["missing_joints"], "missing"),
+        _factorisation(criteria["latent_factorisation"]),
+        _errors("Joint coherence: pose and picture of one prior draw", _errors_in(criteria["joint_coherence"]), ""),
+        _errors("Cross coherence: pose read off a picture", _errors_in(criteria["cross_coherence"]), ""),
+        _synergy(criteria["synergy"]),
+    ]
+    return [table for table in tables if table[2]]
+
+
+def _poses_and_pictures(numbers: Mapping[str, Any]) -> Table:
+    metrics = list(dict.fromkeys(metric for row in numbers["pairs"].values() for metric in row))
+    rows = [[_name(pair), *(_number(row, m) for m in metrics)] for pair, row in numbers["pairs"].items()]
+    return f"Pairs ({numbers['frames']} frames, mean latent)", ["", *map(_title, metrics)], rows
+
+
+def _errors(title: str, rows: Mapping[str, Mapping[str, Any]], first: str) -> Table:
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    return title, [first, *map(_title, metrics)], [[n, *(_number(r, m) for m in metrics)] for n, r in rows.items()]
+
+
+def _errors_in(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if isinstance(value, Mapping)}
+
+
+def _factorisation(told: Mapping[str, Any]) -> Table:
+    rows = [[f"active units, {_name(name)}", str(count)] for name, count in told["units"].items()]
+    if "shared" in told:
+        rows.append(["shared", str(told["shared"])])
+        rows += [[f"private to {_name(name)}", str(count)] for name, count in told["private"].items()]
+        rows += [
+            [f"R² of {_name(what)}", "n/a" if value is None else f"{value:.3f}"]
+            for what, value in told["explained"].items()
+        ]
+    return "Latent factorisation", ["", "value"], rows
+
+
+def _synergy(told: Mapping[str, Any]) -> Table:
+    rows = []
+    for target, row in told.items():
+        if isinstance(row, Mapping):
+            digits = _DIGITS[row["metric"]]
+            values = [row[name] for name in ("joints_2d", "image", "both", "gain")]
+            texts = ["n/a" if value is None else f"{value:.{digits}f}" for value in values]
+            rows.append([f"{_name(target)}, {_title(row['metric'])}", *texts])
+    return "Synergy: errors from each and from both", ["", "2D", "image", "both", "gain over the better"], rows
+
+
+def _name(text: str) -> str:
+    for long, short in _SHORT.items():
+        text = text.replace(long, short)
+    return text.replace("->", " → ")
+
+
+def _title(metric: str) -> str:
+    return f"{metric} [{'dB' if metric == 'psnr' else '0-1' if metric == 'l1' else 'mm'}]"
+
+
+def _number(row: Mapping[str, Any], metric: str) -> str:
+    value = row.get(metric)
+    return "-" if value is None else f"{value:.{_DIGITS[metric]}f}"

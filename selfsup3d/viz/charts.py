@@ -1,0 +1,176 @@
+"""Plain charts drawn by OpenCV, so that reports need no plotting library: scatter plots and curves."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from selfsup3d.viz.colours import ERROR, Colour
+from selfsup3d.viz.sheets import tile
+
+__all__ = ["curves", "distinct_colours", "scatter"]
+
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (30, 30, 30)
+_FRAME: Colour = (170, 170, 170)
+_LINE: Colour = (40, 90, 220)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SHIFT = 4
+
+
+def distinct_colours(count: int) -> list[Colour]:
+    """Colours that differ in hue, and between neighbours in brightness too."""
+    values = [colorsys.hsv_to_rgb(k / max(count, 1), 0.85, (0.85, 0.55)[k % 2]) for k in range(count)]
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in values]
+
+
+def scatter(
+    points: np.ndarray,
+    labels: Sequence[str],
+    *,
+    title: str = "",
+    size: int = 640,
+    thumbnails: np.ndarray | None = None,
+    side: int = 36,
+) -> np.ndarray:
+    """Points in the plane, coloured by label with a legend on the right; or small pictures at some of the points.
+
+    Args:
+        points: (N, 2); axes are scaled to the data. labels: N texts; "" is grey and not in the legend.
+        title: above. size: of the square plot, px.
+        thumbnails: (N, h, w, 3) uint8, drawn where they do not cover one another, framed in the label's colour.
+        side: of the thumbnails, px.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        ValueError: other than N labels or thumbnails.
+    """
+    if points.ndim != 2 or points.shape[1] != 2 or len(labels) != len(points):
+        raise ValueError(f"expected points (N, 2) and N labels, got {points.shape} and {len(labels)}")
+    if thumbnails is not None and len(thumbnails) != len(points):
+        raise ValueError(f"{len(thumbnails)} thumbnails for {len(points)} points")
+    names = sorted(set(labels) - {""})
+    colours = dict(zip(names, distinct_colours(len(names)), strict=True)) | {"": _FRAME}
+    canvas = np.full((size, size, 3), _PAPER, np.uint8)
+    places = _placed(points, size, side if thumbnails is not None else 6)
+    if thumbnails is None:
+        for (x, y), label in zip(places, labels, strict=True):
+            centre = (round(x * 2**_SHIFT), round(y * 2**_SHIFT))
+            cv2.circle(canvas, centre, 3 << _SHIFT, colours[label], -1, cv2.LINE_AA, _SHIFT)
+    else:
+        _paste(canvas, places, thumbnails, [colours[label] for label in labels], side)
+    cv2.rectangle(canvas, (0, 0), (size - 1, size - 1), _FRAME, 1)
+    return _titled(np.concatenate([canvas, _legend(names, colours, size)], 1), title)
+
+
+def _placed(points: np.ndarray, size: int, margin: int) -> np.ndarray:
+    """(N, 2) px, y upwards; outliers beyond the 0.5th and 99.5th percentile are kept at the edge."""
+    low, high = np.percentile(points, 0.5, axis=0), np.percentile(points, 99.5, axis=0)
+    unit = ((points - low) / np.maximum(high - low, 1e-9)).clip(0.0, 1.0)
+    unit[:, 1] = 1.0 - unit[:, 1]
+    return margin + unit * (size - 2 * margin)
+
+
+def _paste(
+    canvas: np.ndarray, places: np.ndarray, thumbnails: np.ndarray, colours: Sequence[Colour], side: int
+) -> None:
+    taken: list[np.ndarray] = []
+    for place, picture, colour in zip(places, thumbnails, colours, strict=True):
+        if any(np.abs(place - other).max() < 0.8 * side for other in taken):
+            continue
+        taken.append(place)
+        x, y = (int(v) for v in (place - side / 2).clip(0, canvas.shape[0] - side))
+        small = cv2.resize(np.ascontiguousarray(picture), (side, side), interpolation=cv2.INTER_AREA)
+        canvas[y : y + side, x : x + side] = small
+        cv2.rectangle(canvas, (x, y), (x + side - 1, y + side - 1), colour, 1)
+
+
+def _legend(names: Sequence[str], colours: Mapping[str, Colour], height: int) -> np.ndarray:
+    if not names:
+        return np.full((height, 1, 3), _PAPER, np.uint8)
+    width = max(cv2.getTextSize(name, _FONT, 0.4, 1)[0][0] for name in names) + 30
+    column = np.full((height, min(width, 320), 3), _PAPER, np.uint8)
+    step = min(18, max(9, (height - 10) // len(names)))
+    for row, name in enumerate(names):
+        y = 14 + row * step
+        cv2.circle(column, (12, y - 4), 4, colours[name], -1, cv2.LINE_AA)
+        cv2.putText(column, name, (22, y), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
+    return column
+
+
+def _titled(canvas: np.ndarray, title: str) -> np.ndarray:
+    if not title:
+        return canvas
+    head = np.full((22, canvas.shape[1], 3), _PAPER, np.uint8)
+    cv2.putText(head, title, (6, 15), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([head, canvas])
+
+
+def curves(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    beside: tuple[str, np.ndarray, np.ndarray] | None = None,
+    columns: int = 3,
+    size: tuple[int, int] = (360, 200),
+) -> np.ndarray:
+    """A panel for each curve, its own range written on it; one more curve can run through all panels in red.
+
+    Args:
+        series: name -> x (N,) and y (N,); values that are not finite are left out.
+        beside: name, x and y of the curve in every panel, scaled to its own range from 0.
+        columns: panels in a row. size: width and height of a panel, px.
+
+    Raises:
+        ValueError: no curve.
+    """
+    if not series:
+        raise ValueError("there is no curve to draw")
+    panels = [_panel(name, x, y, beside, size) for name, (x, y) in series.items()]
+    return tile([panels[k : k + columns] for k in range(0, len(panels), columns)], gap=6)
+
+
+def _panel(
+    name: str, x: np.ndarray, y: np.ndarray, beside: tuple[str, np.ndarray, np.ndarray] | None, size: tuple[int, int]
+) -> np.ndarray:
+    width, height = size
+    canvas = np.full((height, width, 3), _PAPER, np.uint8)
+    kept = np.isfinite(y)
+    x, y = x[kept], y[kept]
+    left, top, right, bottom = 8, 24, width - 8, height - 20
+    cv2.rectangle(canvas, (left, top), (right, bottom), _FRAME, 1)
+    told = name
+    if beside is not None:
+        other_name, other_x, other_y = beside
+        highest = float(np.nanmax(other_y)) if len(other_y) else 0.0
+        _line(canvas, other_x, other_y, (0.0, max(highest, 1e-12)), (left, top, right, bottom), ERROR)
+        told += f"   (red: {other_name}, to {highest:.3g})"
+    if len(y):
+        # A curve that starts far above where it ends would be flat: the first entries may leave the panel.
+        low, high = float(y.min()), float(np.percentile(y, 98))
+        _line(canvas, x, y, (low, max(high, low + 1e-12)), (left, top, right, bottom), _LINE)
+        text = f"{low:.4g} to {high:.4g}, last {y[-1]:.4g}; step {x[-1]:.0f}"
+        cv2.putText(canvas, text, (left, height - 6), _FONT, 0.36, _INK, 1, cv2.LINE_AA)
+    cv2.putText(canvas, told, (left, 16), _FONT, 0.38, _INK, 1, cv2.LINE_AA)
+    return canvas
+
+
+def _line(
+    canvas: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    limits: tuple[float, float],
+    box: tuple[int, int, int, int],
+    colour: Colour,
+) -> None:
+    if len(x) < 2:
+        return
+    left, top, right, bottom = box
+    across = (x - x[0]) / max(float(x[-1] - x[0]), 1e-12)
+    up = ((y - limits[0]) / (limits[1] - limits[0])).clip(0.0, 1.0)
+    pixels = np.stack([left + across * (right - left), bottom - up * (bottom - top)], 1)
+    cv2.polylines(canvas, [np.rint(pixels * 2**_SHIFT).astype(np.int32)], False, colour, 1, cv2.LINE_AA, _SHIFT)

@@ -1,0 +1,133 @@
+"""Cross-modal VAEs through the scripts that people run: train, evaluate with its report, 3DPW, sweep."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from selfsup3d.cli import run
+from tests.data.generators import threedpw as generate
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs" / "cross_modal"
+SHORT = ["--trainer.steps", "4", "--trainer.batch-size", "8", "--trainer.fit-batches", "4", "--trainer.images", "2",
+         "--trainer.log-every", "1", "--system.latent", "8", "--system.width", "16"]  # fmt: skip
+POSES = ["--data.sequences", "12", "--data.stride", "20", *SHORT]
+PICTURES = ["--data.preset", "tiny-test", "--system.backbone", "test_resnet", *SHORT]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _cached(cache, monkeypatch):
+    monkeypatch.setenv("SELFSUP3D_CACHE", str(cache))
+
+
+def trained(name, flags, folder, load_script):
+    config = str(CONFIGS / f"{name}.yaml")
+    assert run(load_script("train").main, ["--config", config, "--output-dir", str(folder), *flags]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["pose", "adversarial", "reprojection"])
+def test_pose_vaes_are_trained_and_measured(name, tmp_path, capsys, load_script):
+    folder = trained(name, POSES, tmp_path / "run", load_script)
+    assert (folder / "grid.png").is_file()
+    lines = [json.loads(line) for line in (folder / "scalars.jsonl").read_text().splitlines()]
+    assert all("loss/vae/_beta" in line for line in lines)
+    out = tmp_path / "result.json"
+    flags = ["--checkpoint", str(folder), "--split", "test", "--samples", "3", "--json", str(out)]
+    assert run(load_script("evaluate").main, flags) == 0
+    result = json.loads(out.read_text())
+    metric = "pa_mpjpe" if name == "reprojection" else "mpjpe"
+    assert result["metrics"][f"{metric}_best_of_3"] > 0
+    assert set(result["cross_modal"]["missing_joints"]) == {"0", "1", "2"}
+    printed = capsys.readouterr().out
+    assert f"{metric}_best_of_3" in printed
+    assert "Missing 2D joints" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["image", "pose_synthetic", "two_pairs", "three_pairs", "all_pairs", "poe", "moe", "hybrid"]
+)
+def test_those_of_pictures_are_trained_measured_and_reported(name, tmp_path, load_script):
+    folder = trained(name, PICTURES, tmp_path / "run", load_script)
+    report = tmp_path / "report"
+    flags = ["--checkpoint", str(folder), "--split", "test", "--limit", "12", "--report", str(report)]
+    assert run(load_script("evaluate").main, flags) == 0
+    told = json.loads((report / "result.json").read_text())["cross_modal"]
+    assert told["pairs"]
+    for file in (
+        "predictions",
+        "prior",
+        "latent_by_action",
+        "latent_thumbnails",
+        "interpolation",
+        "arithmetic",
+        "curves",
+    ):
+        picture = cv2.imread(str(report / f"{file}.png"))
+        assert picture is not None, file
+        assert picture.std() > 3
+    assert "Latent factorisation" in (report / "result.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "keypoints"),
+    [
+        ("pose", POSES, "projected"),
+        ("pose", POSES, "detected"),
+        pytest.param("image", PICTURES, "projected", marks=pytest.mark.slow),
+        pytest.param("poe", PICTURES, "projected", marks=pytest.mark.slow),
+    ],
+)
+def test_3dpw_accepts_them(name, flags, keypoints, tmp_path, capsys, load_script):
+    folder = trained(name, flags, tmp_path / "run", load_script)
+    generate.write_sequence(tmp_path / "3dpw", "a_walk_00", frames=6, size=(270, 480))
+    out = tmp_path / "r.json"
+    flags = ["--checkpoint", str(folder), "--data.root", str(tmp_path / "3dpw"), "--keypoints", keypoints,
+             "--samples", "4", "--json", str(out), "--report", str(tmp_path / "report")]  # fmt: skip
+    assert run(load_script("eval_3dpw").main, flags) == 0
+    result = json.loads(out.read_text())
+    assert result["flags"]["root"] == "mid_hips"
+    assert result["metrics"]["mpjpe"] > 0
+    assert result["metrics"]["mpjpe_best_of_4"] <= result["metrics"]["mpjpe"]
+    assert "lsp_14 joints" in capsys.readouterr().out
+    assert (tmp_path / "report" / "sheet.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_questions_are_a_sweep(tmp_path, capsys, load_script):
+    sweep = yaml.safe_load((CONFIGS / "questions.yaml").read_text())
+    sweep |= {"output": str(tmp_path / "out"), "columns": {"short": {"steps": 3}}, "flags": [*sweep["flags"], *POSES]}
+    sweep["rows"] = {name: sweep["rows"][name] for name in ("2D root zeroed", "beta cyclical")}
+    for row in sweep["rows"].values():
+        row["config"] = str(ROOT / row["config"])
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep, sort_keys=False))
+    assert run(load_script("sweep").main, ["--config", str(path)]) == 0
+    assert "mpjpe_best_of_10" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--system.pairs", "2d->3d"], "'2d->3d' is no pair"),
+        (["--system.pairs", "image->joints_3d"], "no pictures"),
+        (["--system.adversary.smoothing", "1.2"], "smoothing"),
+        (["--system.fusion", "poe"], "needs encoders and decoders"),
+        (["--system.beta.ramp", "1"], "ramp"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(flags, words, tmp_path, capsys, load_script):
+    arguments = ["--config", str(CONFIGS / "pose.yaml"), "--output-dir", str(tmp_path / "run"), *POSES, *flags]
+    assert run(load_script("train").main, arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
