@@ -30,6 +30,7 @@ from selfsup3d.cross_modal.panels import cross_modal_panels
 from selfsup3d.draws import gaussian_noise
 from selfsup3d.heads.facing import facing_cost
 from selfsup3d.heads.gaussian import Gaussian, Reduction
+from selfsup3d.heads.mlp import frozen_statistics
 from selfsup3d.system import System, Turn
 
 __all__ = ["CrossModalVAE", "Settings", "Sizes"]
@@ -172,8 +173,7 @@ class CrossModalVAE(System):
         elements = {name: self.modality(name).elements for name in self.targets}
         views = self._views(batch)
         terms: dict[str, Tensor] = {}
-        for view in views:
-            decoded = {name: self.decoders[name](view.z) for name in view.targets}
+        for view, decoded in zip(views, self._decoded(views), strict=True):
             misses = {name: self.modality(name).miss(values, batch) for name, values in decoded.items()}
             terms |= terms_of(view, misses, beta, self.settings.weights, elements, self.settings.reduction)
             terms[f"_nats_{view.name}"] = view.divergence.detach().mean()
@@ -205,6 +205,20 @@ class CrossModalVAE(System):
             return product_views(posteriors, self.targets, noise, self.settings.own)
         return mixture_views(posteriors, self.targets, noise)
 
+    def _decoded(self, views: Sequence[View]) -> list[dict[str, Tensor]]:
+        """What each view's targets are decoded to, all views in one pass of a decoder.
+
+        In passes of their own, each would be normalised by its own batch in training, and by the mean of all of them in
+        prediction, where the decoder has BatchNorm.
+        """
+        decoded: list[dict[str, Tensor]] = [{} for _ in views]
+        for target in self.targets:
+            rows = [k for k, view in enumerate(views) if target in view.targets]
+            values = self.decoders[target](torch.cat([views[k].z for k in rows]))
+            for k, part in zip(rows, values.chunk(len(rows)), strict=True):
+                decoded[k][target] = part
+        return decoded
+
     def _fakes(self, views: Sequence[View], batch: Batch, through: bool = False) -> list[Tensor]:
         """What the critic judges: decoded from each view that has it, and from the prior.
 
@@ -215,7 +229,8 @@ class CrossModalVAE(System):
         latents = [view.z if through else view.z.detach() for view in views if target in view.targets]
         if self.settings.adversary.prior:
             latents.append(self._noise(batch)(_PRIOR))
-        return [self.decoders[target](z) for z in latents]
+        with frozen_statistics(self.decoders[target]):  # real inputs do not look like draws from the prior
+            return list(self.decoders[target](torch.cat(latents)).chunk(len(latents)))
 
     def _noise(self, batch: Batch) -> Noise:
         """Noise of each sample's own seed; evaluation frames without seeds take their number."""

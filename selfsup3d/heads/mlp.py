@@ -31,7 +31,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     For inputs that only training sees, such as views turned upside down: averaged into the statistics, they would make
     the network normalise real inputs wrongly when it predicts.
     """
-    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     before = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0

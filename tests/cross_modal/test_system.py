@@ -182,3 +182,19 @@ def test_pictures_of_poses_that_have_none_are_refused():
     unknown = Config.model_validate({"system": SMALL | pairs("image->joints_3d") | {"backbone": "resnet1"}})
     with pytest.raises(InputError, match="resnet1"):
         build_system(unknown)
+
+
+def test_decoders_see_all_their_views_at_once_and_no_prior_in_their_statistics():
+    """With BatchNorm, what training normalises together prediction must not normalise apart."""
+    case = Case("bn", pairs("image->joints_3d", "joints_2d->joints_3d", norm="batch",
+                            adversary={"judges": "joints_3d", "width": 8, "blocks": 1}))  # fmt: skip
+    system = case.fitted().train()
+    decoder = system.decoders["joints_3d"]
+    sizes = []
+    decoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+    system(case.batch(size=12), "vae", 0.0)
+    assert sizes == [24, 36], "two views; then, for the critic, with draws from the prior"
+    norm = next(m for m in decoder.modules() if isinstance(m, torch.nn.BatchNorm1d))
+    before = norm.running_mean.clone()
+    system(case.batch(size=12), "critic", 0.0)
+    torch.testing.assert_close(norm.running_mean, before)
