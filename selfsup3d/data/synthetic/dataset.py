@@ -118,8 +118,10 @@ class SyntheticTruth:
         batch = self._with_truth(self.pairs.batch(draws), views=False)
         if self._augmentation is None:
             return batch
-        plain = replace(batch, unpaired_plate=None)
-        return replace(augment(plain, draws, self._augmentation), unpaired_plate=batch.unpaired_plate)
+        # Unpaired poses belong to no picture; their camera keeps the pinhole that it was drawn with.
+        unpaired = {name: getattr(batch, name) for name in ("unpaired_camera", "unpaired_plate")}
+        plain = replace(batch, unpaired_camera=None, unpaired_plate=None)
+        return replace(augment(plain, draws, self._augmentation), **unpaired)
 
     def depth(self, clip: str) -> np.ndarray:
         """(T, S, S) float16 metres of a clip's frames, background included."""
