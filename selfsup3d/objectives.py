@@ -28,7 +28,9 @@ __all__ = [
     "pose_energy",
     "reconstruction",
     "segmentation",
+    "side_likelihood",
     "silhouette",
+    "window_distance",
 ]
 
 _EMPTY = 1e-3
@@ -174,6 +176,22 @@ def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
     sampled = F.grid_sample(flat, grid.flatten(0, 1)[:, None, None], padding_mode="border", align_corners=False)
     value = -sampled.view(heat.shape[:2]) / math.log(h * w)  # 1 = as good as a uniform map
     return torch.where(inside, value, 0.0).sum(-1) / inside.sum(-1).clamp_min(1)
+
+
+def side_likelihood(logits: Tensor, swapped: Tensor, apart: Tensor) -> Tensor:
+    """Binary cross-entropy (B,) of how limbs lie (B, L), mean over limbs **[ours]**.
+
+    Limbs that lie over one another are neither way round: they count less where they are less than `apart` = 0.1 from one another.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, swapped.to(logits.dtype), reduction="none")
+    return (loss * (apart.detach() * 10.0).clamp(max=1.0)).mean(1)
+
+
+def window_distance(found: Tensor, true: Tensor) -> Tensor:
+    """Distance (B,) of windows (B, 3; centre x, y and half side) in units of the true one, sizes by ratio **[ours]**."""
+    true = true.detach()
+    centre = (found[:, :2] - true[:, :2]).abs().sum(-1) / true[:, 2]
+    return centre + (found[:, 2] / true[:, 2]).log().abs()
 
 
 def coarse_parts(logits: Tensor, labels: Tensor) -> Tensor:

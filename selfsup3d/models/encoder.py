@@ -1,9 +1,10 @@
 """The encoder E: an image to keypoints, canonical limb vectors, camera and appearance.
 
-One backbone (any `timm` network by name) feeds a small feature pyramid; soft-argmax keypoints with a depth each come
-from its finest level, and a vector head turns them and the pooled top feature into limb vectors and camera. Keypoints
-ahead of the vector head made it learn several times faster than plain regression. The appearance has a small network
-of its own that trains along with the decoder while the pose path may be frozen.
+A window around the person is found and magnified (`models.zoom`). One backbone (any `timm` network by name) reads it
+and feeds a small feature pyramid; soft-argmax keypoints with a depth each come from its finest level, limbs are told
+apart (`models.sides`), and a vector head turns them and the pooled top feature into limb vectors and camera. Keypoints ahead of the vector head made it learn
+several times faster than plain regression. The appearance has a small network of its own that trains along with the
+decoder while the pose path may be frozen.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.layers import COLOUR, ChannelwiseLinear, ConvNormAct
-from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL
+from selfsup3d.models.sides import swap_sides
+from selfsup3d.models.zoom import Localizer, into_image, zoom
+from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
 
 __all__ = ["Encoder", "Encoding", "PoseCode"]
 
 LOCAL = 32
 """Channels of the features gathered under each joint's heat map."""
+
+_HEAD = [joint_index("nose"), joint_index("head")]
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,23 @@ class PoseCode(TensorFields):
     """The pose that the encoder reads from images (N, 3, H, W).
 
     Attributes:
-        log_heat: (N, 17, h, w) log-probability of each joint's place.
-        part_logits: (N, P+1, h, w) part at each cell, background last; where the appearance looks.
-        keypoints: (N, 17, 2) px, its mean (soft-argmax).
+        window: (N, 3) the square that was read: centre and half side, in units of the image's side.
+        located: (N, 3) the square that the encoder found; the same, unless it was given one.
+        swapped: (N, 2) bool, legs and arms: the limb order that was read. side_logits: (N, 2) of its being so; the
+            decision follows their sign, unless the encoder was given it (`models.sides`).
+        log_heat: (N, 17, h, w) log-probability of each joint's place in the window; limbs as the image shows them.
+        part_logits: (N, P+1, h, w) part at each cell of the window, background last; where the appearance looks.
+        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax).
         keypoint_depths: (N, 17) depth relative to the root, metres.
         local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin).
         camera: body -> camera.
         joints: (N, 17, 3) camera-frame root-relative joints, where the kinematics is ablated; else None.
     """
 
+    window: Tensor
+    located: Tensor
+    swapped: Tensor
+    side_logits: Tensor
     log_heat: Tensor
     part_logits: Tensor
     keypoints: Tensor
@@ -56,6 +69,29 @@ class Encoding(PoseCode):
     """Pose, and appearance (N, S, C): a vector for each of the P parts and one for the whole."""
 
     appearance: Tensor
+
+
+class Glimpse(nn.Module):
+    """A closer look at the head: a few pixels there say which way a person faces, and drown in the whole **[ours]**.
+
+    Args:
+        features: per cell of its 6 x 6 map.
+    """
+
+    SIDE = 24
+    REACH = 0.25  # of the window
+
+    def __init__(self, features: int = 16) -> None:
+        super().__init__()
+        self.look = nn.Sequential(
+            ConvNormAct(3, 32, stride=2), ConvNormAct(32, 64, stride=2), nn.Conv2d(64, features, 1), nn.Flatten()
+        )
+        self.outputs = features * (self.SIDE // 4) ** 2
+
+    def forward(self, pictures: Tensor, head: Tensor) -> Tensor:
+        """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
+        window = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
+        return self.look((zoom(pictures, window, side=self.SIDE) - 0.5) * 4.0)
 
 
 class AppearanceBranch(nn.Module):
@@ -115,6 +151,7 @@ class Encoder(nn.Module):
         kinematics: bool = True,
     ) -> None:
         super().__init__()
+        self.localizer = Localizer()
         self.backbone = backbone
         widths = backbone.channels
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths)
@@ -123,7 +160,10 @@ class Encoder(nn.Module):
         self.local = nn.Conv2d(width, LOCAL, 1)
         self.kinematics = kinematics
         outputs = 3 + (NUM_LOCAL * 3 + 2 + 6 if kinematics else NUM_JOINTS * 3)
-        self.head = VectorHead(NUM_JOINTS * (4 + LOCAL) + widths[-1], hidden, outputs)
+        self.glimpse = Glimpse()
+        inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.glimpse.outputs + 3
+        self.sides = VectorHead(inputs, hidden // 2, 2, blocks=1)
+        self.head = VectorHead(inputs, hidden, outputs)
         self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
 
     def pose_parameters(self) -> list[nn.Parameter]:
@@ -131,13 +171,13 @@ class Encoder(nn.Module):
         own = {id(p) for p in self.appearance.parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
-    def dense_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), and a summary (N, 17 * LOCAL + C).
+    def dense_maps(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), features (N, 17, LOCAL) and (N, C).
 
-        The summary is the features under each joint's heat map and the pooled top feature. Which way a person faces
+        The features are those under each joint's heat map, and the pooled top feature. Which way a person faces
         shows in a few pixels of the head: pooled over the whole image alone, they were not found within 20,000 images.
         """
-        features = self.backbone((images - 0.5) * 4.0)
+        features = self.backbone((pictures - 0.5) * 4.0)
         top = features[-1].mean((2, 3)).float()
         merged = self.lateral[-1](features[-1])
         for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
@@ -147,41 +187,73 @@ class Encoder(nn.Module):
         heat, depth, parts = maps.split([NUM_JOINTS, NUM_JOINTS, maps.shape[1] - 2 * NUM_JOINTS], 1)
         log_heat = heat.flatten(2).log_softmax(-1)  # (N, 17, hw)
         local = log_heat.exp() @ self.local(merged).float().flatten(2).transpose(1, 2)  # (N, 17, LOCAL)
-        return log_heat.view_as(heat), depth, parts, torch.cat([local.flatten(1), top], 1)
+        return log_heat.view_as(heat), depth, parts, local, top
 
-    def forward(self, images: Tensor, K: Tensor, freeze_pose: bool = False) -> Encoding:
-        """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px; `freeze_pose` keeps no graph of the pose path."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_pose):
-            pose = self.pose_path(images, K)
-        return Encoding(**vars(pose), appearance=self.appearance(images, pose.part_logits.detach()))
+    def forward(
+        self,
+        images: Tensor,
+        K: Tensor,
+        freeze_pose: bool = False,
+        window: Tensor | None = None,
+        swapped: Tensor | None = None,
+    ) -> Encoding:
+        """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px.
 
-    def pose_path(self, images: Tensor, K: Tensor) -> PoseCode:
-        """The pose alone."""
-        log_heat, depth, parts, seen = self.dense_maps(images)
+        Args:
+            freeze_pose: keep no graph of the pose path.
+            window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
+            swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
+        """
+        learning = torch.is_grad_enabled() and not freeze_pose
+        with torch.set_grad_enabled(learning):
+            located = self.localizer(images)
+        window = located.detach() if window is None else window
+        pictures = zoom(images, window)
+        with torch.set_grad_enabled(learning):
+            pose = self.pose_path(pictures, window, located, swapped, K)
+        return Encoding(**vars(pose), appearance=self.appearance(pictures, pose.part_logits.detach()))
+
+    def pose_path(
+        self, pictures: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor
+    ) -> PoseCode:
+        """The pose alone, from magnified windows (N, 3, H, W)."""
+        size = float(pictures.shape[-1])
+        log_heat, depth, parts, local, top = self.dense_maps(pictures)
         heat = log_heat.exp()
-        unit, depths = soft_argmax(heat, depth)
+        inside, depths = soft_argmax(heat, depth)
+        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), window[:, 2:]
+        ray = (window[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the window lies in
+        face = self.glimpse(pictures, inside[:, _HEAD].mean(1).detach()).float()
+        whole = torch.cat([top, face, ray * 4.0, torch.log(half) + 1.0], 1)
         confidence = heat.amax((2, 3))
-        centred = (unit - 0.5) * 4.0
-        summary = torch.cat([centred.flatten(1), depths * 2.0, confidence * 4.0, seen], 1)
-        raw = self.head(summary).float()
+        places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
+        seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
+        side_logits = self.sides(torch.cat([seen.flatten(1), whole], 1)).float()
+        swapped = side_logits.detach() > 0 if swapped is None else swapped
+        raw = self.head(torch.cat([swap_sides(seen, swapped).flatten(1), whole], 1)).float()
+        unit, depths = into_image(swap_sides(inside, swapped), window), swap_sides(depths, swapped)
         camera_raw, body_raw = raw[:, :3], raw[:, 3:]
-        size = float(images.shape[-1])
         # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
-        pelvis = (unit[:, 0] + 0.1 * camera_raw[:, :2]) * size
-        metre = torch.exp(camera_raw[:, 2] - 1.0) * size  # px per metre at the pelvis
+        pelvis = (unit[:, 0] + 0.2 * half * camera_raw[:, :2]) * size
+        metre = torch.exp(camera_raw[:, 2] - 1.0) * 2 * half[:, 0] * size  # px per metre at the pelvis
         z = K[:, 0, 0] / metre
-        xy = (pelvis - K[:, :2, 2]) / torch.stack([K[:, 0, 0], K[:, 1, 1]], -1) * z[:, None]
-        translation = torch.cat([xy, z[:, None]], 1)
+        translation = torch.cat([(pelvis - K[:, :2, 2]) / focal * z[:, None], z[:, None]], 1)
         if not self.kinematics:
             joints = body_raw.view(-1, NUM_JOINTS, 3)
             joints = joints - joints[:, :1]
             identity = torch.eye(3, device=raw.device).expand(len(raw), 3, 3)
             zeros = torch.zeros(len(raw), NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
-            return PoseCode(log_heat, parts, unit * size, depths, zeros, zeros[:, 0, :2], camera, joints)
+            heading = zeros[:, 0, :2]
+            found = (window, located, swapped, side_logits, log_heat, parts)
+            return PoseCode(*found, unit * size, depths, zeros, heading, camera, joints)
         vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
         hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
         return PoseCode(
+            window=window,
+            located=located,
+            swapped=swapped,
+            side_logits=side_logits,
             log_heat=log_heat,
             part_logits=parts,
             keypoints=unit * size,

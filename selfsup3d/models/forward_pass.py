@@ -16,12 +16,15 @@ from torch.func import functional_call
 
 from selfsup3d import objectives
 from selfsup3d.batch import Batch
+from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded
 from selfsup3d.models.encoder import Encoding
 from selfsup3d.models.layers import COLOUR
 from selfsup3d.models.pose import BodyPose, pose_of_joints
-from selfsup3d.models.warmup import painted_puppets
+from selfsup3d.models.sides import sides_of, swap_sides
+from selfsup3d.models.warmup import known_places, painted_puppets
+from selfsup3d.models.zoom import into_window, window_of, zoom
 from selfsup3d.parts.labels import Labels, part_labels, soft_silhouette
 
 if TYPE_CHECKING:
@@ -77,7 +80,16 @@ class ForwardPass:
     @cached_property
     def encoding_t(self) -> Encoding:
         """Encoding of the target."""
-        return self.system.encoder(self.target, self.K, freeze_pose=self.freeze_pose)
+        return self.system.encoder(self.target, self.K, self.freeze_pose, **self.told)
+
+    @cached_property
+    def told(self) -> dict[str, Tensor]:
+        """What the labels of the supervised variants tell the encoder of the target; nothing otherwise."""
+        kind = self.system.variant.supervision
+        if kind not in ("2d", "3d") or self.freeze_pose:
+            return {}
+        joints = project(self.need("joints_3d"), self.K) if kind == "3d" else self.need("joints_2d")
+        return known_places(joints / float(self.size[1]), self.need("seeds"))
 
     @property
     def lengths(self) -> Tensor | None:
@@ -172,9 +184,10 @@ class ForwardPass:
         if kind == "3d":
             return self.pose_distance(self.encoding_t, pose_of_joints(self.need("joints_3d"), self.K))
         image, labels = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
-        encoding = self.system.encoder(image, self.pose_z.camera.K)
+        told = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
+        encoding = self.system.encoder(image, self.pose_z.camera.K, **told)
         terms = self.pose_distance(encoding, self.pose_z)
-        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, labels)
+        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_window(labels, encoding.window))
         terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         if kind == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
@@ -185,6 +198,11 @@ class ForwardPass:
                 terms[name] = objectives.joint_distance(pixels / side, labels / side, batch.confidence)
         return terms
 
+    @staticmethod
+    def in_window(labels: Tensor, window: Tensor) -> Tensor:
+        """What a window shows of labels (B, H, W)."""
+        return zoom(labels[:, None].float(), window, mode="nearest")[:, 0].long()
+
     def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
         """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""
         side = float(self.size[1])
@@ -194,7 +212,21 @@ class ForwardPass:
         )
         if not self.system.variant.kinematics:
             del terms["canonical"]  # the ablation has no canonical pose: p is the camera-frame joints
-        terms["keypoints"] = 2.0 * objectives.joint_distance(encoding.keypoints / side, truth.pixels / side)
-        terms["heat"] = 0.3 * objectives.heatmap_likelihood(encoding.log_heat, truth.pixels / side)
-        terms["depths"] = (encoding.keypoint_depths - truth.posed[..., 2]).abs().mean(-1)
+        terms |= self.place_distance(encoding, truth)
         return terms
+
+    def place_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
+        """Terms (B,) of where things are in the image: window, limbs as the image shows them, and which is whose."""
+        place = truth.pixels / float(self.size[1])
+        swapped, apart = sides_of(place)
+        window = window_of(place)
+        place, depths = swap_sides(place, swapped), swap_sides(truth.posed[..., 2], swapped)
+        keypoints = swap_sides(encoding.keypoints / float(self.size[1]), encoding.swapped)
+        likelihood = objectives.heatmap_likelihood(encoding.log_heat, into_window(place, encoding.window))
+        return {
+            "keypoints": 2.0 * objectives.joint_distance(keypoints, place),
+            "heat": 0.3 * likelihood,
+            "depths": (swap_sides(encoding.keypoint_depths, encoding.swapped) - depths).abs().mean(-1),
+            "window": 0.2 * objectives.window_distance(encoding.located, window),
+            "sides": 0.3 * objectives.side_likelihood(encoding.side_logits, swapped, apart / window[:, 2:]),
+        }

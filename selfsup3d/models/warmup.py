@@ -13,14 +13,16 @@ from torch import Tensor
 from selfsup3d.batch import Batch
 from selfsup3d.draws import uniform_noise
 from selfsup3d.models.pose import BodyPose
+from selfsup3d.models.sides import sides_of
+from selfsup3d.models.zoom import jittered, window_of
 from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.painter import draw_look, look_uniforms, paint_puppet
 from selfsup3d.parts.puppet import Puppet
 from selfsup3d.parts.transform import part_geometry, part_maps
 
-__all__ = ["painted_puppets"]
+__all__ = ["known_places", "painted_puppets"]
 
-_STREAMS = {"look": 1, "camera": 2, "noise": 3}
+_STREAMS = {"look": 1, "camera": 2, "noise": 3, "window": 4}
 
 
 @torch.no_grad()
@@ -35,6 +37,16 @@ def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[in
     maps = part_maps(geometry, size, puppet)
     image = paint_puppet(maps, geometry, pose.joints.float(), plate, look, puppet)
     return recorded(image, seeds), part_labels(maps, geometry, size, puppet).parts
+
+
+def known_places(points: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+    """What the encoder may be told where the joints (B, 17, 2), in units of the image side, are known.
+
+    The window, off by as much as a found one may be, and how the limbs lie: the pose path learns from the first step
+    on windows that hold the person and on limbs in their order, beside the networks that find and tell them apart.
+    """
+    window = jittered(window_of(points), uniform_noise(seeds, (3,), _STREAMS["window"]))
+    return {"window": window.detach(), "swapped": sides_of(points)[0]}
 
 
 def recorded(image: Tensor, seeds: Tensor) -> Tensor:
