@@ -107,11 +107,13 @@ class CrossModalConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """After each hidden layer of the pose networks."""
     backbone: str = "resnet18"
-    """Of pictures, any timm network by name."""
+    """Of pictures: any timm network by name, or patch, our own small one for CPUs."""
     backbone_weights: Path | None = None
     """File with weights of the backbone (safetensors or a checkpoint); none = random. Nothing is ever downloaded."""
     image_norm: Literal["batch", "group"] = "batch"
     """Normalisation in the picture's networks."""
+    image_width: Annotated[int, Field(ge=16)] = 256
+    """Channels of the picture decoder's first map, halved at each up-convolution."""
     zero_root: bool = False
     """Subtract the root from 2D poses; the perspective that it tells is lost."""
     reduction: Literal["per_element", "sum", "mean"] = "per_element"

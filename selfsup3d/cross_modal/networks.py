@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from selfsup3d.heads.gaussian import Gaussian
 from selfsup3d.heads.mlp import Norm, ResidualMLP
+from selfsup3d.models.backbone import PatchResNet
 from selfsup3d.models.layers import group_norm
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
 ImageNorm = Literal["batch", "group"]
 
 _SMALLEST = 8  # side of the decoder's first feature map, px
-_WIDTHS = (256, 128, 64, 32, 16, 8)  # channels at 8, 16, 32 ... px
+_MOST_STEPS = 5  # to 256 px
+_HIDDEN = 512
+PATCH = "patch"
 _LOG_VARIANCE = 10.0
 """Log-variances are kept within +- this: exp of more overflows half precision, and no posterior needs it."""
 
@@ -104,18 +107,36 @@ class PoseDecoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A timm network, its features averaged over the picture, then mean and log-variance.
+    """Features of a picture, then mean and log-variance.
+
+    A timm network's features are averaged over the picture, as in the thesis. "patch" is our own small network for CPUs
+    (`models.backbone.PatchResNet`), whose 16 last cells go through a hidden layer side by side: what is where in the
+    picture is kept **[ours]**.
 
     Args:
-        backbone: a timm name (the thesis has resnet18). latent: D.
-        weights: file with weights of the backbone; None = random. Nothing is ever downloaded.
-        norm: "batch" (the backbone's own) or "group".
+        backbone: "patch", or a timm name (the thesis has resnet18). size: of the pictures, px. latent: D.
+        weights: file with weights of a timm backbone; None = random. Nothing is ever downloaded.
+        norm: of a timm backbone: "batch" (its own) or "group". "patch" has GroupNorm.
+
+    Raises:
+        ValueError: weights for "patch", or pictures too small for it.
     """
 
     def __init__(
-        self, backbone: str, latent: int, weights: str | Path | None = None, norm: ImageNorm = "batch"
+        self,
+        backbone: str,
+        size: int,
+        latent: int,
+        weights: str | Path | None = None,
+        norm: ImageNorm = "batch",
     ) -> None:
         super().__init__()
+        if backbone == PATCH:
+            if weights is not None:
+                raise ValueError("there are no weights for the backbone 'patch'; name a timm backbone")
+            self.backbone: Any = _patch_network(size)
+            self.head = GaussianHead(_HIDDEN, latent)
+            return
         options: dict[str, Any] = {"norm_layer": group_norm} if norm == "group" else {}
         if weights is not None:
             options["pretrained_cfg_overlay"] = {"file": str(weights)}
@@ -128,6 +149,32 @@ class ImageEncoder(nn.Module):
         return self.head(self.backbone(images))
 
 
+class _Coarsest(nn.Module):
+    """The last of a backbone's feature maps."""
+
+    def __init__(self, network: PatchResNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)[-1]
+
+
+def _patch_network(size: int) -> nn.Module:
+    """(B, 3, S, S) -> (B, hidden); the last map has 4 x 4 cells."""
+    stages = round(math.log2(size / 8)) if size > 0 else 0
+    if not 1 <= stages <= 5 or 8 << stages != size:
+        raise ValueError(f"the backbone 'patch' reads pictures of 16 to 256 px, not {size}")
+    channels = tuple(min(64 * (k + 1), 192) for k in range(stages))
+    return nn.Sequential(
+        _Coarsest(PatchResNet(channels, (2,) * stages)),
+        nn.Flatten(),
+        nn.Linear(16 * channels[-1], _HIDDEN),
+        nn.LayerNorm(_HIDDEN),
+        nn.ReLU(),
+    )
+
+
 class ImageDecoder(nn.Module):
     """Linear to 256 x 8 x 8, then up-convolutions to the picture's size; tanh at the end.
 
@@ -136,30 +183,35 @@ class ImageDecoder(nn.Module):
 
     Args:
         size: of the picture, px; 8 times a power of two. latent: D. norm: "batch" or "group".
+        width: channels at 8 px, halved at each up-convolution.
 
     Raises:
         ValueError: a size that up-convolutions cannot make.
     """
 
-    def __init__(self, size: int, latent: int, norm: ImageNorm = "batch") -> None:
+    def __init__(self, size: int, latent: int, norm: ImageNorm = "batch", width: int = 256) -> None:
         super().__init__()
         steps = round(math.log2(size / _SMALLEST)) if size > 0 else 0
-        if not 1 <= steps < len(_WIDTHS) or _SMALLEST << steps != size:
+        if width >> (steps - 1 if steps else 0) < 1:
+            raise ValueError(f"image_width {width} cannot be halved {steps - 1} times")
+        self.width = width
+        if not 1 <= steps <= _MOST_STEPS or _SMALLEST << steps != size:
             raise ValueError(f"pictures of {size} px cannot be decoded: 16, 32, 64, 128 and 256 can")
-        self.enter = nn.Linear(latent, _WIDTHS[0] * _SMALLEST**2)
+        self.enter = nn.Linear(latent, width * _SMALLEST**2)
         layers: list[nn.Module] = []
-        for step in range(steps - 1):
+        for step in range(1, steps):
+            before, after = width >> (step - 1), width >> step
             layers += [
-                nn.ConvTranspose2d(_WIDTHS[step], _WIDTHS[step + 1], 4, 2, 1, bias=False),
-                nn.BatchNorm2d(_WIDTHS[step + 1]) if norm == "batch" else group_norm(_WIDTHS[step + 1]),
+                nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(after) if norm == "batch" else group_norm(after),
                 nn.ReLU(inplace=True),
             ]
-        layers.append(nn.ConvTranspose2d(_WIDTHS[steps - 1], 3, 4, 2, 1))
+        layers.append(nn.ConvTranspose2d(width >> (steps - 1), 3, 4, 2, 1))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, 3, S, S) in [-1, 1], float32."""
-        start = self.enter(z).view(-1, _WIDTHS[0], _SMALLEST, _SMALLEST)
+        start = self.enter(z).view(-1, self.width, _SMALLEST, _SMALLEST)
         return torch.tanh(self.layers(start).float())
 
 

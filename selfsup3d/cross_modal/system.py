@@ -78,7 +78,7 @@ class Sizes:
 
     Attributes:
         latent: D. pose: hidden layers of the pose networks. image: side of the pictures, px.
-        backbone, backbone_weights, image_norm: see `networks.ImageEncoder`.
+        backbone, backbone_weights, image_norm: see `networks.ImageEncoder`. image_width: see `networks.ImageDecoder`.
     """
 
     latent: int = 100
@@ -87,6 +87,7 @@ class Sizes:
     backbone: str = "resnet18"
     backbone_weights: str | Path | None = None
     image_norm: ImageNorm = "batch"
+    image_width: int = 256
 
 
 class CrossModalVAE(System):
@@ -127,13 +128,13 @@ class CrossModalVAE(System):
     def _encoder(self, name: str) -> nn.Module:
         s = self.sizes
         if name == "image":
-            return ImageEncoder(s.backbone, s.latent, s.backbone_weights, s.image_norm)
+            return ImageEncoder(s.backbone, s.image, s.latent, s.backbone_weights, s.image_norm)
         return PoseEncoder(self.modality(name).elements, s.latent, s.pose)
 
     def _decoder(self, name: str) -> nn.Module:
         s = self.sizes
         if name == "image":
-            return ImageDecoder(s.image, s.latent, s.image_norm)
+            return ImageDecoder(s.image, s.latent, s.image_norm, s.image_width)
         return PoseDecoder(self.modality(name).elements, s.latent, s.pose)
 
     def _adversary(self) -> Adversary | None:

@@ -17,16 +17,17 @@ from selfsup3d.evaluation.baselines import FrameSource, known_joints
 from selfsup3d.evaluation.cross_modal import Seen
 from selfsup3d.evaluation.embedding import embed
 from selfsup3d.evaluation.metrics import root_relative
-from selfsup3d.viz.charts import scatter
+from selfsup3d.viz.charts import scatter, titled
 from selfsup3d.viz.colours import PREDICTION
 from selfsup3d.viz.sheets import tile, to_uint8
-from selfsup3d.viz.view3d import FRONT, draw_pose_3d
+from selfsup3d.viz.view3d import draw_pose_3d
 
 __all__ = ["arithmetic_strips", "interpolation_strips", "latent_maps", "predictions_sheet", "prior_sheet", "thumbnails"]
 
 _CELL = 144
 _SEED = 0x1A7E27
 _VIEW = (25.0, 10.0)
+_OBLIQUE = (50.0, 12.0)  # from the front, errors of depth would not be seen
 
 
 def chosen(count: int, among: int, stream: int = 0) -> np.ndarray:
@@ -51,7 +52,7 @@ def predictions_sheet(system: CrossModalVAE, source: FrameSource, count: int = 2
             fit = (pose * beside.nan_to_num(0.0)).sum() / pose.square().sum().clamp(min=1e-12)
             pose = pose * fit.clamp(min=0.0)
         shown = None if beside is None else beside.numpy()
-        cell = draw_pose_3d(pose.numpy(), truth=shown, view=FRONT, size=_CELL, extent=1.0, colour=PREDICTION)
+        cell = draw_pose_3d(pose.numpy(), truth=shown, view=_OBLIQUE, size=_CELL, extent=1.0, colour=PREDICTION)
         if beside is not None:
             error = 1000.0 * (pose - beside)[1:].norm(dim=-1).nanmean()
             _label(cell, f"{error:.0f} mm{'' if metric else ', scaled'}")
@@ -124,8 +125,7 @@ def arithmetic_strips(system: CrossModalVAE, latents: Tensor, actions: Sequence[
             a, b, frame = (int(k) for k in chosen(3, len(latents), stream=10 + row))
             change, title = latents[a] - latents[b], f"frame {frame} + ({a} - {b})"
         made = _strips(system, latents[frame] + torch.linspace(0.0, 1.0, 5)[:, None] * change)
-        _label(made[0][0], title, room=6 * _CELL)
-        strips += made
+        strips.append([titled(tile(made), title)])
     return tile(strips)
 
 
@@ -156,6 +156,5 @@ def _metric(system: CrossModalVAE) -> bool:
     return isinstance(modality, Pose) and modality.unit == "m"
 
 
-def _label(cell: np.ndarray, text: str, room: int = _CELL) -> None:
-    scale = 0.36 * min(1.0, (room - 8) / max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.36, 1)[0][0], 1))
-    cv2.putText(cell, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, scale, (30, 30, 30), 1, cv2.LINE_AA)
+def _label(cell: np.ndarray, text: str) -> None:
+    cv2.putText(cell, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (30, 30, 30), 1, cv2.LINE_AA)

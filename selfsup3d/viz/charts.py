@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from selfsup3d.viz.colours import ERROR, Colour
 from selfsup3d.viz.sheets import tile
 
-__all__ = ["curves", "distinct_colours", "scatter"]
+__all__ = ["curves", "distinct_colours", "scatter", "titled"]
 
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (30, 30, 30)
@@ -19,6 +20,7 @@ _FRAME: Colour = (170, 170, 170)
 _LINE: Colour = (40, 90, 220)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4
+_MOST_LABELS, _LONGEST = 14, 36  # of a legend, and letters of an entry
 
 
 def distinct_colours(count: int) -> list[Colour]:
@@ -38,6 +40,8 @@ def scatter(
 ) -> np.ndarray:
     """Points in the plane, coloured by label with a legend on the right; or small pictures at some of the points.
 
+    Labels beyond the 14 most frequent are grey and stand in the legend together.
+
     Args:
         points: (N, 2); axes are scaled to the data. labels: N texts; "" is grey and not in the legend.
         title: above. size: of the square plot, px.
@@ -54,8 +58,10 @@ def scatter(
         raise ValueError(f"expected points (N, 2) and N labels, got {points.shape} and {len(labels)}")
     if thumbnails is not None and len(thumbnails) != len(points):
         raise ValueError(f"{len(thumbnails)} thumbnails for {len(points)} points")
-    names = sorted(set(labels) - {""})
-    colours = dict(zip(names, distinct_colours(len(names)), strict=True)) | {"": _FRAME}
+    counts = Counter(label for label in labels if label)
+    names = sorted(name for name, _ in counts.most_common(_MOST_LABELS))
+    colours = defaultdict(lambda: _FRAME, zip(names, distinct_colours(len(names)), strict=True))
+    legend = [*names, *([f"{len(counts) - len(names)} others"] if len(counts) > len(names) else [])]
     canvas = np.full((size, size, 3), _PAPER, np.uint8)
     places = _placed(points, size, side if thumbnails is not None else 6)
     if thumbnails is None:
@@ -65,7 +71,7 @@ def scatter(
     else:
         _paste(canvas, places, thumbnails, [colours[label] for label in labels], side)
     cv2.rectangle(canvas, (0, 0), (size - 1, size - 1), _FRAME, 1)
-    return _titled(np.concatenate([canvas, _legend(names, colours, size)], 1), title)
+    return titled(np.concatenate([canvas, _legend(legend, colours, size)], 1), title)
 
 
 def _placed(points: np.ndarray, size: int, margin: int) -> np.ndarray:
@@ -93,21 +99,27 @@ def _paste(
 def _legend(names: Sequence[str], colours: Mapping[str, Colour], height: int) -> np.ndarray:
     if not names:
         return np.full((height, 1, 3), _PAPER, np.uint8)
-    width = max(cv2.getTextSize(name, _FONT, 0.4, 1)[0][0] for name in names) + 30
-    column = np.full((height, min(width, 320), 3), _PAPER, np.uint8)
+    width = max(cv2.getTextSize(_short(name), _FONT, 0.4, 1)[0][0] for name in names) + 30
+    column = np.full((height, width, 3), _PAPER, np.uint8)
     step = min(18, max(9, (height - 10) // len(names)))
     for row, name in enumerate(names):
         y = 14 + row * step
         cv2.circle(column, (12, y - 4), 4, colours[name], -1, cv2.LINE_AA)
-        cv2.putText(column, name, (22, y), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
+        cv2.putText(column, _short(name), (22, y), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
     return column
 
 
-def _titled(canvas: np.ndarray, title: str) -> np.ndarray:
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
+
+
+def titled(canvas: np.ndarray, title: str) -> np.ndarray:
+    """A picture (H, W, 3) with a line of text above it, made smaller until it fits; "" adds nothing."""
     if not title:
         return canvas
     head = np.full((22, canvas.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(head, title, (6, 15), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    scale = 0.45 * min(1.0, (canvas.shape[1] - 12) / max(cv2.getTextSize(title, _FONT, 0.45, 1)[0][0], 1))
+    cv2.putText(head, title, (6, 15), _FONT, scale, _INK, 1, cv2.LINE_AA)
     return np.concatenate([head, canvas])
 
 

@@ -6,9 +6,9 @@ from selfsup3d.cross_modal.networks import ImageCritic, ImageDecoder, ImageEncod
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_pictures_there_and_back(size, norm):
-    encoder, decoder = ImageEncoder("resnet18", 7, norm=norm), ImageDecoder(size, 7, norm)
+@pytest.mark.parametrize(("norm", "backbone"), [("batch", "resnet18"), ("group", "resnet18"), ("group", "patch")])
+def test_pictures_there_and_back(size, norm, backbone):
+    encoder, decoder = ImageEncoder(backbone, size, 7, norm=norm), ImageDecoder(size, 7, norm, width=64)
     posterior = encoder(torch.rand(2, 3, size, size) * 2 - 1)
     assert posterior.mean.shape == posterior.log_variance.shape == (2, 7)
     decoded = decoder(posterior.mean)
@@ -31,6 +31,15 @@ def test_256_px_are_the_five_up_convolutions_of_the_thesis():
 def test_sizes_that_cannot_be_decoded_are_refused(size):
     with pytest.raises(ValueError, match="cannot be decoded"):
         ImageDecoder(size, 4)
+
+
+def test_impossible_picture_networks_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="16 to 256 px"):
+        ImageEncoder("patch", 48, 7)
+    with pytest.raises(ValueError, match="no weights"):
+        ImageEncoder("patch", 64, 7, weights=tmp_path / "w")
+    with pytest.raises(ValueError, match="halved"):
+        ImageDecoder(256, 7, width=8)
 
 
 def test_pose_networks_are_mirror_images():
