@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from selfsup3d.cli import run
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_text
+from selfsup3d.files import write_json, write_text
 from selfsup3d.training.sweep import Sweep, load_sweep
 from selfsup3d.training.sweep_table import sweep_table
 
@@ -35,6 +35,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", default=[], help="only these")
     parser.add_argument("--columns", nargs="+", default=[], help="only these")
     parser.add_argument("--minutes", type=float, help="begin no run once this long has passed")
+    parser.add_argument(
+        "--results", type=Path, help="also write results and table into this folder, under the name of the sweep's own"
+    )
     parser.add_argument("--table", action="store_true", help="run nothing, write the table of what is there")
     own, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     args = parser.parse_args(own)
@@ -52,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         table = sweep_table(sweep)
         write_text(sweep.config.output / "table.md", table)
+        if args.results is not None:
+            write_text(args.results / f"{sweep.config.output.name}.md", table)
+            write_json(args.results / f"{sweep.config.output.name}.json", sweep.results)
     print(table)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["cross_modal_tables"]
+__all__ = ["comparison", "cross_modal_tables"]
 
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -25,6 +25,49 @@ def cross_modal_tables(numbers: Mapping[str, Any]) -> list[Table]:
         _synergy(criteria["synergy"]),
     ]
     return [table for table in tables if table[2]]
+
+
+_COLUMNS = {
+    "2D → 3D": ("pairs", "joints_2d->joints_3d", "pose"),
+    "image → 3D": ("pairs", "image->joints_3d", "pose"),
+    "both → 3D": ("pairs", "*->joints_3d", "pose"),
+    "gain of both": ("criteria", "synergy", "joints_3d", "gain"),
+    "1 joint missing": ("missing_joints", "1", "pose"),
+    "2 missing": ("missing_joints", "2", "pose"),
+    "image → image [dB]": ("pairs", "image->image", "psnr"),
+    "2D → image [dB]": ("pairs", "joints_2d->image", "psnr"),
+    "joint coherence": ("criteria", "joint_coherence", "distance", "pose"),
+    "chance": ("criteria", "joint_coherence", "chance", "pose"),
+    "cross coherence": ("criteria", "cross_coherence", "picture from 2D", "pose"),
+    "shared units": ("criteria", "latent_factorisation", "shared"),
+}
+"""Column -> where its number stands; "pose" is MPJPE, or PA-MPJPE where poses have no scale; "*" several inputs."""
+
+
+def comparison(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a run: its pairs and criteria, mm unless it says otherwise. Columns that no run fills are left out."""
+    cells = {
+        run: {column: _found(numbers, place) for column, place in _COLUMNS.items()} for run, numbers in runs.items()
+    }
+    kept = [column for column in _COLUMNS if any(row[column] is not None for row in cells.values())]
+    rows = []
+    for run, row in cells.items():
+        texts = [("-" if (v := row[c]) is None else f"{v:d}" if isinstance(v, int) else f"{v:.1f}") for c in kept]
+        rows.append([run, *texts])
+    return "pairs and criteria, mean latent (mm)", ["", *kept], rows
+
+
+def _found(numbers: Any, place: tuple[str, ...]) -> Any:
+    for key in place:
+        if not isinstance(numbers, Mapping):
+            return None
+        if key == "pose":
+            numbers = numbers.get("mpjpe", numbers.get("pa_mpjpe"))
+        elif key.startswith("*"):
+            numbers = next((v for name, v in numbers.items() if "+" in name and name.endswith(key[1:])), None)
+        else:
+            numbers = numbers.get(key)
+    return numbers
 
 
 def _poses_and_pictures(numbers: Mapping[str, Any]) -> Table:

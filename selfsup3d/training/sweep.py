@@ -259,7 +259,8 @@ class Sweep:
             given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
             self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)])
             told = json.loads(place.read_text(encoding="utf-8"))
-            numbers[name] = {key: told[key] for key in ("metrics", "reasons", "flags", "baselines", "frames")}
+            kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
+            numbers[name] = {key: told[key] for key in kept if key in told}
         converged = None
         if budget.plateau is not None:
             curve = validation_curve(folder, self.config.watched)

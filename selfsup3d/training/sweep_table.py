@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from selfsup3d.evaluation.cross_modal_tables import comparison
 from selfsup3d.training.sweep import Cell, Sweep
 
 __all__ = ["sweep_table"]
@@ -32,7 +33,7 @@ def sweep_table(sweep: Sweep) -> str:
         if rows:
             rows += _baselines(sweep, column)
             head = ["", "steps", *_fact_names(sweep, column), *_figure_names(sweep)]
-            blocks += [f"## {column}", _markdown(head, rows)]
+            blocks += [f"## {column}", _markdown(head, rows), *_cross_modal(sweep, column)]
     if marked:
         blocks.append("\\* not converged: the validation error was still falling in the last fifth of the run")
     blocks.append(_rules(sweep))
@@ -65,6 +66,21 @@ def _figures(sweep: Sweep, done: Sequence[dict[str, Any]]) -> list[str]:
         for name in sweep.config.evaluations
         for metric in sweep.config.metrics
     ]
+
+
+def _cross_modal(sweep: Sweep, column: str) -> list[str]:
+    """For each evaluation, what VAEs across modalities are asked besides (of the first seed)."""
+    blocks = []
+    for name in sweep.config.evaluations:
+        found = {}
+        for row in sweep.config.rows:
+            cell = sweep.results["cells"].get(Cell(row, column, sweep.config.seeds[0]).key)
+            if cell is not None and "cross_modal" in cell["evaluations"][name]:
+                found[row] = cell["evaluations"][name]["cross_modal"]
+        if found:
+            title, head, rows = comparison(found)
+            blocks += [f"**{name}: {title}**", _markdown(head, rows)]
+    return blocks
 
 
 def _mean(values: Sequence[float | None]) -> str:

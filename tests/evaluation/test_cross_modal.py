@@ -5,7 +5,7 @@ import torch
 from selfsup3d.batch import Batch
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.cross_modal import cross_modal_numbers, see, without_joints
-from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
+from selfsup3d.evaluation.cross_modal_tables import comparison, cross_modal_tables
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.latent_figures import (
     arithmetic_strips,
@@ -146,3 +146,14 @@ def test_pictures_of_the_latent_space(name, monkeypatch):
     assert len(latent_maps(latents, seen.actions, None)) == 1
     with_pictures = interpolation_strips(vae, latents, rows=2).shape[0]
     assert (with_pictures > 500) == (name == "all pairs"), "a strip of pictures under each strip of poses"
+
+
+def test_runs_stand_beside_each_other():
+    title, head, rows = comparison({"all": numbers("all pairs"), "poses": numbers("2D to 3D", pictures=False)})
+    assert "mean latent" in title
+    assert head[1:4] == ["2D → 3D", "image → 3D", "both → 3D"]
+    assert rows[0][0] == "all"
+    assert "-" not in rows[0]
+    assert rows[1][head.index("2D → 3D")] != "-"
+    assert rows[1][head.index("image → 3D")] == "-"
+    assert "image → 3D" not in comparison({"poses": numbers("2D to 3D", pictures=False)})[1]
