@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from selfsup3d.cli import run
+from selfsup3d.training.build import build_source, load_system
+from tests.data.generators import h36m
 from tests.data.generators import threedpw as generate
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +104,37 @@ def test_3dpw_accepts_them(name, flags, keypoints, tmp_path, capsys, load_script
     assert result["metrics"]["mpjpe_best_of_4"] <= result["metrics"]["mpjpe"]
     assert "lsp_14 joints" in capsys.readouterr().out
     assert (tmp_path / "report" / "sheet.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["h36m_pose", "h36m_image", "thesis"])
+def test_human36m_configs_run_on_a_generated_tree(name, tmp_path, load_script):
+    for package in ("h5py", "scipy"):
+        pytest.importorskip(package)
+    scene = h36m.Scene(subjects=("S1", "S8", "S9"), trials=("Walking 1",), frames=6, speed=8)
+    h36m.fetch(tmp_path / "h36m", scene)
+    root = ["--data.root", str(tmp_path / "h36m")]
+    flags = [*root, "--data.every", "1", "--data.evaluate-every", "2", "--data.size", "32", "--trainer.workers", "0",
+             *SHORT]  # fmt: skip
+    folder = trained(name, flags, tmp_path / "run", load_script)
+    out = tmp_path / "r.json"
+    assert run(load_script("evaluate").main, ["--checkpoint", str(folder), "--split", "test", "--json", str(out)]) == 0
+    told = json.loads(out.read_text())
+    assert told["dataset"] == "h36m"
+    pairs = {"joints_2d->joints_3d"} if name == "h36m_pose" else {"joints_2d->joints_3d", "image->joints_3d"}
+    assert pairs <= set(told["cross_modal"]["pairs"])
+
+
+def test_the_last_weights_are_released_and_not_the_worst(tmp_path, load_script):
+    """An earlier implementation kept the checkpoint of the largest loss."""
+    folder = trained("pose", [*POSES, "--trainer.checkpoint-every", "2"], tmp_path / "run", load_script)
+    released, config = load_system(folder)
+    batch = build_source(config, "val").frames(np.arange(8))
+    checkpoints = sorted((folder / "checkpoints").glob("step-*"))
+    assert len(checkpoints) == 2
+    first, last = (load_system(path)[0].predict(batch).pose for path in checkpoints)
+    assert torch.equal(released.predict(batch).pose, last)
+    assert not torch.equal(first, last)
 
 
 @pytest.mark.slow

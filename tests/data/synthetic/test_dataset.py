@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from selfsup3d.batch import Batch
+from selfsup3d.data.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.data.synthetic.live import LiveSource
+from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.data.transforms import Augmentation
 from selfsup3d.draws import Draws
 from selfsup3d.geometry.camera import project
@@ -105,6 +107,17 @@ def test_training_samples_follow_their_draws(cache: Path) -> None:
     assert (project(one.joints_3d, one.K) - one.joints_2d).abs().max() < 1e-2
     assert one.second_view is None
     assert one.transfer is None
+
+
+def test_augmented_labels_come_with_unpaired_poses_and_their_cameras(cache: Path) -> None:
+    settings = {"pose_prior": ProceduralPrior(motions=4), "camera_prior": CameraPrior(SIZE)}
+    train = SyntheticTruth(cache, "tiny-test", SIZE, "train", Augmentation(), **settings)
+    plain = SyntheticTruth(cache, "tiny-test", SIZE, "train", **settings)
+    one, other = (source.batch(Draws(1, 5, np.arange(6))) for source in (train, plain))
+    assert torch.equal(one.unpaired, other.unpaired)
+    assert torch.equal(one.unpaired_camera.translation, other.unpaired_camera.translation)
+    assert torch.equal(one.unpaired_camera.K, other.unpaired_camera.K)
+    assert not torch.equal(one.target, other.target)
 
 
 def test_depth_and_saliency_can_be_looked_at(val: SyntheticTruth, frames: Batch) -> None:
