@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch, PoseOutput
-from selfsup3d.cross_modal.adversary import Adversary, AdversarySettings
+from selfsup3d.cross_modal.adversary import Adversary
 from selfsup3d.cross_modal.fusion import (
-    Fusion,
     Noise,
-    Pair,
     View,
     fuse,
     mixture_views,
@@ -24,70 +19,19 @@ from selfsup3d.cross_modal.fusion import (
     product_views,
 )
 from selfsup3d.cross_modal.modalities import MODALITIES, ImageModality, Keypoints, Modality, Pose, SeenPose
-from selfsup3d.cross_modal.networks import ImageDecoder, ImageEncoder, ImageNorm, PoseDecoder, PoseEncoder, PoseLayers
-from selfsup3d.cross_modal.objective import Beta, terms_of
+from selfsup3d.cross_modal.networks import ImageDecoder, ImageEncoder, PoseDecoder, PoseEncoder
+from selfsup3d.cross_modal.objective import terms_of
 from selfsup3d.cross_modal.panels import cross_modal_panels
+from selfsup3d.cross_modal.settings import Settings, Sizes, check, sources_and_targets, unique
 from selfsup3d.draws import gaussian_noise
 from selfsup3d.heads.facing import facing_cost
-from selfsup3d.heads.gaussian import Gaussian, Reduction
+from selfsup3d.heads.gaussian import Gaussian
 from selfsup3d.heads.mlp import frozen_statistics
 from selfsup3d.system import System, Turn
 
-__all__ = ["CrossModalVAE", "Settings", "Sizes"]
+__all__ = ["CrossModalVAE"]
 
 _PRIOR, _PREDICTION = 1000, 2000  # streams of noise
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is trained, besides sizes.
-
-    Attributes:
-        fusion: "pairs", "poe" or "moe".
-        pairs: for "pairs", each FROM->TO.
-        encoders, decoders: for "poe" and "moe"; of "pairs" they follow from the pairs.
-        own: "poe": decode from a subset its own modalities only.
-        predict_from: encoders that `predict` reads; none = the first.
-        supervision: "labels" = 3D labels; "reprojection" = none, keypoints teach the pose.
-        zero_root: subtract the root from 2D poses.
-        reduction: of the divergence, see `objective.divergence_factor`.
-        beta: its weight.
-        weights: of each decoded modality.
-        facing: weight of knees that bend forward, the weak prior of training without labels (ours).
-        adversary: a critic.
-    """
-
-    fusion: Fusion = "pairs"
-    pairs: tuple[str, ...] = ("joints_2d->joints_3d",)
-    encoders: tuple[str, ...] = ()
-    decoders: tuple[str, ...] = ()
-    own: bool = False
-    predict_from: tuple[str, ...] = ()
-    supervision: Literal["labels", "reprojection"] = "labels"
-    zero_root: bool = False
-    reduction: Reduction = "per_element"
-    beta: Beta = field(default_factory=Beta)
-    weights: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 1.0))
-    facing: float = 0.0
-    adversary: AdversarySettings = field(default_factory=AdversarySettings)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of the networks.
-
-    Attributes:
-        latent: D. pose: hidden layers of the pose networks. image: side of the pictures, px.
-        backbone, backbone_weights, image_norm: see `networks.ImageEncoder`. image_width: see `networks.ImageDecoder`.
-    """
-
-    latent: int = 100
-    pose: PoseLayers = field(default_factory=PoseLayers)
-    image: int = 64
-    backbone: str = "resnet18"
-    backbone_weights: str | Path | None = None
-    image_norm: ImageNorm = "batch"
-    image_width: int = 256
 
 
 class CrossModalVAE(System):
@@ -96,28 +40,29 @@ class CrossModalVAE(System):
     Hypothesis 0 of `predict` is decoded from the latent's mean, the others from draws.
 
     Args:
-        settings: what is trained.
-        sizes: of the networks.
+        settings: what is trained; None = the pose VAE.
+        sizes: of the networks; None = those of the thesis at 64 px.
 
     Raises:
         ValueError: pairs or modalities that make no sense together; the message names them.
     """
 
-    def __init__(self, settings: Settings = Settings(), sizes: Sizes = Sizes()) -> None:
+    def __init__(self, settings: Settings | None = None, sizes: Sizes | None = None) -> None:
         super().__init__()
+        settings, sizes = settings or Settings(), sizes or Sizes()
         self.settings, self.sizes = settings, sizes
         self.pairs = [parse_pair(text, MODALITIES) for text in settings.pairs] if settings.fusion == "pairs" else []
-        self.sources, self.targets = _modalities(settings, self.pairs)
+        self.sources, self.targets = sources_and_targets(settings, self.pairs)
         self.predict_from = settings.predict_from or self.sources[:1]
-        _check(settings, self.sources, self.targets, self.predict_from)
+        check(settings, self.sources, self.targets, self.predict_from)
         self.modalities = nn.ModuleDict(_make_modalities(settings, sizes, {*self.sources, *self.targets}))
         self.encoders = nn.ModuleDict({name: self._encoder(name) for name in self.sources})
         self.decoders = nn.ModuleDict({name: self._decoder(name) for name in self.targets})
         self.adversary = self._adversary()
         fields = (*self.sources, *self.targets)
-        self.requires = _unique(*(f for name in fields for f in self.modality(name).fields), "seeds")  # type: ignore[misc]
-        self.predict_requires = _unique(*(f for n in self.predict_from for f in self.modality(n).fields))  # type: ignore[misc]
-        self.inputs = _unique(*(f for n in self.sources for f in self.modality(n).fields if n != "joints_3d"))
+        self.requires = unique(*(f for name in fields for f in self.modality(name).fields), "seeds")  # type: ignore[misc]
+        self.predict_requires = unique(*(f for n in self.predict_from for f in self.modality(n).fields))  # type: ignore[misc]
+        self.inputs = unique(*(f for n in self.sources for f in self.modality(n).fields if n != "joints_3d"))
 
     def modality(self, name: str) -> Modality:
         """A modality by name."""
@@ -311,42 +256,6 @@ class CrossModalVAE(System):
             if target != "joints_2d"
         }
         return cross_modal_panels(batch, decoded)
-
-
-def _unique(*names: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
-
-
-def _modalities(settings: Settings, pairs: Sequence[Pair]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Encoders and decoders, in the order they are named."""
-    if settings.fusion != "pairs":
-        return _unique(*settings.encoders), _unique(*settings.decoders)
-    return _unique(*(pair.source for pair in pairs)), _unique(*(pair.target for pair in pairs))
-
-
-def _check(settings: Settings, sources: Sequence[str], targets: Sequence[str], predict_from: Sequence[str]) -> None:
-    """Raise ValueError where the settings contradict each other."""
-    if not sources or not targets:
-        what = "pairs" if settings.fusion == "pairs" else "encoders and decoders"
-        raise ValueError(f"fusion {settings.fusion!r} needs {what}")
-    unknown = [name for name in (*sources, *targets) if name not in MODALITIES]
-    if unknown:
-        raise ValueError(f"no modality {unknown[0]!r}; there are {', '.join(MODALITIES)}")
-    wrong = [name for name in predict_from if name not in sources or name == "joints_3d"]
-    if wrong:
-        raise ValueError(f"predict_from names {wrong[0]!r}, which is no encoder to predict from: {', '.join(sources)}")
-    seen = settings.supervision == "reprojection"
-    if seen and ("joints_2d" not in sources or "joints_3d" in sources or "joints_3d" not in targets):
-        raise ValueError("reprojection needs an encoder of joints_2d, a decoder of joints_3d and no encoder of it")
-    if seen and settings.zero_root:
-        raise ValueError("reprojection takes keypoints relative to the root anyway; leave zero_root off")
-    judged = {"none": None, "joints_3d": "joints_3d", "joints_2d": "joints_3d", "image": "image"}[
-        settings.adversary.judges
-    ]
-    if judged is not None and judged not in targets:
-        raise ValueError(f"adversary.judges {settings.adversary.judges} needs a decoder of {judged}")
-    if (settings.adversary.judges == "joints_2d") != seen and settings.adversary.judges in ("joints_2d", "joints_3d"):
-        raise ValueError("adversary.judges joints_2d judges re-projected poses, joints_3d poses that have labels")
 
 
 def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:

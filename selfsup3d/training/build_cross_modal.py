@@ -9,7 +9,8 @@ from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.cross_modal.adversary import AdversarySettings
 from selfsup3d.cross_modal.networks import PoseLayers
 from selfsup3d.cross_modal.objective import Beta
-from selfsup3d.cross_modal.system import CrossModalVAE, Settings, Sizes
+from selfsup3d.cross_modal.settings import Settings, Sizes
+from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.errors import InputError
 
 __all__ = ["build_cross_modal"]

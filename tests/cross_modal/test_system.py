@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from selfsup3d.config import Config
 from selfsup3d.cross_modal.adversary import AdversarySettings
 from selfsup3d.cross_modal.networks import PoseLayers
-from selfsup3d.cross_modal.system import CrossModalVAE, Settings, Sizes
+from selfsup3d.cross_modal.settings import Settings, Sizes
+from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.protocols import Protocol
 from tests.cross_modal.catalogue import CASES, SMALL, Case, pairs
