@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -143,7 +144,8 @@ def export_onnx(module: Exported, path: str | Path, size: int) -> None:
     _library("onnxscript")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     count = torch.export.Dim("count", min=1)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*shares the same shape constraints")  # both inputs have one count
         program = torch.onnx.export(
             module,
             example_inputs(module, size),

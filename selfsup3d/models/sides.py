@@ -37,7 +37,7 @@ def sides_of(points: Tensor) -> tuple[Tensor, Tensor]:
 
 def swap_sides(values: Tensor, swapped: Tensor) -> Tensor:
     """Exchange left and right of the limbs that are `swapped` (N, 2) in values (N, 17, ...). Its own inverse."""
-    mask = torch.zeros(len(values), values.shape[1], dtype=torch.bool, device=values.device)
+    mask = torch.zeros(values.shape[0], values.shape[1], dtype=torch.bool, device=values.device)
     for column, limb in enumerate((_LEGS, _ARMS)):
         mask[:, [*limb, *(_FLIP[j] for j in limb)]] = swapped[:, column, None]
     return torch.where(mask.view(*mask.shape, *[1] * (values.dim() - 2)), values[:, list(_FLIP)], values)

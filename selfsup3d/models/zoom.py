@@ -44,7 +44,7 @@ class Localizer(nn.Module):
             images = F.interpolate(images, (self.side, self.side), mode="area")
         fine, coarse = self.backbone((images - 0.5) * 4.0)
         merged = fine + F.interpolate(self.lateral(coarse), fine.shape[-2:], mode="nearest")
-        heat = self.heat(merged).float().flatten(1).softmax(-1).view(len(images), *fine.shape[-2:])
+        heat = self.heat(merged).float().flatten(1).softmax(-1).view(images.shape[0], *fine.shape[-2:])
         at = (torch.arange(heat.shape[-1], device=heat.device, dtype=heat.dtype) + 0.5) / heat.shape[-1]
         marginals = torch.stack([heat.sum(1), heat.sum(2)], 1)  # (N, 2, side): over x, over y
         centre = (marginals * at).sum(-1)  # (N, 2)

@@ -56,6 +56,17 @@ def test_onnxruntime_gives_what_torch_gives(system, tmp_path, kind):
         assert max(found.values()) <= TOLERANCE
 
 
+def test_the_exported_encoder_takes_any_number_of_pictures(system, tmp_path):
+    """`len` of a tensor would fix the number to that of the example."""
+    module = EncoderModule(system).eval()
+    export_program(module, tmp_path / "e.pt2", SIZE)
+    loaded = torch.export.load(tmp_path / "e.pt2").module()
+    for count in (1, 3):  # exported with 2
+        inputs = example_inputs(module, SIZE, count)
+        for found, expected in zip(loaded(*inputs), module(*inputs), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_the_whole_prediction_is_exported_and_loaded_again(system, tmp_path):
     module = PredictionModule(system).eval()
