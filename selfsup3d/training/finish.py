@@ -14,6 +14,7 @@ from torch import Tensor
 from selfsup3d import hub
 from selfsup3d.batch import Batch
 from selfsup3d.config import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig
+from selfsup3d.config_cross_modal import CrossModalConfig
 from selfsup3d.data.mixture import Source
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.data.projected import ProjectedPoses
@@ -135,6 +136,12 @@ def _data_lines(data: OneDataset) -> list[str]:
 
 
 def _assumptions(config: Config) -> list[str]:
+    if isinstance(config.system, CrossModalConfig):
+        told = {
+            "labels": "3D poses of the training frames",
+            "reprojection": "2D joints of the training frames, no 3D label; knees bend forward",
+        }
+        return [f"- supervision: {told[config.system.supervision]}"]
     if not isinstance(config.system, PartGuidedConfig):
         return []
     return [
