@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
 
 from selfsup3d.config import TrainerConfig
 from selfsup3d.errors import InputError
@@ -24,8 +23,9 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     """Accelerate for this process, with precision, threads and determinism as configured.
 
     Raises:
-        InputError: a precision that the device lacks, or a way of sharding that checkpoints do not cover.
+        InputError: a precision that the device lacks, or a way of sharding that turns and checkpoints do not cover.
     """
+    _refuse_sharding()
     state = PartialState(cpu=config.device == "cpu" or not torch.cuda.is_available(), timeout=_TIMEOUT)
     precision = _precision(config.mixed_precision, state.device)
     AcceleratorState._reset_state()  # a second run in one process may use another precision
@@ -38,11 +38,6 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=_TIMEOUT),
         ],
     )
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise InputError(
-            f"{accelerator.distributed_type.value} shards weights, which checkpoints here do not cover; "
-            "use plain data parallelism (torchrun or an accelerate config with distributed_type MULTI_GPU)"
-        )
     threads = config.threads or _threads(accelerator.num_processes)
     if threads:
         torch.set_num_threads(threads)
@@ -51,6 +46,17 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not config.deterministic
     return accelerator
+
+
+def _refuse_sharding() -> None:
+    """FSDP and DeepSpeed, as `accelerate launch` announces them, before any process waits for another."""
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "false").lower() in ("1", "true"):
+            raise InputError(
+                f"{name} is not supported: it shards weights, while systems here step several optimizers in turn, each "
+                "over parameters of its own, and checkpoints keep whole weights (also those of systems with one "
+                "optimizer); use plain data parallelism: torchrun, or --config_file configs/accelerate/ddp.yaml"
+            )
 
 
 def pick_device(name: str = "auto") -> torch.device:

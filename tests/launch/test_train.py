@@ -179,18 +179,6 @@ def test_help(capsys):
 
 
 @pytest.mark.slow
-def test_accelerate_launch(recipe, tmp_path):
-    """One process on a machine without accelerate's own config file."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines",
-               "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(ROOT / "launch" / "train.py"),
-               "--config", str(recipe), "--output-dir", str(tmp_path / "out")]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "no-config")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "metrics.json").exists()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fused", "per_loss"])
 def test_two_processes_equal_one_with_the_doubled_batch(recipe, tmp_path, mode):
     """The whole system through every stage, by small steps of SGD. Adam and AdaGrad divide by the size of a gradient,
