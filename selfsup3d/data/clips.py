@@ -235,7 +235,7 @@ def _read_clip(folder: Path) -> Clip:
             for part in ("frames", "saliency", "plate")
         )
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever numpy raises for a damaged header: errors of parsers among others
         raise InputError(f"{folder}: damaged clip ({error}); delete the folder and prepare the clips again") from error
     count, *size = frames.shape
     whole = (
@@ -250,4 +250,15 @@ def _read_clip(folder: Path) -> Clip:
         raise InputError(
             f"{folder}: frames {frames.shape}, saliency {saliency.shape} and plate {plate.shape} do not belong together"
         )
+    if not isinstance(meta, dict) or not _is_pinhole(meta.get("K"), count):
+        raise InputError(f"{folder / 'meta.json'}: damaged; expected an object, with K null, 3x3 or one 3x3 a frame")
     return Clip(name=folder.name, frames=frames, saliency=saliency, plate=plate, meta=meta)
+
+
+def _is_pinhole(K: Any, frames: int) -> bool:
+    """Whether a value of JSON is null, a 3x3 matrix or one for each frame, of finite numbers."""
+    try:
+        values = np.zeros((3, 3)) if K is None else np.asarray(K, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return values.shape in ((3, 3), (frames, 3, 3)) and bool(np.isfinite(values).all())

@@ -88,7 +88,7 @@ def load_mocap(path: str | Path, split: Split = "train", recentre: bool = True) 
     arrays = _read(Path(path))
     positions = _in_our_order(arrays, Path(path))
     positions = _z_up(positions, str(arrays["up_axis"]), Path(path))
-    sequence = _sequence_of_frame(arrays["offsets"], len(positions), Path(path))
+    sequence = _sequence_of_frame(arrays, len(positions), Path(path))
     if recentre:
         positions = positions.copy()
         positions[:, 0] = 0.5 * (positions[:, joint_index("left_hip")] + positions[:, joint_index("right_hip")])
@@ -132,6 +132,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a zip, header or pickle error: whatever numpy raises for a damaged file
         raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
+    _check_kinds(arrays, path)
     count = len(arrays["subjects"])
     arrays.setdefault("actions", np.array([""] * count))
     arrays.setdefault("names", np.array([f"sequence {i}" for i in range(count)]))
@@ -143,6 +144,26 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: units is {str(arrays['units'])!r}; expected positions in metres and units 'm'")
     return arrays
 
+
+def _check_kinds(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raise where an array is no array (numpy gives the bytes of what it cannot read), or of another kind."""
+    for key, value in arrays.items():
+        kinds, dimensions = _KINDS.get(key, ("fiu", 3))
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or value.ndim != dimensions:
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else "damaged"
+            raise InputError(f"{path}: {key} is {found}; expected {_WORDS[kinds]} of {dimensions} dimensions")
+        if kinds == "US":
+            try:
+                value.tolist()
+            except (SystemError, ValueError):  # numpy stores numbers that are no characters without a look
+                raise InputError(f"{path}: {key} holds no text; the file is damaged") from None
+
+
+_KINDS = {
+    "offsets": ("iu", 1), "subjects": ("US", 1), "actions": ("US", 1), "names": ("US", 1), "joint_names": ("US", 1),
+    "up_axis": ("US", 0), "units": ("US", 0), "fps": ("fiu", 0),
+}  # fmt: skip
+_WORDS = {"iu": "whole numbers", "US": "text", "fiu": "numbers"}
 
 _KNOWN = ("positions", "offsets", "subjects", "actions", "names", "joint_names", "up_axis", "units", "fps")
 
@@ -172,9 +193,12 @@ def _z_up(positions: np.ndarray, up_axis: str, path: Path) -> np.ndarray:
     return np.stack([x, -z, y], axis=-1)  # a quarter turn about x: right-handed stays right-handed
 
 
-def _sequence_of_frame(offsets: np.ndarray, frames: int, path: Path) -> np.ndarray:
-    if offsets.ndim != 1 or offsets[0] != 0 or offsets[-1] != frames or (np.diff(offsets) < 0).any():
-        raise InputError(f"{path}: offsets must rise from 0 to the number of poses ({frames})")
+def _sequence_of_frame(arrays: dict[str, np.ndarray], frames: int, path: Path) -> np.ndarray:
+    offsets, count = arrays["offsets"].astype(np.int64), len(arrays["subjects"])
+    if len(offsets) != count + 1 or offsets[0] != 0 or offsets[-1] != frames or (np.diff(offsets) < 0).any():
+        raise InputError(
+            f"{path}: offsets must rise from 0 to the number of poses ({frames}), one more than subjects ({count})"
+        )
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 

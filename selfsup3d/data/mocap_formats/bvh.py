@@ -99,12 +99,21 @@ def _parse_hierarchy(lines: list[str]) -> tuple[Hierarchy, tuple[tuple[str, ...]
             channels.append(())
             open_joints.append(len(names) - 1)
         elif keyword == "OFFSET":
-            offsets[open_joints[-1]] = [float(w) for w in words[1:4]]
+            x, y, z = words[1:4]
+            offsets[open_joints[-1]] = [float(x), float(y), float(z)]
         elif keyword == "CHANNELS":
-            channels[open_joints[-1]] = tuple(w[0].upper() + w[1:].lower() for w in words[2 : 2 + int(words[1])])
+            channels[open_joints[-1]] = tuple(_channel(word) for word in words[2 : 2 + int(words[1])])
         elif keyword == "}":
             open_joints.pop()
     raise ValueError("it has no MOTION")
+
+
+def _channel(word: str) -> str:
+    """ "Xposition", "Zrotation" ... in the usual case."""
+    name = word[0].upper() + word[1:].lower()
+    if name[0] not in "XYZ" or name[1:] not in ("position", "rotation"):
+        raise ValueError(f"channel {word!r}; expected Xposition, Zrotation ...")
+    return name
 
 
 def _parse_motion(lines: list[str], width: int) -> tuple[np.ndarray, float]:
