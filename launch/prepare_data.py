@@ -161,9 +161,10 @@ def _print_missing(tree: Tree) -> None:
         print(f"  get it from {tree.source.url}\n  licence: {tree.source.licence}\n  cite: {tree.source.cite}")
 
 
-def _print_some(title: str, lines: Sequence[str]) -> None:
+def _print_some(title: str, lines: Sequence[str], count: int | None = None) -> None:
+    """The title with the number of lines, or with `count` of what they add up to, and the first lines."""
     if lines:
-        print(f"{title}: {len(lines)}")
+        print(f"{title}: {len(lines) if count is None else count}")
         print("\n".join(f"  {line}" for line in lines[:_SHOWN]))
         if len(lines) > _SHOWN:
             print(f"  ... and {len(lines) - _SHOWN} more")
@@ -172,7 +173,8 @@ def _print_some(title: str, lines: Sequence[str]) -> None:
 def _print_report(report: Report, output: Path) -> None:
     again = f" ({report.reused} files stood already)" if report.reused else ""
     print(f"{output}: {len(report.index)} rows of {len(report.index.takes)} takes{again}")
-    _print_some("left out", [f"{count} {reason}" for reason, count in report.index.skipped.items()])
+    skipped = report.index.skipped
+    _print_some("left out", [f"{count} {reason}" for reason, count in skipped.items()], sum(skipped.values()))
     _print_some("unreadable", [f"{name}: {reason}" for name, reason in report.failed.items()])
 
 

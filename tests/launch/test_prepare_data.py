@@ -87,7 +87,7 @@ def test_3dpw_and_pictures_that_are_not_there(tmp_path, capsys):
     assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--check", tmp_path / "c", "--rows", 2) == 0
     out = capsys.readouterr().out
     assert "imageFiles/downtown_walking_00" in out
-    assert "2 frames with an invalid camera pose" in out
+    assert "left out: 2\n  2 frames with an invalid camera pose" in out
     assert (tmp_path / "c/3dpw.png").is_file()
     assert json.loads((tmp_path / "c/3dpw.json").read_text())["statistics"] is None
 
