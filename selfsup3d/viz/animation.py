@@ -67,8 +67,9 @@ def _checked(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 def _write_loop(temporary: Path, suffix: str, frames: Iterator[np.ndarray], fps: float) -> int:
     pictures = [Image.fromarray(frame) for frame in frames]
     if suffix == ".gif":
-        # One palette a frame: people and plates of one clip need more than 256 colours together.
-        pictures = [picture.quantize(256, method=Image.Quantize.MEDIANCUT) for picture in pictures]
+        # One palette a frame: people and plates of one clip need more than 256 colours together. An octree keeps rare
+        # colours: median cut took those of thin limbs, which tell left from right, for grey.
+        pictures = [picture.quantize(256, method=Image.Quantize.FASTOCTREE) for picture in pictures]
     kind = "GIF" if suffix == ".gif" else "PNG"
     pictures[0].save(
         temporary, format=kind, save_all=True, append_images=pictures[1:], duration=round(1000.0 / fps), loop=0

@@ -32,6 +32,19 @@ def read_back(path):
         out.append(frame[..., ::-1])
 
 
+def test_a_gif_keeps_the_colours_of_thin_limbs_beside_a_picture_full_of_others(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = np.full((128, 384, 3), 250, np.uint8)
+    for left in (0, 256):
+        dark = rng.integers(60, 150, (12, 12, 3), dtype=np.uint8)
+        frame[:, left : left + 128] = cv2.resize(dark, (128, 128), interpolation=cv2.INTER_CUBIC)
+    frame[:, :128] //= 2
+    frame[60:100, 180], frame[60:100, 190] = (30, 90, 190), (250, 130, 40)
+    write_animation(tmp_path / "a.gif", [frame, frame], fps=10)
+    shown = read_back(tmp_path / "a.gif")[0].astype(int)
+    assert np.abs(shown - frame)[60:100, 180:191].max() < 20
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_gives_the_frames_back_in_order_and_colour(suffix, tmp_path):
     path = tmp_path / f"walk{suffix}"
