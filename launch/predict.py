@@ -21,17 +21,20 @@ from typing import get_args
 from tqdm import tqdm
 
 from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
+from selfsup3d.config import Config
 from selfsup3d.data.keypoint_files import KeypointFormat, read_keypoints
 from selfsup3d.data.video import IMAGE_SUFFIXES, frame_files, video_info
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
+from selfsup3d.files import no_trace
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.drawing import beside, overlay, overlays
 from selfsup3d.prediction.predictor import PartSource, PosedFrame, Predictor, lift_keypoints, pictures_of
 from selfsup3d.prediction.records import PoseRecord
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
+from selfsup3d.system import System
 from selfsup3d.training.build import evaluated, load_system
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
@@ -90,23 +93,37 @@ def main(argv: list[str] | None = None) -> int:
     files = _files(args, pictures)
     refuse_overwrite(list(files.values()), args.overwrite)
     system, config = load_system(args.checkpoint, pick_device(args.device))
-    args.output.mkdir(parents=True, exist_ok=True)
     clock = Clock()
-    if keypoints:
-        found = read_keypoints(args.input, args.format, args.image_size)
-        record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
-        if "overlay" in files:
-            write_animation(files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, 0.0))
-    else:
-        size = int(getattr(evaluated(config), "size", 64))
-        predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
-        record = _watch(args, predictor, pictures, files, clock)
-    with clock.stage("save"):
-        _save(record, files, _fps(args, record.fps))
+    with no_trace(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
+        record = _predict(args, system, config, keypoints, pictures, files, clock)
+        with clock.stage("save"):
+            _save(record, files, _fps(args, record.fps))
     print(clock.report(len(record)))
     for path in files.values():
         print(path)
     return 0
+
+
+def _predict(
+    args: argparse.Namespace,
+    system: System,
+    config: Config,
+    keypoints: bool,
+    pictures: bool,
+    files: dict[str, Path],
+    clock: Clock,
+) -> PoseRecord:
+    """Poses of the input; the overlay is written on the way."""
+    if not keypoints:
+        size = int(getattr(evaluated(config), "size", 64))
+        predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
+        return _watch(args, predictor, pictures, files, clock)
+    found = read_keypoints(args.input, args.format, args.image_size)
+    record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
+    if "overlay" in files:
+        write_animation(files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, 0.0))
+    return record
 
 
 def _files(args: argparse.Namespace, pictures: bool) -> dict[str, Path]:

@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import sys
 
+from accelerate import Accelerator
+
 from selfsup3d.cli import parse_config, run
+from selfsup3d.config import Config
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.report import text
 from selfsup3d.system import System
@@ -29,7 +32,11 @@ __all__ = ["main"]
 def main(argv: list[str] | None = None) -> int:
     config = parse_config(sys.argv[1:] if argv is None else argv, __doc__ or "")
     accelerator = make_accelerator(config.trainer)
-    run_folder.claim(config, accelerator)
+    with run_folder.claimed(config, accelerator):
+        return _train(config, accelerator)
+
+
+def _train(config: Config, accelerator: Accelerator) -> int:
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         source, validation = build_source(config, "train"), build_source(config, "val")
     pictures = example_frames(validation, config.trainer.images)

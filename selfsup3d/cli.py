@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import cv2
 import tyro
 from pydantic import BaseModel
 
@@ -64,6 +65,7 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
 
     Use as `sys.exit(run(main))`. Errors that are not the person's keep their traceback.
     """
+    _quiet_decoders()
     try:
         return main(list(sys.argv[1:] if argv is None else argv)) or 0
     except InputError as error:
@@ -186,6 +188,13 @@ def _plain(box: str) -> str:
         place = ".".join(part.strip().replace("_", "-") for part in (found["place"].lstrip("-"), key) if part.strip())
         text = f"--{place}: {rest}" + (f" (got {given[1]})" if given else "")
     return text or "wrong flags (see --help)"
+
+
+def _quiet_decoders() -> None:
+    """What OpenCV and FFmpeg say of damaged files would come before our own message, which names the file."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _complain(message: str, code: int) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "atomic_path", "remove_folder", "remove_partial", "write_json", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "no_trace", "remove_folder", "remove_partial", "write_json", "write_text"]
 
 
 @contextmanager
@@ -71,6 +71,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def no_trace(path: str | Path) -> Iterator[None]:
+    """Where the body fails, remove `path` and those of its parents that it made, as far as they are empty folders."""
+    path = Path(path).absolute()
+    absent = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in absent:
+            if folder.is_dir() and any(folder.iterdir()):
+                break
+            if folder.is_dir():
+                folder.rmdir()
+        raise
 
 
 def remove_folder(path: str | Path) -> None:

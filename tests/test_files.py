@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from selfsup3d.files import atomic_path, write_json, write_text
+from selfsup3d.files import atomic_path, no_trace, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
@@ -38,3 +38,24 @@ def test_not_a_number_is_no_json(tmp_path):
 def test_text_is_utf8(tmp_path):
     write_text(tmp_path / "ü.txt", "Wärme")
     assert (tmp_path / "ü.txt").read_bytes() == "Wärme".encode()
+
+
+def test_a_failure_leaves_no_empty_folders_of_its_own(tmp_path):
+    def body(folder, files):
+        with no_trace(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                (folder / file).write_text("x")
+            raise ValueError
+
+    def fail(folder, *files):
+        with pytest.raises(ValueError):
+            body(folder, files)
+
+    fail(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a").mkdir()
+    fail(tmp_path / "a")
+    assert (tmp_path / "a").exists()
+    fail(tmp_path / "a" / "b" / "c", "d")
+    assert (tmp_path / "a" / "b" / "c" / "d").exists()

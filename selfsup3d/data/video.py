@@ -6,12 +6,15 @@ yielded, never collected here.
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from selfsup3d.errors import InputError
 
@@ -19,6 +22,9 @@ __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoInfo", "frame_files", "read
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_UNDECODABLE = "no frame could be decoded; the file is damaged or its codec is unknown here"
+MAX_PIXELS = 100_000_000
+"""Of one picture. A few kilobytes can claim more, and would take gigabytes of memory."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Read through a buffer, so that any file name the system knows works.
 
     Raises:
-        InputError: missing, empty or not a picture.
+        InputError: missing, empty, not a picture, or one of more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
     try:
@@ -52,6 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if data.size == 0:
         raise InputError(f"{path}: the file is empty")
+    _refuse_giants(path, data)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -59,6 +66,20 @@ def read_image(path: str | Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: not a picture OpenCV can read (damaged, or not {', '.join(IMAGE_SUFFIXES)})")
     return _to_rgb8(image)
+
+
+def _refuse_giants(path: Path, data: np.ndarray) -> None:
+    """Raise by what a picture's header says, before anything is decoded; what has no known header is OpenCV's to tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            width, height = Image.open(io.BytesIO(data.tobytes())).size
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: a picture of more than {MAX_PIXELS:,} pixels; reduce it first") from None
+    except Exception:  # whatever Pillow's readers raise for a damaged header
+        return
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: {width}x{height} pixels; pictures of up to {MAX_PIXELS:,} are read, reduce it first")
 
 
 def _to_rgb8(image: np.ndarray) -> np.ndarray:
@@ -116,6 +137,8 @@ def video_info(path: str | Path) -> VideoInfo:
         height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
     )
     capture.release()
+    if info.width <= 0 or info.height <= 0:
+        raise InputError(f"{path}: {_UNDECODABLE}")
     return info
 
 
@@ -169,7 +192,7 @@ def _read_video(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
             yielded = True
             yield _to_rgb8(frame)
         if index < 0 or (not yielded and index >= wanted.start):
-            raise InputError(f"{path}: no frame could be decoded; the file is damaged or its codec is unknown here")
+            raise InputError(f"{path}: {_UNDECODABLE}")
     finally:
         capture.release()
 
@@ -179,7 +202,9 @@ def _open(path: Path) -> cv2.VideoCapture:
         raise InputError(f"{path}: no such file or folder; expected a video or a folder of pictures")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected a video")
-    capture = cv2.VideoCapture(str(path))
+    # Without FFmpeg's word alone OpenCV asks all its other readers, which print what they think of damaged files.
+    known = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG if known else cv2.CAP_ANY)
     if not capture.isOpened():
         capture.release()
         raise InputError(f"{path}: not a video OpenCV can open (damaged, or not {', '.join(VIDEO_SUFFIXES)})")

@@ -9,6 +9,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -17,12 +19,38 @@ from accelerate.utils import broadcast_object_list
 from selfsup3d.config import Config
 from selfsup3d.config_file import read_yaml
 from selfsup3d.errors import InputError
-from selfsup3d.files import remove_partial
+from selfsup3d.files import no_trace, remove_partial
 from selfsup3d.training.monitor import EVENTS, SCALARS
 
-__all__ = ["CHECKPOINTS", "CONFIG", "GRID", "METRICS", "MODEL", "claim"]
+__all__ = ["CHECKPOINTS", "CONFIG", "GRID", "METRICS", "MODEL", "claim", "claimed"]
 
 CONFIG, CHECKPOINTS, MODEL, METRICS, GRID = "config.yaml", "checkpoints", "model", "metrics.json", "grid.png"
+
+
+@contextmanager
+def claimed(config: Config, accelerator: Accelerator) -> Iterator[None]:
+    """`claim`, withdrawn where bad input ends the run before its first step: nothing is left behind then.
+
+    Raises:
+        InputError: as `claim`, and whatever the body raises.
+    """
+    folder = config.folder
+    stood = any((folder / name).exists() for name in (CONFIG, CHECKPOINTS))
+    with no_trace(folder) if accelerator.is_main_process else nullcontext():
+        claim(config, accelerator)
+        try:
+            yield
+        except InputError:
+            if accelerator.is_main_process and not stood:
+                _withdraw(folder)
+            raise
+
+
+def _withdraw(folder: Path) -> None:
+    """Remove the claim of a run that did not begin."""
+    if not (folder / SCALARS).exists() and not any((folder / CHECKPOINTS).iterdir()):
+        for name in (CONFIG, CHECKPOINTS, EVENTS):
+            _remove(folder / name)
 
 
 def claim(config: Config, accelerator: Accelerator) -> None:
