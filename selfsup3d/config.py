@@ -102,6 +102,8 @@ class PartGuidedConfig(Section):
     """File with weights of the backbone (safetensors); none = random. Nothing is ever downloaded."""
     supervision: Literal["none", "2d", "3d", "puppet"] = "none"
     """none = unsupervised; 2d = weakly supervised; 3d = the upper bound; puppet = the drawn puppet only."""
+    puppets: bool = True
+    """Painted puppets teach the pose path (off = the ablation without the warm-up, or labels alone)."""
     kinematics: bool = True
     """Predict limb vectors and a camera; off = camera-frame joints directly (the ablation without T_fk and T_c)."""
     frames: Literal["parallel_transport", "gram_schmidt"] = "parallel_transport"
@@ -121,6 +123,14 @@ class PartGuidedConfig(Section):
     stages: StageConfig = StageConfig()
     weights: LossWeightConfig = LossWeightConfig()
     beta: BetaConfig = BetaConfig()
+
+    @model_validator(mode="after")
+    def _something_teaches(self) -> PartGuidedConfig:
+        if not self.puppets and (self.supervision == "puppet" or (self.supervision == "none" and self.stages.puppet)):
+            raise ValueError(
+                "puppets is off, but the puppet stage has nothing else to learn from: set stages.puppet to 0"
+            )
+        return self
 
 
 SystemConfig = Annotated[PartGuidedConfig | LifterConfig | CrossModalConfig, Field(discriminator="kind")]

@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from selfsup3d.config import Config, MixtureConfig, Section, StageConfig, SyntheticConfig, TrainerConfig
+from selfsup3d.config import (
+    Config,
+    MixtureConfig,
+    PartGuidedConfig,
+    Section,
+    StageConfig,
+    SyntheticConfig,
+    TrainerConfig,
+)
 
 
 def sections(model=Config):
@@ -89,6 +97,14 @@ def test_sections_refuse_unknown_keys():
 def test_impossible_values_are_refused(model, values):
     with pytest.raises(ValidationError):
         model.model_validate(values)
+
+
+def test_a_stage_with_nothing_to_learn_from_is_refused():
+    without = {"puppet": 0.0, "decoder": 0.5, "joint": 0.5}
+    assert not PartGuidedConfig(puppets=False, stages=without).puppets
+    assert not PartGuidedConfig(puppets=False, supervision="3d").puppets
+    with pytest.raises(ValidationError, match="stages.puppet to 0"):
+        PartGuidedConfig(puppets=False)
 
 
 def test_hash_tells_what_is_trained_and_not_where():

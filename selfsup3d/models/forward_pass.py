@@ -179,23 +179,29 @@ class ForwardPass:
         return objectives.silhouette(soft_silhouette(self.maps_t[0]), self.need("target_saliency"))
 
     def pose_terms(self) -> dict[str, Tensor]:
-        """What teaches the pose path directly (B,): painted puppets, or labels of the real images in a supervised variant."""
-        batch, kind = self.batch, self.system.variant.supervision
-        if kind == "3d":
-            return self.pose_distance(self.encoding_t, pose_of_joints(self.need("joints_3d"), self.K))
-        image, labels = painted_puppets(self.system.puppet, self.pose_z, batch, self.size)
-        told = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
-        encoding = self.system.encoder(image, self.pose_z.camera.K, **told)
-        terms = self.pose_distance(encoding, self.pose_z)
-        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_window(labels, encoding.window))
-        terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
-        if kind == "2d":
+        """What teaches the pose path directly (B,): painted puppets, and labels of the real images in a supervised variant."""
+        variant = self.system.variant
+        terms = self.puppet_terms() if variant.puppets else {}
+        if variant.supervision == "3d":
+            labelled = self.pose_distance(self.encoding_t, pose_of_joints(self.need("joints_3d"), self.K))
+            terms |= {f"labelled_{name}": value for name, value in labelled.items()}
+        if variant.supervision == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (
                 ("labelled_2d", self.pose_t.pixels),
                 ("labelled_keypoints", self.encoding_t.keypoints),
             ):
-                terms[name] = objectives.joint_distance(pixels / side, labels / side, batch.confidence)
+                terms[name] = objectives.joint_distance(pixels / side, labels / side, self.batch.confidence)
+        return terms
+
+    def puppet_terms(self) -> dict[str, Tensor]:
+        """The warm-up's: puppets are painted at the unpaired poses, so theirs are known."""
+        image, labels = painted_puppets(self.system.puppet, self.pose_z, self.batch, self.size)
+        told = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
+        encoding = self.system.encoder(image, self.pose_z.camera.K, **told)
+        terms = self.pose_distance(encoding, self.pose_z)
+        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_window(labels, encoding.window))
+        terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         return terms
 
     @staticmethod

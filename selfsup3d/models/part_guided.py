@@ -70,16 +70,18 @@ class Variant:
     """What of the method is on; every ablation is a value here.
 
     Attributes:
-        supervision: "none"; "puppet" (the warm-up and nothing else); "2d" or "3d" (labels of the real images: the
-            weakly supervised variant and the upper bound).
+        supervision: "none"; "puppet" (the warm-up and nothing else); "2d" or "3d" (labels of the real images besides:
+            the weakly supervised variant and the upper bound).
+        puppets: painted puppets teach the pose path; False leaves it to the other losses, or to labels alone.
         kinematics: T_fk and T_c; False predicts camera-frame joints.
         saliency: use m_sal. adaptation: the energies L_p and L_a. plates: lay decoded people over plates.
-        warmup: the puppet term. optimizers: "fused" or "per_loss" (Algorithm 1 literally).
+        optimizers: "fused" or "per_loss" (Algorithm 1 literally).
         frames: frame field of the kinematics.
         bone_lengths: "fixed" (the prior's mean) or "given" (each person's, a label).
     """
 
     supervision: Literal["none", "puppet", "2d", "3d"] = "none"
+    puppets: bool = True
     kinematics: bool = True
     saliency: bool = True
     adaptation: bool = True
@@ -122,6 +124,11 @@ class PartGuided(System):
         self.register_buffer("bone_lengths", torch.zeros(NUM_JOINTS))
 
     # ---------------------------------------------------------------------------------------------- training
+
+    @property
+    def taught(self) -> bool:
+        """Whether anything teaches the pose path directly: puppets or labels."""
+        return self.variant.puppets or self.variant.supervision in ("2d", "3d")
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -168,7 +175,7 @@ class PartGuided(System):
         """The turns of a step; odd steps adapt the encoder, even ones the decoder (Algorithm 1)."""
         encoder, everything = ("pose", "appearance"), ("pose", "appearance", "decoder")
         # Puppets teach where the appearance looks, too; labelled poses say nothing of it.
-        taught = ("pose",) if self.variant.supervision == "3d" else encoder
+        taught = encoder if self.variant.puppets else ("pose",)
         stage = self.stage(progress)
         adapted = "encoder" if step % 2 else "decoder"
         if stage == "puppet":
@@ -182,7 +189,8 @@ class PartGuided(System):
         turns = [Turn("L_I_u", painting if stage == "decoder" else everything, "L_I_u")]
         turns += [Turn(name, painting, name) for name in ("L_I_c", "L_seg")]
         if stage == "joint":
-            turns.insert(0, Turn("puppet", taught, "puppet"))
+            if self.taught:
+                turns.insert(0, Turn("puppet", taught, "puppet"))
             if self.variant.adaptation:
                 # Where the appearance looks is data to it: of the encoder, L_a's gradient reaches that branch alone.
                 groups = {"L_p": encoder, "L_a": ("appearance",)} if adapted == "encoder" else {}
@@ -205,7 +213,8 @@ class PartGuided(System):
         terms |= _means(forward.algorithm_1("L_I_c"), "L_I_c", w.consistency)
         terms |= _means(forward.algorithm_1("L_seg"), "L_seg", w.segmentation)
         if name == "joint":
-            terms |= _means(forward.pose_terms(), "puppet", w.puppet)
+            if self.taught:
+                terms |= _means(forward.pose_terms(), "puppet", w.puppet)
             if self.variant.saliency:
                 terms |= _means({"iou": forward.silhouette()}, "silhouette", w.silhouette)
             if self.variant.adaptation:

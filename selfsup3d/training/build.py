@@ -96,6 +96,7 @@ def _part_guided(config: Config) -> System:
     )
     variant = Variant(
         supervision=settings.supervision,
+        puppets=settings.puppets,
         kinematics=settings.kinematics,
         saliency=settings.saliency,
         adaptation=settings.adaptation,

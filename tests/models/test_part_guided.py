@@ -15,6 +15,7 @@ VARIANTS = [
     {"supervision": "2d"},
     {"supervision": "3d"},
     {"supervision": "3d", "bone_lengths": "given"},
+    {"supervision": "3d", "puppets": False},
     {"kinematics": False},
     {"saliency": False},
     {"adaptation": False},
@@ -183,7 +184,7 @@ def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
 
 def test_supervision_overfits_a_few_samples(make_system, batch):
     torch.manual_seed(0)
-    system = fitted(make_system(supervision="3d", bone_lengths="given"), batch)
+    system = fitted(make_system(supervision="3d", puppets=False, bone_lengths="given"), batch)
     batch = replace(batch, bone_lengths=bone_lengths(batch.joints_3d))
     optimizer = torch.optim.Adam(system.encoder.parameters(), lr=3e-3)
 
@@ -194,7 +195,9 @@ def test_supervision_overfits_a_few_samples(make_system, batch):
     before = error()
     for step in range(150):
         optimizer.zero_grad()
-        batch = replace(batch, seeds=torch.arange(len(batch)) + step * len(batch))  # windows a little off, each time anew
+        batch = replace(
+            batch, seeds=torch.arange(len(batch)) + step * len(batch)
+        )  # windows a little off, each time anew
         sum(system(batch, "puppet", 0.0).values()).backward()
         optimizer.step()
     assert error() < 0.35 * before
