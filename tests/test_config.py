@@ -103,7 +103,7 @@ def test_a_stage_with_nothing_to_learn_from_is_refused():
     without = {"puppet": 0.0, "decoder": 0.5, "joint": 0.5}
     assert not PartGuidedConfig(puppets=False, stages=without).puppets
     assert not PartGuidedConfig(puppets=False, supervision="3d").puppets
-    with pytest.raises(ValidationError, match="stages.puppet to 0"):
+    with pytest.raises(ValidationError, match="puppet stage has nothing else"):
         PartGuidedConfig(puppets=False)
 
 
