@@ -114,6 +114,8 @@ class CrossModalConfig(Section):
     """Normalisation in the picture's networks."""
     image_width: Annotated[int, Field(ge=16)] = 256
     """Channels of the picture decoder's first map, halved at each up-convolution."""
+    cut_out: bool = False
+    """Lay the person on grey by the label-free saliency, where the data have one."""
     zero_root: bool = False
     """Subtract the root from 2D poses; the perspective that it tells is lost."""
     reduction: Literal["per_element", "sum", "mean"] = "per_element"

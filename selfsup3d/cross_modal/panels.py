@@ -16,16 +16,19 @@ _SIZE = 192
 _SHORT = {"image": "image", "joints_2d": "2D", "joints_3d": "3D"}
 
 
-def cross_modal_panels(batch: Batch, decoded: Mapping[tuple[str, str], Tensor]) -> dict[str, Tensor]:
+def cross_modal_panels(
+    batch: Batch, decoded: Mapping[tuple[str, str], Tensor], picture: Tensor | None
+) -> dict[str, Tensor]:
     """Title -> (B, 3, S, S) in [0, 1] on the CPU.
 
     Args:
         batch: with whatever inputs there are; joints_3d where the truth is known.
+        picture: (B, 3, H, W) in [0, 1] as the system reads it, if it does.
         decoded: (source, target) -> poses (B, 17, 3) or pictures (B, 3, H, W).
     """
     columns: dict[str, Tensor] = {}
-    if batch.target is not None:
-        columns["picture"] = _enlarged(batch.target)
+    if picture is not None:
+        columns["picture"] = _enlarged(picture)
     for (source, target), values in decoded.items():
         title = f"{_SHORT[source]} to {_SHORT[target]}"
         if target == "image":

@@ -58,6 +58,7 @@ class Sizes:
     Attributes:
         latent: D. pose: hidden layers of the pose networks. image: side of the pictures, px.
         backbone, backbone_weights, image_norm: see `networks.ImageEncoder`. image_width: see `networks.ImageDecoder`.
+        cut_out: see `modalities.ImageModality`.
     """
 
     latent: int = 100
@@ -67,6 +68,7 @@ class Sizes:
     backbone_weights: str | Path | None = None
     image_norm: ImageNorm = "batch"
     image_width: int = 256
+    cut_out: bool = False
 
 
 def unique(*names: str) -> tuple[str, ...]:

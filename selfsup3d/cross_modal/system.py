@@ -255,7 +255,9 @@ class CrossModalVAE(System):
             for target in self.targets
             if target != "joints_2d"
         }
-        return cross_modal_panels(batch, decoded)
+        image = self.modalities["image"] if "image" in self.modalities and batch.target is not None else None
+        picture = image.picture(image.values(batch)) if isinstance(image, ImageModality) else None
+        return cross_modal_panels(batch, decoded, picture)
 
 
 def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:
@@ -266,7 +268,7 @@ def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[
         if name not in names:
             continue
         if name == "image":
-            made[name] = ImageModality(sizes.image)
+            made[name] = ImageModality(sizes.image, sizes.cut_out)
         elif name == "joints_2d":
             made[name] = Keypoints("head" if seen else "zeroed" if settings.zero_root else "kept")
         elif seen:

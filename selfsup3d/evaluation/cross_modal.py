@@ -24,7 +24,7 @@ from torch import Tensor
 
 from selfsup3d.batch import Batch
 from selfsup3d.cross_modal.fusion import fuse
-from selfsup3d.cross_modal.modalities import Pose
+from selfsup3d.cross_modal.modalities import ImageModality, Pose
 from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.draws import Draws, gaussian_noise
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, known_joints
@@ -83,7 +83,7 @@ def see(system: CrossModalVAE, source: FrameSource, indices: np.ndarray, batch_s
             truth.append(batch.joints_3d.cpu())
             known.append(known_joints(batch, by_confidence="joints_2d" not in system.sources).cpu())
         if batch.target is not None:
-            images.append(batch.target.cpu())
+            images.append(_as_read(system, batch).cpu())
         actions += [str(meta.get("action") or "") for meta in batch.meta or ({},) * len(batch)]
     return Seen(
         {
@@ -95,6 +95,15 @@ def see(system: CrossModalVAE, source: FrameSource, indices: np.ndarray, batch_s
         torch.cat(images) if images else None,
         tuple(actions),
     )
+
+
+def _as_read(system: CrossModalVAE, batch: Batch) -> Tensor:
+    """(B, 3, S, S) the pictures as the system sees them: cut out, where it is asked to."""
+    if "image" not in system.modalities:
+        return batch.need("target", by="the report")
+    modality = system.modality("image")
+    assert isinstance(modality, ImageModality)
+    return modality.picture(modality.values(batch))
 
 
 def without_joints(batch: Batch, count: int) -> Batch:

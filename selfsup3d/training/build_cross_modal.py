@@ -15,7 +15,7 @@ from selfsup3d.errors import InputError
 
 __all__ = ["build_cross_modal"]
 
-_SIZES = ("latent", "backbone", "backbone_weights", "image_norm", "image_width")
+_SIZES = ("latent", "backbone", "backbone_weights", "image_norm", "image_width", "cut_out")
 _POSE = ("width", "blocks", "residual", "norm", "dropout")
 
 

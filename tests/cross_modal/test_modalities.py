@@ -84,6 +84,17 @@ def test_pictures_are_centred_and_compared_by_absolute_differences(batches):
         image.values(replace(batches[0], target=torch.zeros(2, 3, 8, 8)))
 
 
+def test_people_are_cut_out_where_there_is_a_saliency(batches):
+    image = ImageModality(16, cut_out=True)
+    batch = batches[0]
+    torch.testing.assert_close(image.values(batch), ImageModality(16).values(batch))
+    saliency = torch.zeros(64, 1, 16, 16)
+    saliency[:, :, 4:12] = 1.0
+    values = image.values(replace(batch, target_saliency=saliency))
+    assert not values[:, :, :4].any()
+    torch.testing.assert_close(values[:, :, 4:12], 2 * batch.target[:, :, 4:12] - 1)
+
+
 def test_the_true_pose_in_head_lengths_projects_to_the_keypoints(batches):
     """A person seen from as far as the unit camera stands: their pose, divided by its scale, costs nothing."""
     keypoints = fitted(Keypoints("head"), batches)
