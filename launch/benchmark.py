@@ -4,6 +4,7 @@
     python launch/benchmark.py --only kinematics --json speed.json
     python launch/benchmark.py --list                           what there is
     python launch/benchmark.py --growth speed.md                how a training step's cost grows, a page of tables
+    python launch/benchmark.py --long-run long.md               memory and open files over 2,000 steps of training
 
 Each compares results before it times anything; contestants take turns in one process on the same, pinned CPUs; medians
 are reported. A busy machine is refused, since its figures mislead: --force measures all the same and says so in the file.
@@ -20,6 +21,7 @@ import torch
 
 from selfsup3d.benchmarks.growth import grow
 from selfsup3d.benchmarks.harness import Disagreement, Result, Settings
+from selfsup3d.benchmarks.long_run import run_long
 from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
 from selfsup3d.benchmarks.registry import BENCHMARKS
 from selfsup3d.benchmarks.report import table
@@ -46,6 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--growth", type=Path, metavar="FILE.md", help="tables over resolution, batch, parts, processes"
     )
+    parser.add_argument("--long-run", type=Path, metavar="FILE.md", help="memory and open files over 2,000 steps")
     parser.add_argument("--threads", type=int, default=2, help="CPUs to use (default: 2)")
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each comparison (default: 5)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
@@ -58,8 +61,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
             parser.error(
                 f"--only {name}: there is no such benchmark{nearest(name, list(BENCHMARKS))}; --list names all"
             )
-    if args.growth is not None and (args.only or args.json is not None):
-        parser.error("--growth: writes a page of its own; run --only and --json apart from it")
+    pages = [name for name in ("growth", "long_run") if getattr(args, name) is not None]
+    if len(pages) > 1 or (pages and (args.only or args.json is not None)):
+        flag = f"--{pages[0].replace('_', '-')}"
+        parser.error(f"{flag}: writes a page of its own; run the other pages, --only and --json apart from it")
     if args.threads < 1:
         parser.error(f"--threads {args.threads}: must be at least 1")
     if not args.seconds > 0:
@@ -81,8 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     settings = Settings(args.threads, torch.device(args.device), args.seconds, args.quick)
     results: dict[str, Result] = {}
     wrong = False
-    if args.growth is not None:
-        text = grow(settings)
+    page = args.growth or args.long_run
+    if page is not None:
+        text = grow(settings) if args.growth else run_long(settings)
     else:
         results, wrong = _run_all(args.only or list(BENCHMARKS), settings)
         text = table(results)
@@ -92,10 +98,10 @@ def main(argv: list[str] | None = None) -> int:
         warnings.append(f"others used up to {max(before, after):.0%} of these CPUs: the figures above are unreliable")
     if args.quick:
         warnings.append("--quick: the sizes are tiny, these figures mean nothing")
-    text = "\n".join([text.rstrip(), *([""] if args.growth is not None and warnings else []), *warnings])
+    text = "\n".join([text.rstrip(), *([""] if page is not None and warnings else []), *warnings])
     print(text)
-    if args.growth is not None:
-        write_text(args.growth, text + "\n")
+    if page is not None:
+        write_text(page, text + "\n")
     if args.json is not None:
         write_json(args.json, _document(results, settings, args.force, before, after, chosen))
     return int(wrong)
