@@ -93,6 +93,12 @@ def test_people_are_cut_out_where_there_is_a_saliency(batches):
     values = image.values(replace(batch, target_saliency=saliency))
     assert not values[:, :, :4].any()
     torch.testing.assert_close(values[:, :, 4:12], 2 * batch.target[:, :, 4:12] - 1)
+    seen = replace(batch, target_saliency=saliency)
+    off = values.clone()
+    off[:, :, 4:12] += 0.5
+    torch.testing.assert_close(image.miss(off, seen), torch.full((64,), 0.25))
+    nobody = replace(batch, target_saliency=torch.zeros_like(saliency))
+    torch.testing.assert_close(image.miss(torch.ones_like(values), nobody), torch.full((64,), 0.5))
 
 
 def test_the_true_pose_in_head_lengths_projects_to_the_keypoints(batches):
