@@ -18,7 +18,7 @@ from tests.training.toy import Autoencoder, Noise, config
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"steps": 60, "checkpoint_every": 1, "threads": 1, "optimizer": {"lr": 0.01}}
+SETTINGS = {"steps": 160, "checkpoint_every": 1, "threads": 1, "optimizer": {"lr": 0.01}}
 
 
 def learn(folder, **more):
@@ -82,14 +82,11 @@ def test_twenty_kills_at_random_moments(processes, whole, tmp_path):
         while process.is_alive() and before == (len(checkpoints(tmp_path)) and checkpoints(tmp_path)[-1].name):
             time.sleep(0.001)
         process.join(moments.uniform(0.0, 0.02))
-        assert process.exitcode in (None, 0)
-        if process.exitcode == 0:
-            break
+        assert process.exitcode is None, "the run was over too soon"
         process.kill()
         process.join()
         kills += 1
         assert [check(folder) for folder in checkpoints(tmp_path)] == [None] * len(checkpoints(tmp_path))
-    assert kills >= 15, "the run was over too soon to tell"
     process = processes.Process(target=learn, args=(tmp_path,))
     process.start()
     process.join()

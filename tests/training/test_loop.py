@@ -292,6 +292,18 @@ def test_options_run(tmp_path, settings):
     assert all(p.dtype == torch.float32 for p in result.system.parameters())
 
 
+def test_deterministic_mode_gives_the_same_bits_again(tmp_path):
+    try:
+        for name in "ab":
+            train(config(tmp_path / name, deterministic=True), Autoencoder(dropout=0.3), Noise())
+            assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for tensors in ("training.safetensors", "optimizers.safetensors"):
+        assert_same(final(tmp_path / "a", tensors), final(tmp_path / "b", tensors))
+
+
 def test_bf16_resumes_bit_for_bit(tmp_path):
     settings = {"mixed_precision": "bf16"}
     train(config(tmp_path / "whole", **settings), Autoencoder(), Noise())
