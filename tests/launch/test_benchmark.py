@@ -79,6 +79,15 @@ def test_growth_writes_its_page_and_says_when_the_machine_was_busy(script, monke
     assert "--growth" in capsys.readouterr().err
 
 
+def test_a_long_run_writes_its_page_alone(script, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(script, "run_long", lambda settings: "# A long run\n")
+    path = tmp_path / "long.md"
+    assert run(script.main, ["--long-run", str(path)]) == 0
+    assert path.read_text() == "# A long run\n"
+    assert run(script.main, ["--long-run", str(path), "--growth", str(tmp_path / "speed.md")]) == 2
+    assert "run the other pages" in capsys.readouterr().err
+
+
 def test_a_busy_machine_is_refused_unless_forced(script, tmp_path, capsys):
     path = tmp_path / "speed.json"
     assert run(script.main, ["--threads", "3", "--json", str(path)]) == 2
