@@ -1,5 +1,4 @@
 import importlib.util
-import os
 from pathlib import Path
 
 import cv2
@@ -13,9 +12,6 @@ from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.training.build import build_system
 from selfsup3d.viz.sheets import write_png
-
-# As `cli.run` sets it; FFmpeg looks only when the first video of a process is opened, which may be another test's.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 
