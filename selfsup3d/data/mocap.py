@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from selfsup3d.errors import InputError
-from selfsup3d.geometry.kinematics import canonicalize
+from selfsup3d.geometry.kinematics import body_frame, canonicalize
 from selfsup3d.skeleton import FK_PARENTS, H36M_17, NUM_JOINTS, joint_index
 
 __all__ = ["TEST_SUBJECTS", "VALIDATION_SUBJECTS", "MotionCapture", "Split", "load_mocap"]
@@ -81,7 +81,7 @@ def load_mocap(path: str | Path, split: Split = "train", recentre: bool = True) 
 
     Raises:
         InputError: missing file or key, pickled objects, NaN, wrong joint count or names, bones of no length,
-            millimetres where metres are expected, or no sequence in the split.
+            hips in line with the spine, millimetres where metres are expected, or no sequence in the split.
     """
     if split not in get_args(Split):
         raise InputError(f"split {split!r} is unknown; expected one of {', '.join(get_args(Split))}")
@@ -223,3 +223,7 @@ def _check_poses(positions: np.ndarray, sequence: np.ndarray, names: tuple[str, 
         raise InputError(
             f"{path}: the bone to {H36M_17.joint_names[bone + 1]} has no length in {names[sequence[frame]]}"
         )
+    try:
+        body_frame(torch.from_numpy(positions))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -45,6 +45,13 @@ def _with_nan(positions):
     return positions
 
 
+def _with_hips_above_each_other(positions):
+    positions = positions.copy()
+    pelvis, up = positions[7, 0], positions[7, 8] - positions[7, 0]
+    positions[7, joint_index("right_hip")], positions[7, joint_index("left_hip")] = pelvis - 0.2 * up, pelvis + 0.2 * up
+    return positions
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -54,6 +61,7 @@ def _with_nan(positions):
         (lambda p: {"positions": p[:, :14]}, "(N, 17, 3)"),
         (lambda p: {"positions": p[..., :2]}, "(N, 17, 3)"),
         (lambda p: {"positions": np.where(np.arange(17)[:, None] == 3, p[:, 2:3], p)}, "right_ankle has no length"),
+        (lambda p: {"positions": _with_hips_above_each_other(p)}, "the first at 7: the hip line is parallel"),
         (lambda p: {"offsets": np.array([0, 5])}, "offsets"),
         (lambda p: {"subjects": None}, "lacks subjects"),
         (lambda p: {"up_axis": np.array("x")}, "up_axis"),
