@@ -21,8 +21,9 @@ from torch import Tensor
 
 from selfsup3d.cli import Parser, refuse_overwrite, run
 from selfsup3d.data.video import read_image
+from selfsup3d.prediction.backdrop import BACKGROUND_HELP, named_background
 from selfsup3d.prediction.windows import WindowOptions, cut, find_windows, whole_frame
-from selfsup3d.synthesis import Orbit, Person, Synthesizer, named_background
+from selfsup3d.synthesis import Orbit, Person, Synthesizer
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png
@@ -41,7 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--elevation", type=float, nargs="+", default=[0.0], help="degrees; one row of the sheet each")
     parser.add_argument("--distance", type=float, default=1.0, help="times the distance in the picture")
     parser.add_argument("--origin", choices=("picture", "body"), default="picture", help="what azimuth 0 is")
-    parser.add_argument("--background", default="constant", help="constant, plate, or a picture (default: constant)")
+    parser.add_argument("--background", default="constant", help=f"{BACKGROUND_HELP} (default: constant)")
     parser.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the whole picture")
     parser.add_argument("--video", choices=("gif", "webm", "mp4", "none"), default="gif", help="of the sweep")
     parser.add_argument("--frames", type=int, default=36, help="of the animation")
@@ -65,8 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     options = WindowOptions("boxes" if args.boxes else "whole", args.boxes)
     window = find_windows(args.image, options)(0, picture)
     crop = cut(picture, whole_frame(picture) if window is None else window, synthesizer.size)
-    background = named_background(args.background, crop, synthesizer.size)
     person = synthesizer.encode(crop)
+    silhouette = synthesizer.silhouette(person)[0]
+    background = named_background(args.background, crop, synthesizer.size, silhouette)
     write_png(sheet, _sheet(synthesizer, person, crop, background, args))
     if args.video != "none":
         orbits = _orbits(args, args.frames, args.elevation[0])

@@ -30,11 +30,12 @@ from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
 from selfsup3d.data.keypoint_files import read_keypoints
 from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.errors import InputError
+from selfsup3d.prediction.backdrop import BACKGROUND_HELP, named_background
 from selfsup3d.prediction.motion import MOCAP_SUFFIXES, Motion, load_motion, motion_of_record
 from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import WINDOW_MODES, WindowOptions, cut, find_windows
-from selfsup3d.synthesis import Person, Synthesizer, named_background
+from selfsup3d.synthesis import Person, Synthesizer
 from selfsup3d.training.build import load_system
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
@@ -56,7 +57,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
-    parser.add_argument("--background", default="plate", help="constant, plate (of A), or a picture (default: plate)")
+    parser.add_argument("--background", default="plate", help=f"{BACKGROUND_HELP} (default: plate, of A)")
     parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found in videos")
     parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
     parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
@@ -121,8 +122,10 @@ def _crops(path: Path, size: int, args: argparse.Namespace, limit: int) -> Itera
 def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> tuple[Person, np.ndarray, Tensor | None]:
     """Appearance of a picture, or mean appearance of a video; a crop to show; the background."""
     crops = np.stack(list(_crops(path, synthesizer.size, args, _APPEARANCE_FRAMES)))
-    background = named_background(args.background, crops, synthesizer.size)
-    return synthesizer.encode(crops).averaged(), crops[0], background
+    people = synthesizer.encode(crops)
+    silhouette = synthesizer.silhouette(people[:1])[0]
+    background = named_background(args.background, crops, synthesizer.size, silhouette)
+    return people.averaged(), crops[0], background
 
 
 def _grid(synthesizer: Synthesizer, args: argparse.Namespace) -> np.ndarray:

@@ -3,19 +3,21 @@ import pytest
 import torch
 
 from selfsup3d import hub
+from selfsup3d.batch import Camera
 from selfsup3d.config import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import orbit_rotation
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.backbone import PatchResNet
 from selfsup3d.models.decoder import Decoder
 from selfsup3d.models.encoder import Encoder
 from selfsup3d.models.part_guided import PartGuided, Variant
+from selfsup3d.models.pose import BodyPose
 from selfsup3d.prediction.motion import Motion
-from selfsup3d.synthesis import Orbit, Person, Synthesizer, named_background, plate_of, sweep
+from selfsup3d.synthesis import Orbit, Person, Synthesizer, sweep
 from selfsup3d.training.build import build_system
-from selfsup3d.viz.sheets import write_png
 
 SIZE = 32
 
@@ -60,9 +62,7 @@ def test_the_view_of_the_picture_itself_is_the_reconstruction(synthesizer, pictu
     view = synthesizer.novel_view(person, [Orbit()])
     system, body = synthesizer.system, person.body
     with torch.inference_mode():
-        decoded = system.synthesize(person.appearance, body.joints, body.camera.K, (SIZE, SIZE))
-        constant = system.decoder.background.view(1, 3, 1, 1).expand_as(decoded.image)
-        expected = decoded.over(constant)
+        expected = system.synthesize(person.appearance, body.joints, body.camera.K, (SIZE, SIZE)).image
     torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
     assert view.min() >= 0 <= 1 <= 1 + view.max()
 
@@ -88,21 +88,36 @@ def test_nothing_keeps_a_graph(synthesizer, picture):
 
 def test_a_camera_goes_round_the_person_and_keeps_its_place(synthesizer, picture):
     person = synthesizer.encode(picture)
-    full = synthesizer.seen_by(person.body, [Orbit(), Orbit(360.0), Orbit(90.0), Orbit(0, 30), Orbit(distance=2.0)])
+    full = synthesizer.seen_by(person.body, [Orbit(), Orbit(360.0), Orbit(45.0), Orbit(0, 30), Orbit(distance=2.0)])
     torch.testing.assert_close(full.joints[1], full.joints[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(full.pixels[:, 0], full.pixels[:1, 0].expand(5, 2), atol=1e-3, rtol=0)
     # the viewer walks to the right: what was on the right comes nearer
     right = full.posed[0, :, 0].argmax()
-    assert full.posed[2, right, 2] < 0 < full.posed[0, right, 0]
+    assert full.posed[2, right, 2] < full.posed[0, right, 2]
     # from above, what is nearer lies lower in the picture
     torch.testing.assert_close(full.posed[3, :, 0], full.posed[0, :, 0], atol=1e-5, rtol=0)
     assert full.joints[4, 0, 2] == pytest.approx(2 * float(full.joints[0, 0, 2]), rel=1e-5)
 
 
-def test_a_camera_in_front_of_the_body_sees_its_front(synthesizer, poses):
-    from selfsup3d.batch import Camera
-    from selfsup3d.models.pose import BodyPose
+@pytest.mark.parametrize("elevation", [-10.0, 0.0, 35.0])
+def test_nobody_leans_on_the_way_round_a_person_seen_from_above(synthesizer, elevation):
+    """A symmetric person who stands upright: neck over ankles from every side, as far down as in the picture."""
+    standing = torch.zeros(17, 3)
+    standing[:, 1] = torch.tensor(
+        [0, -0.13, -0.13, -0.13, 0.13, 0.13, 0.13, 0, 0, 0, 0, 0.17, 0.2, 0.2, -0.17, -0.2, -0.2]
+    )
+    standing[:, 2] = torch.tensor([0, 0, -0.45, -0.9, 0, -0.45, -0.9, 0.25, 0.5, 0.6, 0.75, 0.5, 0.2, 0, 0.5, 0.2, 0])
+    rotation = orbit_rotation(torch.tensor(0.7), torch.tensor(np.radians(elevation)))[None].float()
+    camera = Camera(rotation, torch.tensor([[0.0, 0.0, 4.0]]), synthesizer.intrinsics(1))
+    seen = synthesizer.seen_by(BodyPose(standing[None], camera), [Orbit(a) for a in (0, 45, 90, 180, 270)])
+    upright = seen.posed[:, 9] - seen.posed[:, 3:7:3].mean(1)
+    torch.testing.assert_close(upright, upright[:1].expand(5, 3), atol=1e-5, rtol=0)
+    assert upright[:, 0].abs().max() < 1e-5
+    higher = synthesizer.seen_by(BodyPose(standing[None], camera), [Orbit(90, 10)]).camera.rotation[0]
+    assert float(torch.rad2deg(torch.asin(-higher[2, 2]))) == pytest.approx(elevation + 10, abs=1e-3)
 
+
+def test_a_camera_in_front_of_the_body_sees_its_front(synthesizer, poses):
     camera = Camera(torch.eye(3)[None], torch.tensor([[0.0, 0.0, 4.0]]), synthesizer.intrinsics(1))
     seen = synthesizer.seen_by(BodyPose(poses[:1], camera), [Orbit(origin="body")])
     left_hip, right_hip = seen.posed[0, 4], seen.posed[0, 1]
@@ -158,39 +173,20 @@ def test_the_way_from_one_person_to_another_starts_and_ends_at_them(synthesizer,
 
 
 def test_a_person_lies_over_the_background_that_is_given(synthesizer, picture):
-    far = Orbit(distance=50.0)
     behind = torch.rand(3, SIZE, SIZE)
     person = synthesizer.encode(picture)
-    over = synthesizer.novel_view(person, [far], behind)[0]
-    constant = synthesizer.novel_view(person, [far])[0]
-    colour = synthesizer.novel_view(person, [far], torch.tensor([1.0, 0.0, 0.0]))[0]
-    alpha = 1 - (over - constant) / (behind - synthesizer.system.decoder.background.view(3, 1, 1)).clamp_min(1e-6)
-    assert torch.isfinite(alpha).all()
-    assert (over != constant).any()
-    assert (colour[0] - constant[0]).max() > 0
+    over = synthesizer.novel_view(person, [Orbit()], behind)[0]
+    covered = torch.from_numpy(synthesizer.silhouette(person)[0])
+    assert covered.shape == (SIZE, SIZE)
+    assert (covered == 1).any()
+    constant = synthesizer.novel_view(person, [Orbit()])[0]
+    torch.testing.assert_close(over[:, covered == 1], constant[:, covered == 1])  # nothing shines through
+    far = synthesizer.novel_view(person, [Orbit(distance=50.0)], behind)[0]
+    torch.testing.assert_close(far[:, :4], behind[:, :4], atol=0.02, rtol=0)  # and the background is as it is
+    colour = synthesizer.novel_view(person, [Orbit(distance=50.0)], torch.tensor([1.0, 0.0, 0.0]))[0]
+    torch.testing.assert_close(colour[:, 0, 0], torch.tensor([1.0, 0.0, 0.0]), atol=0.02, rtol=0)
     with pytest.raises(InputError, match="a background has shape"):
-        synthesizer.novel_view(person, [far], torch.rand(3, 5, 5))
-
-
-def test_the_plate_of_a_still_camera_is_what_it_sees_without_the_person():
-    rng = np.random.default_rng(0)
-    wall = np.repeat(np.repeat(rng.integers(60, 160, (8, 8, 3), np.uint8), 8, 0), 8, 1)
-    frames = np.stack([wall] * 12)
-    for k in range(12):
-        frames[k, 16:60, 4 * k + 4 : 4 * k + 16] = 250
-    plate = plate_of(frames, 64).permute(1, 2, 0).numpy() * 255
-    assert np.abs(plate - wall).mean() < 8.0
-    alone = plate_of(frames[6], SIZE)
-    assert alone.shape == (3, SIZE, SIZE)
-
-
-def test_named_backgrounds(tmp_path, picture):
-    assert named_background("constant", picture, SIZE) is None
-    assert named_background("plate", picture, SIZE).shape == (3, SIZE, SIZE)
-    write_png(tmp_path / "b.png", np.full((20, 50, 3), 51, np.uint8))
-    assert float(named_background(str(tmp_path / "b.png"), picture, SIZE).mean()) == pytest.approx(0.2)
-    with pytest.raises(InputError, match="neither constant, plate nor a picture"):
-        named_background("beach", picture, SIZE)
+        synthesizer.novel_view(person, [Orbit()], torch.rand(3, 5, 5))
 
 
 def test_a_saved_model_paints_again(tmp_path, poses):
