@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selfsup3d.geometry.align import procrustes
+from selfsup3d.geometry.align import aligned_distances
 from selfsup3d.skeleton import H36M_17, joint_index
 
 __all__ = [
@@ -132,8 +132,7 @@ def aligned_errors(pred: Tensor, target: Tensor, valid: Tensor, *, reflection: b
     usable = (finite | ~valid).all(-1) & (valid.sum(-1) >= _MIN_JOINTS_TO_ALIGN)
     clean_pred = torch.where((finite & valid)[..., None], pred, torch.zeros_like(pred))
     clean_target = torch.where(valid[..., None], target, torch.zeros_like(target))
-    fit = procrustes(clean_pred, clean_target, weights=weights, scale=True, reflection=reflection)
-    errors = joint_errors(fit.apply(clean_pred), clean_target)
+    errors = 1000.0 * aligned_distances(clean_pred, clean_target, weights=weights, reflection=reflection)
     return torch.where(usable[..., None], errors, torch.full_like(errors, float("nan")))
 
 

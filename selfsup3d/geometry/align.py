@@ -18,7 +18,7 @@ from selfsup3d.geometry.nearest_rotation import nearest_rotation_and_trace
 from selfsup3d.geometry.rotation import rotate
 from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
 
-__all__ = ["Similarity", "align", "procrustes"]
+__all__ = ["Similarity", "align", "aligned_distances", "procrustes"]
 
 SMALLEST_SPREAD = 1e-12
 """A source whose mean squared distance to its middle is below this (1 micrometre, in metres) has no scale."""
@@ -45,7 +45,8 @@ class Similarity(NamedTuple):
 class _Fit(NamedTuple):
     """A similarity with the batch last: y = scale * rotation @ (x - source_mean) + target_mean."""
 
-    centred: Tensor  # (J, 3, N) x - source_mean
+    source: Tensor  # (J, 3, N) x - source_mean
+    target: Tensor  # (J, 3, N) y - target_mean
     rotation: Tensor  # (3, 3, N)
     scale: Tensor  # (N)
     source_mean: Tensor  # (3, N)
@@ -93,10 +94,31 @@ def align(
     """`source` moved onto `target`; arguments as in `procrustes`, which this equals, faster. (..., J, 3)."""
     batch = _check(source, target, weights)
     fit = _fit(source, target, weights, batch, scale, reflection)
-    x, y, z = fit.centred.split(1, dim=1)  # (J, 1, N)
+    return batch_first(_turned(fit).add_(fit.target_mean), batch, 2)
+
+
+def aligned_distances(
+    source: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    scale: bool = True,
+    reflection: bool = False,
+) -> Tensor:
+    """Distance of each point of `source` from its target after alignment; arguments as in `procrustes`. (..., J).
+
+    What PA-MPJPE averages; it needs neither the moved points nor their means. A distance of 0 has no gradient (NaN).
+    """
+    batch = _check(source, target, weights)
+    fit = _fit(source, target, weights, batch, scale, reflection)
+    x, y, z = (_turned(fit) - fit.target).unbind(1)  # (J, N)
+    return batch_first((x * x).addcmul_(y, y).addcmul_(z, z).sqrt_(), batch, 1)
+
+
+def _turned(fit: _Fit) -> Tensor:
+    """(J, 3, N) scale * rotation @ (x - source_mean)."""
+    x, y, z = fit.source.split(1, dim=1)  # (J, 1, N)
     columns = (fit.scale * fit.rotation).transpose(0, 1)  # (column, row, N)
-    moved = torch.addcmul(fit.target_mean, x, columns[0]).addcmul_(y, columns[1]).addcmul_(z, columns[2])  # (J, 3, N)
-    return batch_first(moved, batch, 2)
+    return (x * columns[0]).addcmul_(y, columns[1]).addcmul_(z, columns[2])
 
 
 def _check(source: Tensor, target: Tensor, weights: Tensor | None) -> torch.Size:
@@ -128,8 +150,8 @@ def _fit(
     rotation, trace = nearest_rotation_and_trace(covariance.to(torch.float64), reflection)
     rotation = rotation.to(dtype)
     if not scale:
-        return _Fit(x, rotation, torch.ones_like(trace, dtype=dtype), source_mean, target_mean)
+        return _Fit(x, y, rotation, torch.ones_like(trace, dtype=dtype), source_mean, target_mean)
     spread = (weighted * x).flatten(0, 1).sum(0) / total
     extended = spread > SMALLEST_SPREAD
     size = torch.where(extended, trace.to(dtype) / torch.where(extended, spread, 1.0), 0.0)
-    return _Fit(x, rotation, size, source_mean, target_mean)
+    return _Fit(x, y, rotation, size, source_mean, target_mean)

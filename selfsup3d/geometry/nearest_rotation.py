@@ -70,7 +70,7 @@ class _NearestRotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, reflection: bool) -> tuple[Tensor, Tensor]:
         if reflection:  # the best reflection of H is minus the best rotation of -H, and better exactly where det H < 0
-            sign = torch.where((matrix[0] * _cross(matrix[1], matrix[2])).sum(0) < 0, -1.0, 1.0).to(matrix.dtype)
+            sign = torch.where((matrix[0] * _cofactors(matrix)[0]).sum(0) < 0, -1.0, 1.0).to(matrix.dtype)
             rotation, trace = _closed_form(sign * matrix)
             rotation = sign * rotation
         else:
@@ -153,13 +153,14 @@ def _matmul(first: Tensor, second: Tensor) -> Tensor:
     return (first[:, :, None] * second).sum(1)
 
 
-def _cross(first: Tensor, second: Tensor) -> Tensor:
-    """(3, N) x (3, N) -> (3, N)."""
-    a, b = first, second
-    return torch.stack((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
-
-
 def _cofactors(matrix: Tensor) -> Tensor:
-    """(3, 3, N) -> (3, 3, N): the cross products of pairs of rows; cof H = det(H) H^-T."""
-    first, second, third = matrix
-    return torch.stack((_cross(second, third), _cross(third, first), _cross(first, second)))
+    """(3, 3, N) -> (3, 3, N): C[i, j] = H[i+1, j+1] H[i+2, j+2] - H[i+1, j+2] H[i+2, j+1], indices modulo 3.
+
+    Rows are cross products of pairs of rows, and cof H = det(H) H^-T.
+    """
+    wrapped = torch.cat((matrix, matrix[:2]))
+    wrapped = torch.cat((wrapped, wrapped[:, :2]), dim=1)
+    next_, after = slice(1, 4), slice(2, 5)
+    return torch.addcmul(
+        wrapped[next_, next_] * wrapped[after, after], wrapped[next_, after], wrapped[after, next_], value=-1
+    )

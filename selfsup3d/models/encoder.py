@@ -206,9 +206,9 @@ class Encoder(nn.Module):
         """
         learning = torch.is_grad_enabled() and not freeze_pose
         with torch.set_grad_enabled(learning):
-            located = self.localizer(images)
+            located = self.localizer(images.contiguous(memory_format=torch.channels_last))
         window = located.detach() if window is None else window
-        pictures = zoom(images, window)
+        pictures = zoom(images, window).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(learning):
             pose = self.pose_path(pictures, window, located, swapped, K)
         return Encoding(**vars(pose), appearance=self.appearance(pictures, pose.part_logits.detach()))

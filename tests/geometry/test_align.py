@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import procrustes as scipy_procrustes
 
-from selfsup3d.geometry.align import align, procrustes
+from selfsup3d.geometry.align import align, aligned_distances, procrustes
 from selfsup3d.geometry.rotation import random_rotation
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
@@ -54,6 +54,8 @@ def test_agrees_with_a_textbook_svd(scale, reflection, weighted, kind):
     found = align(source, target, weights, scale, reflection)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(procrustes(source, target, weights, scale, reflection).apply(source), found)
+    distances = aligned_distances(source, target, weights, scale, reflection)
+    torch.testing.assert_close(distances, (found - target).norm(dim=-1))
 
 
 def test_agrees_with_roma():
