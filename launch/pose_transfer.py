@@ -190,7 +190,8 @@ def _seen(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Mot
     predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
     fps = video_info(path).fps / args.every if path.is_file() else 0.0
     smooth = OneEuro(fps or USUAL_FPS) if args.smooth else None
-    windows = find_windows(path, WindowOptions(args.crop))
+    looked_at = None if args.limit is None else args.limit * args.every
+    windows = find_windows(path, WindowOptions(args.crop, frames=looked_at))
     frames = predictor.stream(pictures_of(path, args.every, args.limit), windows, smooth)
     return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
 

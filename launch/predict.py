@@ -146,7 +146,8 @@ def _watch(
     args: argparse.Namespace, predictor: Predictor, pictures: bool, files: dict[str, Path], clock: Clock
 ) -> PoseRecord:
     """Predict frame by frame; the overlay is written on the way, so memory does not grow with the length."""
-    options = WindowOptions(args.crop, args.boxes, args.detector, args.detector_architecture)
+    looked_at = None if args.limit is None else args.limit * args.every
+    options = WindowOptions(args.crop, args.boxes, args.detector, args.detector_architecture, looked_at)
     with clock.stage("find people"):
         windows = find_windows(args.input, options)
     info = None if pictures else video_info(args.input)

@@ -24,11 +24,12 @@ from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.records import PoseRecord, Unit
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import Windows, cut
-from selfsup3d.skeleton import NUM_JOINTS
+from selfsup3d.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 from selfsup3d.system import System
 
 __all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of"]
 
+_NO_LENGTH = 1e-6
 
 PartSource = Literal["puppet", "decoder", "none"]
 
@@ -122,7 +123,8 @@ class Predictor:
         Args:
             pictures: see `pictures_of`.
             windows: see `windows.find_windows`.
-            smooth: filter of the 3D joints; 2D joints and root are smoothed likewise (None = as predicted).
+            smooth: filter of the 3D joints, whose bones keep their lengths; 2D joints and root are smoothed likewise
+                (None = as predicted).
             clock: counts reading, cropping and the network.
         """
         clock = clock or Clock()
@@ -240,10 +242,25 @@ class _Smoothers:
         side = float(frame.window[2])
         return replace(
             frame,
-            joints_3d=self.joints(frame.joints_3d),
+            joints_3d=_with_bones_of(self.joints(frame.joints_3d), frame.joints_3d),
             joints_2d=self.pixels(frame.joints_2d / side) * side,
             root=self.root(frame.root),
         )
+
+
+def _with_bones_of(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """(17, 3) poses with the bone directions of one and the bone lengths of the other.
+
+    Filtered points come nearer to one another wherever limbs turn fast: a limb that jumps to the other side would shrink
+    to nothing on its way.
+    """
+    result = joints.copy()
+    for joint in ALPHA_JOINTS:  # parents before children
+        parent = FK_PARENTS[joint]
+        bone, own = joints[joint] - joints[parent], like[joint] - like[parent]
+        length = float(np.linalg.norm(bone))
+        result[joint] = result[parent] + (bone * (np.linalg.norm(own) / length) if length > _NO_LENGTH else own)
+    return result
 
 
 def lift_keypoints(

@@ -46,12 +46,14 @@ class WindowOptions:
             and moving cameras; else movement.
         boxes: box file (see `data.boxes`); None = the one beside the video.
         detector: weights of a torchvision detector (a state dict). architecture: its name, one of `DETECTORS`.
+        frames: how many of the first frames will be looked at, None = all: the person with most of them is followed.
     """
 
     mode: WindowMode = "auto"
     boxes: Path | None = None
     detector: Path | None = None
     architecture: str = DETECTORS[0]
+    frames: int | None = None
 
 
 def whole_frame(picture: np.ndarray) -> np.ndarray:
@@ -95,12 +97,12 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
     if mode == "boxes":
         if file is None:
             raise InputError(f"{path}: no box file beside it; name one with --boxes FILE")
-        return _from_boxes(path, file)
+        return _from_boxes(path, file, options.frames)
     if mode == "detector":
         if options.detector is None:
             raise InputError("--crop detector needs --detector WEIGHTS, a torchvision detector's state dict")
         return _from_detector(options.detector, options.architecture)
-    return _from_motion(path) if mode == "motion" else lambda _, picture: whole_frame(picture)
+    return _from_motion(path, options.frames) if mode == "motion" else lambda _, picture: whole_frame(picture)
 
 
 def _usual_mode(path: Path, has_boxes: bool, has_detector: bool) -> WindowMode:
@@ -114,9 +116,14 @@ def _usual_mode(path: Path, has_boxes: bool, has_detector: bool) -> WindowMode:
     return "motion"
 
 
-def _from_boxes(path: Path, file: Path) -> Windows:
+def _share(track: Track, frames: int | None) -> int:
+    """How many of the first `frames` a track is seen in."""
+    return len(track) if frames is None else max(min(track.first + len(track), frames) - track.first, 0)
+
+
+def _from_boxes(path: Path, file: Path, frames: int | None) -> Windows:
     """Of the person with the most frames."""
-    track = max(read_boxes(file), key=len)
+    track = max(read_boxes(file), key=lambda track: _share(track, frames))
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         squares = squares_of_boxes(track.boxes)
     else:
@@ -125,14 +132,14 @@ def _from_boxes(path: Path, file: Path) -> Windows:
     return _along(track.first, squares)
 
 
-def _from_motion(path: Path) -> Windows:
+def _from_motion(path: Path, frames: int | None) -> Windows:
     """Of the track with the most frames, found in small, evenly spaced frames and interpolated between them."""
     info = video_info(path)
     small, every, scale = _small_frames(path, _LOOKED_AT)
     tracks = find_tracks(np.stack(small), fps=(info.fps or 10.0) / every)
     if not tracks:
         raise InputError(f"{path}: nobody moves; use --crop whole, or give boxes with --boxes FILE")
-    track = tracks[0]
+    track = max(tracks, key=lambda track: _share(track, None if frames is None else -(-frames // every)))
     size = (small[0].shape[1], small[0].shape[0])
     squares = square_windows(Track(0, track.boxes), (info.fps or 10.0) / every, size) / scale
     kept = every * np.arange(len(squares))

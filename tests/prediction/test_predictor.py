@@ -9,6 +9,7 @@ from selfsup3d.batch import PoseOutput
 from selfsup3d.data.keypoint_files import KeypointSequence
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.drawing import overlay, overlays
 from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of
@@ -117,6 +118,8 @@ def test_a_smoothed_stream_varies_less(system):
     plain = np.stack([f.joints_3d for f in predictor.stream(pictures, whole)])
     smooth = np.stack([f.joints_3d for f in predictor.stream(pictures, whole, OneEuro(10.0, 0.3, 0.0))])
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.5 * np.abs(np.diff(plain, axis=0)).mean()
+    lengths = bone_lengths(torch.from_numpy(smooth))
+    torch.testing.assert_close(lengths, system.bone_lengths.expand_as(lengths), atol=1e-4, rtol=1e-4)
 
 
 def test_memory_does_not_grow_with_the_video(system, walker):

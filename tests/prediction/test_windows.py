@@ -59,6 +59,17 @@ def test_boxes_beside_a_video_come_first(walker):
     assert y + side / 2 == pytest.approx(25, abs=10)
 
 
+@pytest.mark.parametrize(("frames", "middle"), [(None, 70), (30, 70), (8, 30)])
+def test_who_is_seen_most_in_what_is_looked_at_is_followed(walker, frames, middle):
+    early = [{"frame": k, "x": 25, "y": 5, "width": 10, "height": 40, "person": "early"} for k in range(6)]
+    late = [{"frame": k, "x": 65, "y": 5, "width": 10, "height": 40, "person": "late"} for k in range(7, 30)]
+    walker.with_name("walker.boxes.json").write_text(json.dumps({"boxes": early + late}))
+    windows = find_windows(walker, WindowOptions("boxes", frames=frames))
+    at = 3 if middle == 30 else 20
+    x, _, side = windows(at, np.zeros((64, 96, 3), np.uint8))
+    assert x + side / 2 == pytest.approx(middle, abs=2)
+
+
 def test_a_still_scene_and_missing_files_are_told(tmp_path, walker):
     writer = cv2.VideoWriter(str(tmp_path / "still.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (96, 64))
     for _ in range(12):
