@@ -73,8 +73,8 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
         _, address, _ = page.launch(
             server_name=host,
             server_port=port,
-            prevent_thread_lock=not block,
-            quiet=not block,
+            prevent_thread_lock=True,
+            quiet=True,  # gradio would tell how to put the page on the internet
             share=False,
             inbrowser=False,
             ssr_mode=False,
@@ -90,6 +90,9 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host}:{port} ({error}); try another --port") from None
+    if block:
+        print(f"{address} (stop with Ctrl-C)", flush=True)
+        page.block_thread()
     return address
 
 

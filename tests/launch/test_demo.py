@@ -110,6 +110,8 @@ def server(model):
             told, _ = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in told
+        assert told.startswith(f"http://127.0.0.1:{port}")
+        assert "share" not in told  # gradio's advice to put the page on the internet
         assert not list(Path(temporary).glob("selfsup3d-demo-*"))
 
 
