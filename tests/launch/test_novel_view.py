@@ -49,6 +49,19 @@ def test_backgrounds_videos_and_overwriting(script, model, scenes, tmp_path, cap
     assert run(script.main, [*command, "--overwrite"]) == 0
 
 
+def test_the_way_round_as_a_film_of_the_person_in_a_box(script, model, scenes, tmp_path):
+    (tmp_path / "box.csv").write_text("frame,x,y,width,height\n0,20,6,24,48\n")
+    more = ["--count", "2", "--frames", "4", "--video", "mp4", "--scale", "1", "--boxes", str(tmp_path / "box.csv")]
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "box", *more)) == 0
+    film, frames = cv2.VideoCapture(str(tmp_path / "box" / "views.mp4")), []
+    while (read := film.read())[0]:
+        frames.append(read[1])
+    assert [frame.shape for frame in frames] == [(64, 64, 3)] * 6  # there and back
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "whole", *more[:-2])) == 0
+    sheets = [cv2.imread(str(tmp_path / name / "views.png")) for name in ("box", "whole")]
+    assert (sheets[0][2:66, 2:66] != sheets[1][2:66, 2:66]).any()  # the box was cut out
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -57,6 +70,7 @@ def test_backgrounds_videos_and_overwriting(script, model, scenes, tmp_path, cap
         (["--azimuth", "nan", "90"], "angles must be finite"),
         (["--background", "beach"], "--background beach: neither"),
         (["--image", "nowhere.png"], "nowhere.png"),
+        (["--boxes", "nowhere.csv"], "nowhere.csv"),
         (["--checkpoint", "nowhere"], "nowhere"),
         (["--azimut", "1", "2"], "--azimut"),
     ],

@@ -80,6 +80,13 @@ def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsy
     assert count_frames(tmp_path / "out" / "transfer.gif") == 4
 
 
+def test_a_recording_that_the_file_does_not_hold(script, model, scenes, tmp_path, motion_poses, capsys):
+    write_mocap(tmp_path / "m.npz", [Recording(motion_poses.numpy()[:, :, [1, 2, 0]], 20.0, "walk", "a")])
+    command = arguments(model, [scenes / "a.png"], [tmp_path / "m.npz"], tmp_path / "out", "--sequence", "run")
+    assert run(script.main, command) == 2
+    assert "m.npz: no sequence 'run'; it has walk" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("driving", "more", "words"),
     [

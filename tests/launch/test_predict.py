@@ -102,6 +102,7 @@ def test_keypoints_are_lifted_by_a_lifter(script, tmp_path, motion_poses, capsys
         (["--crop", "boxes"], "no box file beside it"),
         (["--boxes", "missing.json"], "missing.json"),
         (["--crop", "detector"], "needs --detector"),
+        (["--crop", "detector", "--detector", "no.pth"], "no.pth: no such file; expected a state dict of ssdlite320"),
         (["--device", "cuda:99"], "--device cuda:99"),
         (["--overwite"], "--overwite"),
         (["--image-size", "640"], "expected WIDTHxHEIGHT"),
