@@ -22,11 +22,14 @@ _CELL = 192
 
 
 def chosen_rows(index: FrameIndex, count: int) -> np.ndarray:
-    """Rows from as many takes as possible, spread over subjects, actions and cameras."""
-    takes = np.unique(np.linspace(0, len(index.takes) - 1, min(count, len(index.takes))).round().astype(int))
-    per_take = -(-count // len(takes))
-    rows = []
-    for take in takes:
+    """Rows from as many takes as possible, spread over subjects, actions and cameras; of takes with pictures, if any."""
+    present = np.unique(index.take)
+    pictured = np.array([bool(index.takes[take].picture) for take in present])
+    takes = present[pictured] if pictured.any() else present
+    chosen = takes[np.unique(np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int))]
+    per_take = -(-count // len(chosen))
+    rows: list[int] = []
+    for take in chosen:
         mine = np.flatnonzero(index.take == take)
         rows += list(mine[((np.arange(per_take) + 0.5) * len(mine) / per_take).astype(int)])
     return np.array(sorted(rows[:count]))
@@ -51,11 +54,10 @@ def check_sheet(path: str | Path, index: FrameIndex, count: int = 12, plates: Pl
         InputError: every chosen picture is unreadable.
     """
     rows = chosen_rows(index, count)
-    pictured = np.array([bool(index.takes[t].picture) for t in index.take[rows]])
+    pictured = any(index.takes[t].picture for t in index.take[rows])
     use = plates if plates is not None and all(t.static_camera for t in index.takes) else None
-    columns = _with_pictures(index, rows[pictured], use) if pictured.any() else _without_pictures(index, rows)
-    shown = rows[pictured] if pictured.any() else rows
-    titles = [f"{index.takes[index.take[r]].name} #{index.frame[r]}" for r in shown]
+    columns = _with_pictures(index, rows, use) if pictured else _without_pictures(index, rows)
+    titles = [f"{index.takes[index.take[r]].name} #{index.frame[r]}" for r in rows]
     target = Path(path).with_suffix(".png")
     write_png(target, sheet(columns, row_titles=titles, cell=_CELL))
     return target
