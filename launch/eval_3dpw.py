@@ -140,9 +140,12 @@ def _write_report(
     if errors is None or not np.isfinite(errors).any():
         print(f"{folder}: no frame was measured, so there is no sheet", file=sys.stderr)
         return
-    shown = np.concatenate(list(spread_rows(errors, rows).values()))
+    chosen = spread_rows(errors, rows)
+    shown = np.concatenate(list(chosen.values()))
+    kinds = [kind for kind, positions in chosen.items() for _ in positions]
     told = dict(zip(frames["index"].tolist(), errors.tolist(), strict=True))
-    write_png(folder / "sheet.png", error_sheet(system, data.source, frames["index"][shown], told, device))
+    drawn = error_sheet(system, data.source, frames["index"][shown], told, device, kinds)
+    write_png(folder / "sheet.png", drawn)
     print(f"{folder}: result.md, result.json, frames.npz, sheet.png", file=sys.stderr)
 
 

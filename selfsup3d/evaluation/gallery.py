@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -53,7 +53,12 @@ def ranked_rows(errors: np.ndarray, count: int, people: np.ndarray | None = None
 
 @torch.inference_mode()
 def error_sheet(
-    system: System, source: FrameSource, indices: np.ndarray, errors: Mapping[int, float], device: torch.device | str
+    system: System,
+    source: FrameSource,
+    indices: np.ndarray,
+    errors: Mapping[int, float],
+    device: torch.device | str,
+    kinds: Sequence[str] | None = None,
 ) -> np.ndarray:
     """One row a frame: input, poses, parts, pictures, and the pose in 3D over the truth (grey, differences red).
 
@@ -63,6 +68,7 @@ def error_sheet(
         indices: which frames.
         errors: frame -> MPJPE in mm, for the row's title.
         device: of the system.
+        kinds: a word for each row's title ("best", "worst" ...).
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -73,6 +79,8 @@ def error_sheet(
         f"{errors.get(int(i), float('nan')):.0f} mm {meta.get('action') or ''}".replace("nan mm ", "")
         for i, meta in zip(indices, batch.meta or ({},) * len(indices), strict=True)
     ]
+    if kinds is not None:
+        titles = [f"{kind}: {title}" for kind, title in zip(kinds, titles, strict=True)]
     return sheet(panels(system, batch, output), row_titles=titles, cell=_CELL)
 
 

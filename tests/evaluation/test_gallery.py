@@ -42,3 +42,15 @@ def test_an_error_sheet_has_a_row_for_each_frame(source, noise, unit):
     assert image.dtype == np.uint8
     assert image.shape[0] == 18 + 2 + 2 * 162
     assert source.asked[-1] == [4, 2]
+
+
+def test_rows_say_of_which_kind_they_are(source, noise):
+    system, rows = KnownErrors(source, noise), np.array([4, 2])
+    plain = error_sheet(system, source, rows, {4: 12.0, 2: 13.0}, "cpu")
+    told = error_sheet(system, source, rows, {4: 12.0, 2: 13.0}, "cpu", ["best", "worst"])
+    changed = (plain != told).any(-1).any(1)
+    assert plain.shape == told.shape
+    assert changed[20:181].any()
+    assert changed[182:].any()
+    with pytest.raises(ValueError, match="shorter"):
+        error_sheet(system, source, rows, {}, "cpu", ["best"])

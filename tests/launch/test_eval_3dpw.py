@@ -72,8 +72,11 @@ def call(*arguments):
     return run(script.main, ["--checkpoint", "x", "--device", "cpu", *map(str, arguments)])
 
 
-def test_image_model(root, system, tmp_path, capsys):
+def test_image_model(root, system, tmp_path, capsys, monkeypatch):
     known = system("target", "K")
+    kinds = []
+    drawn = script.error_sheet
+    monkeypatch.setattr(script, "error_sheet", lambda *given: kinds.extend(given[-1]) or drawn(*given))
     assert call("--data.root", root, "--report", tmp_path / "r", "--rows", 2) == 0
     out = capsys.readouterr().out
     assert "3dpw test: 10 frames, 2 skipped" in out
@@ -89,6 +92,7 @@ def test_image_model(root, system, tmp_path, capsys):
     assert known.seen[0].target.shape[-2:] == (64, 64)
     sheet = cv2.imread(str(tmp_path / "r/sheet.png"))
     assert sheet.shape[0] > 6 * 150
+    assert kinds == ["best", "best", "median", "median", "worst", "worst"]
     assert (tmp_path / "r/frames.npz").is_file()
 
 
