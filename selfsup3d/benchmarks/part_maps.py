@@ -8,6 +8,8 @@ disc. Ours is first compared with its plain definition, every outline at every p
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 
 import torch
@@ -120,6 +122,24 @@ def _contestants(
     return calls, error
 
 
+def _compiled(joints: Tensor, K: Tensor, size: int, settings: Settings) -> dict[str, float | str]:
+    """Ours and grid_sample under `torch.compile`: milliseconds, and seconds that the first call takes to compile."""
+    if joints.device.type == "cpu" and shutil.which("g++") is None:
+        return {"compiled": "no C++ compiler"}
+    drawers = _drawers(size, len(joints), joints.device)
+    flow = torch.randn(len(joints), len(default_puppet()), size, size, generator=torch.Generator().manual_seed(1))
+    flow = flow.to(joints.device)
+    notes: dict[str, float | str] = {}
+    for name in ("ours", "grid_sample"):
+        call = _both_ways(torch.compile(drawers[name]), joints, K, flow)
+        began = time.perf_counter()
+        drawn = call()[0]
+        notes[f"{name}_compiling_s"] = time.perf_counter() - began
+        check(drawn, _both_ways(drawers[name], joints, K, flow)()[0], TOLERANCE, f"{name} compiled and as written")
+        notes[f"{name}_compiled_ms"] = measure({name: call}, settings)[name].median_ms
+    return notes
+
+
 def run(settings: Settings) -> Result:
     """See the module."""
     count, size = (2, 48) if settings.quick else (8, 224)
@@ -130,6 +150,8 @@ def run(settings: Settings) -> Result:
     peers = {name: value for name, value in times.items() if name != "ours"}
     fastest = min(peers, key=lambda name: peers[name])
     notes: dict[str, float | str] = {f"{name}_ms": value for name, value in peers.items()}
+    if not settings.quick:  # compiling takes minutes
+        notes |= _compiled(joints, K, size, settings)
 
     small, pixels = (2, 32) if settings.quick else (32, 64)  # the shape in which the puppet is trained
     joints, K = (part.to(settings.device) for part in scene(small, pixels, strewn=False))
