@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -43,6 +44,7 @@ from selfsup3d.training.build import load_system
 from selfsup3d.training.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
 from selfsup3d.training.finish import run_baselines
 from selfsup3d.training.latent_report import write_latent_report
+from selfsup3d.training.mixtures import add_datasets
 from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main"]
@@ -56,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}; default: what it was trained on")
+    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}; default: what it was trained on, of a mixture each")
     parser.add_argument("--split", help="of the dataset; default: its usual one")
     parser.add_argument("--data.root", dest="root", type=Path, help="where the dataset lies")
     parser.add_argument("--data.preset", dest="preset", help="of the synthetic dataset: quickstart, v1 ...")
@@ -93,19 +95,13 @@ def main(argv: list[str] | None = None) -> int:
     accelerator = Accelerator(cpu=args.device == "cpu")
     system, config = load_system(args.checkpoint, accelerator.device)
     dataset_protocol("", args.protocol)  # a wrong name is told before anything is rendered
-    with accelerator.main_process_first():  # the first renders or crops what is not there yet
-        needs = system.inputs if isinstance(system, CrossModalVAE) else system.predict_requires
-        data = open_evaluation_data(config, needs, _options(args))
+    data = _open(config, system, _options(args), accelerator)
     protocol = dataset_protocol(data.name, args.protocol)
     taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict()}
     bound = None if args.upper_bound is None else supervised_bound(args.upper_bound, taken)
-    baselines = _baselines(config, system, data)
-    result, frames = evaluate_frames(
+    measure = partial(
+        evaluate_frames,
         system,
-        data.source,
-        protocol=protocol,
-        baselines=baselines,
-        split=data.split,
         batch_size=args.batch_size,
         samples=args.samples,
         limit=args.limit,
@@ -114,6 +110,16 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint=str(args.checkpoint),
         config_hash=config.hash,
     )
+    baselines = _baselines(config, system, data)
+    result, frames = measure(data.source, protocol=protocol, baselines=baselines, split=data.split)
+    if args.dataset is None and args.root is None:  # else one dataset is meant, whatever it was trained on
+
+        def measure_part(part: Config) -> dict[str, Any]:
+            own = _open(part, system, replace(_options(args), split=None), accelerator)
+            rules = dataset_protocol(own.name, args.protocol)
+            return measure(own.source, protocol=rules, baselines=_baselines(part, system, own), split=own.split)[0]
+
+        result = add_datasets(result, config, measure_part)
     if not accelerator.is_main_process:
         return 0
     if isinstance(system, CrossModalVAE):
@@ -135,6 +141,12 @@ def main(argv: list[str] | None = None) -> int:
             names = write_latent_report(args.report, system, data.source, args.checkpoint)
             print(f"{args.report}: {', '.join(names)}", file=sys.stderr)
     return 0
+
+
+def _open(config: Config, system: System, options: DataOptions, accelerator: Accelerator) -> EvaluationData:
+    with accelerator.main_process_first():  # the first renders or crops what is not there yet
+        needs = system.inputs if isinstance(system, CrossModalVAE) else system.predict_requires
+        return open_evaluation_data(config, needs, options)
 
 
 def _options(args: argparse.Namespace) -> DataOptions:

@@ -148,7 +148,8 @@ def _pose_table(result: Mapping[str, Any]) -> Table:
     rows = [row("this system", result["metrics"])]
     rows += [row(f"{joints} joints", numbers) for joints, numbers in result.get("beside", {}).items()]
     for name, dataset in result.get("per_dataset", {}).items():
-        rows.append(row(f"on {name} ({dataset['frames']} frames)", dataset["metrics"]))
+        if any(dataset["metrics"].get(m) is not None for m in _POSE):
+            rows.append(row(f"on {name} ({dataset['frames']} frames)", dataset["metrics"]))
     for name, label in _LABELS.items():
         numbers = result["baselines"].get(name, {})
         if any(number is not None for number in numbers.values()):
@@ -162,7 +163,12 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
     tables: list[Table] = []
     for task, suffix in _TASKS.items():
         names = [metric + suffix for metric in ("psnr", "ssim", "lpips")]
-        if all(result["metrics"].get(name) is None for name in names):
+        parts = {
+            name: part["metrics"]
+            for name, part in result.get("per_dataset", {}).items()
+            if any(part["metrics"].get(n) is not None for n in names)
+        }
+        if all(result["metrics"].get(name) is None for name in names) and not parts:
             continue
         rows = []
         for title, key in _PICTURE_ROWS.items():
@@ -170,6 +176,10 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
                 continue
             numbers = result["baselines"].get(key, {}) if key else result["metrics"]
             rows.append([title, *(_number(numbers.get(n), n, _absent(result, n)) for n in names)])
+        rows += [
+            [f"on {name}", *(_number(found.get(n), n, _absent(result, n)) for n in names)]
+            for name, found in parts.items()
+        ]
         tables.append((f"Pictures, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))
     return tables
 
@@ -177,6 +187,9 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
 def _remarks(result: Mapping[str, Any]) -> list[str]:
     """Notes, and why numbers are missing: one line a reason."""
     remarks = [f"{label}: {note}" for label, note in result.get("notes", {}).items() if label != "joint_set"]
+    for name, part in result.get("per_dataset", {}).items():
+        if "all" in part.get("reasons", {}):
+            remarks.append(f"n/a on {name} ({part['reasons']['all']})")
     by_reason: dict[str, list[str]] = {}
     for name, reason in result["reasons"].items():
         by_reason.setdefault(reason, []).append(name.removeprefix("baselines."))

@@ -35,6 +35,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import FrameSource
 from selfsup3d.training.build import build_source, evaluated
 from selfsup3d.training.build_lifters import projected_poses
+from selfsup3d.training.mixtures import of_dataset
 
 __all__ = ["DATASETS", "DataOptions", "EvaluationData", "ScenePoses", "open_evaluation_data"]
 
@@ -44,7 +45,7 @@ class DataOptions:
     """What is asked for; None = the dataset's usual, or what the system was trained with.
 
     Attributes:
-        dataset: a key of `DATASETS`; None = what the system was trained on.
+        dataset: a key of `DATASETS`; None = what the system was trained on, of a mixture the first.
         split: of it.
         root: where it lies (synthetic: its cache; synth-mocap, projected: the motion-capture npz; real datasets: their
             folder, or an index that `launch/prepare_data.py` wrote).
@@ -110,6 +111,7 @@ def open_evaluation_data(config: Config, needs: Collection[str], options: DataOp
     Raises:
         InputError: unknown dataset or split, or the data cannot be used.
     """
+    config = of_dataset(config, options.dataset)
     name = options.dataset or evaluated(config).kind
     if name not in DATASETS:
         raise InputError(f"--dataset {name}: no such dataset{nearest(name, DATASETS)} (known: {', '.join(DATASETS)})")

@@ -16,6 +16,7 @@ from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.evaluation.baselines import labelled_baselines
 from selfsup3d.training.build import build_system
 from selfsup3d.training.evaluation_data import EvaluationData, ScenePoses
+from selfsup3d.training.mixtures import parts_of
 from tests.evaluation.fakes import Painter, Source
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
@@ -64,6 +65,33 @@ def test_tables_go_to_stdout_and_the_result_to_json(faked, tmp_path, capsys):
     assert result["config_hash"] == Config().hash
     assert result["reasons"]["baselines.bone_floor"] == "no bones"
     assert result["baselines"]["mean_canonical_pose"]["pa_mpjpe"] > 0
+
+
+def test_what_learned_from_several_datasets_is_measured_on_each(faked, monkeypatch, tmp_path, capsys):
+    mixed = Config.model_validate({"data": [{"kind": "h36m", "root": "a"}, {"kind": "mpi_inf_3dhp", "root": "b"}]})
+    system, _ = faked.load_system()
+    opened = []
+
+    def open_data(config, needs, options):
+        name = options.dataset or parts_of(config)[0].data.kind
+        opened.append((name, options.split))
+        return EvaluationData(name, options.split or "test", Source(), None, {"mean_pose": "no labels"})
+
+    monkeypatch.setattr(faked, "load_system", lambda *_: (system, mixed))
+    monkeypatch.setattr(faked, "open_evaluation_data", open_data)
+    arguments = ["--checkpoint", "x", "--device", "cpu", "--json", str(tmp_path / "r.json")]
+    assert run(faked.main, arguments) == 0
+    assert opened == [("h36m", None), ("mpi_inf_3dhp", None)]
+    printed = capsys.readouterr().out
+    assert "on h36m (20 frames)" in printed
+    assert "on mpi_inf_3dhp (20 frames)" in printed
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["dataset"] == "synthetic"  # as the frames call themselves
+    assert list(told["per_dataset"]) == ["h36m", "mpi_inf_3dhp"]
+    assert told["per_dataset"]["mpi_inf_3dhp"]["metrics"]["mpjpe"] > 0
+    assert run(faked.main, [*arguments, "--dataset", "mpi_inf_3dhp"]) == 0
+    assert len(opened) == 3
+    assert "on mpi_inf_3dhp" not in capsys.readouterr().out
 
 
 def test_a_preset_changes_the_rules_and_says_so(faked, capsys):
