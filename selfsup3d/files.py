@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place under a temporary name, then renamed."""
+"""Files appear whole or not at all: written beside their place under a temporary name, then renamed. And are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "atomic_path", "no_trace", "remove_folder", "remove_partial", "write_json", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "no_trace",
+    "remove_folder",
+    "remove_partial",
+    "visible_files",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -103,6 +112,24 @@ def remove_partial(folder: str | Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
+
+
+def visible_files(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from `folder` down, with the sorted names of its files; hidden ones are left out.
+
+    Links to folders are followed, since people keep data on several disks; a folder is entered once, so that links in a
+    circle end.
+    """
+    entered = {os.path.realpath(folder)}
+    for parent, children, files in os.walk(folder, followlinks=True):
+        kept = []
+        for child in sorted(children):
+            place = os.path.realpath(os.path.join(parent, child))
+            if not child.startswith(".") and place not in entered:
+                entered.add(place)
+                kept.append(child)
+        children[:] = kept
+        yield Path(parent), sorted(file for file in files if not file.startswith("."))
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from selfsup3d.files import atomic_path, no_trace, write_json, write_text
+from selfsup3d.files import atomic_path, no_trace, visible_files, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
@@ -59,3 +59,16 @@ def test_a_failure_leaves_no_empty_folders_of_its_own(tmp_path):
     assert (tmp_path / "a").exists()
     fail(tmp_path / "a" / "b" / "c", "d")
     assert (tmp_path / "a" / "b" / "c" / "d").exists()
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    (tmp_path / "data" / "sub" / ".hidden").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for place in ("data/b.bvh", "data/a.bvh", "data/.c.bvh", "data/sub/d.bvh", "data/sub/.hidden/e", "elsewhere/f.bvh"):
+        (tmp_path / place).write_text("")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "data")
+    found = {
+        folder.relative_to(tmp_path / "data").as_posix(): names for folder, names in visible_files(tmp_path / "data")
+    }
+    assert found == {".": ["a.bvh", "b.bvh"], "link": ["f.bvh"], "sub": ["d.bvh"]}

@@ -6,7 +6,6 @@ What was kept and what was dropped, and why, stands in STORE/report.json and is 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from selfsup3d.data.report import write_report
 from selfsup3d.data.saliency import SaliencyMethod
 from selfsup3d.data.video import VIDEO_SUFFIXES, frame_files, natural_key
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_json
+from selfsup3d.files import visible_files, write_json
 
 __all__ = ["ClipSource", "find_clips", "prepare_clips"]
 
@@ -66,11 +65,9 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
     if listing.is_file():
         return _listed_clips(folder, listing)
     found = []
-    for parent, children, files in os.walk(folder):
-        children[:] = sorted(c for c in children if not c.startswith("."))
-        here = Path(parent)
+    for here, files in visible_files(folder):
         for file in files:
-            if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith("."):
+            if Path(file).suffix.lower() in VIDEO_SUFFIXES:
                 found.append(ClipSource(here / file, (here / file).relative_to(folder).as_posix()))
         if frame_files(here):
             found.append(ClipSource(here, here.relative_to(folder).as_posix() if here != folder else folder.name))

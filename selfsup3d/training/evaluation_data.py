@@ -14,7 +14,7 @@ import torch
 
 from selfsup3d.batch import Batch
 from selfsup3d.config import Config, ProjectedConfig, SyntheticConfig, VideosConfig
-from selfsup3d.config_datasets import H36mConfig, IndexedConfig
+from selfsup3d.config_datasets import H36mConfig, IndexedConfig, ShardsConfig
 from selfsup3d.config_file import nearest
 from selfsup3d.data.dataset_tree import Tree
 from selfsup3d.data.frame_index import FrameIndex, load_index, select_split, thin_out, with_pictures
@@ -220,6 +220,16 @@ def _videos(request: _Request) -> EvaluationData:
     return EvaluationData(request.name, request.split, source, None, reasons)
 
 
+def _shards(request: _Request) -> EvaluationData:
+    trained = evaluated(request.config)
+    own = trained if isinstance(trained, ShardsConfig) else ShardsConfig(size=request.size)  # type: ignore[arg-type]
+    root = request.options.root
+    data = own if root is None else own.model_copy(update={"root": root})
+    source = build_source(request.config.model_copy(update={"data": data}), "val")
+    reason = "training crops are not read"
+    return EvaluationData(source.name, request.split, source, None, {"mean_pose": reason, "nearest_neighbour": reason})
+
+
 def _indexed(request: _Request) -> EvaluationData:
     index = _open_index(request)
     chosen = thin_out(select_split(index, request.split), request.options.every)
@@ -279,5 +289,6 @@ DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]
     "mpi_inf_3dhp": (_indexed, ("test", "train", "all")),
     "3dpw": (_indexed, ("test", "val", "train", "all")),
     "videos": (_videos, ("all",)),
+    "shards": (_shards, ("test",)),
 }
 """Name -> how it is opened, and its splits, the usual one first."""

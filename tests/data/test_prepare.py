@@ -37,6 +37,12 @@ def test_a_folder_of_everything(videos, tmp_path):
     assert picture.shape == (4 * 112, 9 * 96, 3)
 
 
+def test_folders_on_other_disks_are_found_through_links(videos, tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "mine").symlink_to(videos / "sub")
+    assert [clip.name for clip in find_clips(tmp_path / "films")] == ["mine/walk"]
+
+
 def test_a_second_call_does_nothing_and_a_changed_source_is_noticed(videos, tmp_path, monkeypatch, street, save_video):
     prepare_clips(videos, tmp_path / "store", 32, progress=False)
     calls = []

@@ -7,12 +7,16 @@ from torch import nn
 
 from selfsup3d.batch import PoseOutput
 from selfsup3d.config import Config, SyntheticConfig
+from selfsup3d.config_datasets import ShardsConfig
+from selfsup3d.data.h36m.layouts import find_h36m
+from selfsup3d.data.index_build import build_index
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, labelled_baselines
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.protocols import dataset_protocol
 from selfsup3d.system import System
 from selfsup3d.training.evaluation_data import DATASETS, DataOptions, open_evaluation_data
+from selfsup3d.training.prepare_datasets import shard_index
 from tests.data.generators import h36m, mpi_inf_3dhp, threedpw
 
 LIFTER = ("joints_2d",)
@@ -110,6 +114,21 @@ def test_pictures_are_read_only_for_systems_that_need_them(tmp_path):
     seen = open_evaluation_data(TINY, ("target",), options).source.frames(np.arange(2))
     assert seen.target.shape == (2, 3, 64, 64)
     assert torch.isfinite(seen.K).all()
+
+
+def test_shards_are_measured_on_their_test_crops(tmp_path):
+    pytest.importorskip("webdataset")
+    scene = h36m.Scene(subjects=("S1", "S9"), trials=("Walking 1",), frames=4, speed=5)
+    h36m.fetch(tmp_path / "h36m", scene)
+    index = build_index(find_h36m(tmp_path / "h36m"), progress=False).index
+    shard_index(index, tmp_path / "shards", 64, None, 100, progress=False)
+    trained = Config(data=ShardsConfig(root=tmp_path / "shards", size=64))
+    data = open_evaluation_data(trained, ("target",), DataOptions())
+    assert (data.name, data.split, len(data.source)) == ("h36m", "test", 16)
+    batch = data.source.frames(np.arange(3))
+    assert batch.target.shape == (3, 3, 64, 64)
+    assert torch.isfinite(batch.joints_3d).all()
+    assert "not read" in data.reasons["mean_pose"]
 
 
 @pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("synthetic", "projected")])

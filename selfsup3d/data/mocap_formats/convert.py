@@ -18,6 +18,7 @@ from selfsup3d.data.mocap_formats.joint_tables import load_table
 from selfsup3d.data.mocap_formats.recording import Recording
 from selfsup3d.data.safe_pickle import load_npz
 from selfsup3d.errors import InputError
+from selfsup3d.files import visible_files
 
 __all__ = ["SUFFIXES", "MocapOptions", "find_recordings", "read_recording", "subjects_of"]
 
@@ -61,7 +62,8 @@ def find_recordings(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected motion capture ({', '.join(SUFFIXES)})")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    every = (here / name for here, names in visible_files(folder) for name in names)
+    found = sorted(p for p in every if p.suffix.lower() in SUFFIXES)
     found = [p for p in found if p.suffix.lower() != ".txt" or _starts_with_numbers(p)]
     if not found:
         raise InputError(f"{folder}: no motion capture in it (looked for {', '.join(SUFFIXES)})")
