@@ -28,6 +28,7 @@ from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded, Decoder
 from selfsup3d.models.encoder import Encoder, Encoding
 from selfsup3d.models.forward_pass import ForwardPass
+from selfsup3d.models.matting import lay_over
 from selfsup3d.models.pose import BodyPose, pose_of
 from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.puppet import Puppet, default_puppet
@@ -282,9 +283,9 @@ class PartGuided(System):
         """The person of `batch.source` in camera-frame joints (B, 17, 3), over a plate or the constant background."""
         source = batch.need("source", by="PartGuided.paint")
         size = (source.shape[-2], source.shape[-1])
-        decoded = self.synthesize(self.encode(source, intrinsics_of(batch)).appearance, joints, K, size)
-        behind = self.decoder.background.view(1, 3, 1, 1).expand_as(decoded.image) if plate is None else plate
-        return decoded.over(behind)
+        maps, _ = self.maps(joints, K, size)
+        image = self.decoder(self.encode(source, intrinsics_of(batch)).appearance, maps).image
+        return image if plate is None else lay_over(image, maps, self.decoder.background, plate)
 
     @torch.no_grad()
     def reconstruct(self, batch: Batch) -> Tensor:
@@ -321,13 +322,14 @@ class PartGuided(System):
         labels = part_labels(maps, geometry, size, self.puppet).parts
         decoded = self.decoder(appearance, maps)
         moved = self.synthesize(appearance, body.joints.roll(-1, 0), K.roll(-1, 0), size)
-        plate = self.decoder.background.view(1, 3, 1, 1).expand_as(decoded.image)
-        views = skeleton_views(body.posed.cpu(), size[0]).to(plate.device)
+        colour = self.decoder.background
+        plate = colour.view(1, 3, 1, 1) if batch.target_plate is None else batch.target_plate
+        views = skeleton_views(body.posed.cpu(), size[0]).to(target.device)
         return {
             "source": source,
             "target": target,
             "reconstruction": decoded.image,
-            "over the plate": decoded.over(plate if batch.target_plate is None else batch.target_plate),
+            "over the plate": lay_over(decoded.image, maps, colour, plate),
             "puppet": colour_labels(labels, target),
             "parts": colour_labels(decoded.segmentation.argmax(1), None),
             "pose of the next": moved.image,
