@@ -25,6 +25,7 @@ from selfsup3d.training.build import build_labelled, build_source, build_system
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.finish import evaluate_system, example_frames, release, run_baselines
 from selfsup3d.training.loop import train
+from selfsup3d.training.sharding import check_shardable
 
 __all__ = ["main"]
 
@@ -37,10 +38,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(config: Config, accelerator: Accelerator) -> int:
+    system = build_system(config)
+    check_shardable(system, config.trainer)
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         source, validation = build_source(config, "train"), build_source(config, "val")
     pictures = example_frames(validation, config.trainer.images)
-    system = build_system(config)
 
     def numbers(averaged: System) -> dict[str, float]:
         told = evaluate_system(

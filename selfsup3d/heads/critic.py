@@ -5,7 +5,9 @@ A critic gives one logit per sample: positive = "real". Losses come as (B,) valu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -20,6 +22,7 @@ __all__ = [
     "ChainCritic",
     "Critic",
     "accuracy",
+    "alone",
     "across_processes",
     "critic_loss",
     "generator_loss",
@@ -146,10 +149,23 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 # --------------------------------------------------------------------------------------------------------------------
 
 
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, `across_processes` waits for nobody: for a pass through a system that other processes do not take."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
+
+
 def across_processes(value: Tensor) -> Tensor:
     """Mean of a detached value over all processes, so that all of them take the same decision."""
     value = value.detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and not _ALONE.get():
         torch.distributed.all_reduce(value)
         value /= torch.distributed.get_world_size()
     return value

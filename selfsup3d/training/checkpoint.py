@@ -8,7 +8,8 @@
       manifest.json                    size and SHA-256 of every file, so that a damaged one is noticed
 
 A checkpoint is written under another name, brought to disk and renamed. No random state is kept: the loop seeds its
-generators from (seed, step) anew at every step.
+generators from (seed, step) anew at every step. Tensors are whole, also those of a run that is divided among processes
+(`training.sharding`): any number of processes goes on from them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from selfsup3d.files import atomic_folder, remove_folder, write_json
 from selfsup3d.system import System
 from selfsup3d.training.ema import AveragedWeights
 from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.training.sharding import Shards, parts_like, whole_tensors
 
 __all__ = ["TrainingState", "check", "find_checkpoint", "newest", "rotate"]
 
@@ -51,6 +53,7 @@ class TrainingState:
     Attributes:
         system: not wrapped. averaged: follows it. optimizers: of its turns. scaler: of fp16 training.
         step: steps taken. bad_steps: steps skipped for NaN or Inf.
+        shards: how both systems were divided among processes, or None.
     """
 
     system: System
@@ -59,19 +62,33 @@ class TrainingState:
     scaler: GradScaler | None = None
     step: int = 0
     bad_steps: int = 0
+    shards: Shards | None = None
 
-    def save(self, checkpoints: Path, config: dict[str, Any], keep: int) -> Path:
+    def whole(self, system: System) -> System:
+        """`system` as a plain one: itself, or a whole copy where it is divided; all processes call it."""
+        return system if self.shards is None else self.shards.assemble(system)
+
+    def save(self, checkpoints: Path, config: dict[str, Any], keep: int, main: bool = True) -> Path:
         """Write checkpoints/step-NNNNNNNN and remove all but the `keep` newest; `config` is stored beside it.
+
+        All processes call it; the `main` one writes.
 
         Raises:
             OSError: it cannot be written whole; nothing of it is left, and older checkpoints stay.
         """
         folder = checkpoints / f"step-{self.step:08d}"
+        averaged = whole_tensors(self.averaged.system.state_dict(), main)
+        trained = None
+        if self.averaged.system is not self.system:
+            trained = whole_tensors(self.system.state_dict(), main)
+        optimizers = whole_tensors(self.optimizers.state_dict(), main)
+        if not main:
+            return folder
         with atomic_folder(folder) as temporary:
-            hub.write_model(temporary, self.averaged.system.state_dict(), config)
-            if self.averaged.system is not self.system:
-                hub.write_tensors(temporary / _TRAINING, self.system.state_dict())
-            hub.write_tensors(temporary / _OPTIMIZERS, self.optimizers.state_dict())
+            hub.write_model(temporary, averaged, config)
+            if trained is not None:
+                hub.write_tensors(temporary / _TRAINING, trained)
+            hub.write_tensors(temporary / _OPTIMIZERS, optimizers)
             scaler = None if self.scaler is None else self.scaler.state_dict()
             write_json(temporary / _STATE, {"step": self.step, "bad_steps": self.bad_steps, "scaler": scaler})
             files = {p.name: {"size": p.stat().st_size, "sha256": _digest(p)} for p in sorted(temporary.iterdir())}
@@ -87,10 +104,9 @@ class TrainingState:
         """
         averaged = folder / hub.WEIGHTS
         trained = folder / _TRAINING
-        hub.fill(self.averaged.system, hub.read_tensors(averaged), averaged)
+        _fill(self.averaged.system, averaged)
         if self.averaged.system is not self.system:
-            source = trained if trained.exists() else averaged
-            hub.fill(self.system, hub.read_tensors(source), source)
+            _fill(self.system, trained if trained.exists() else averaged)
         try:
             self.optimizers.load_state_dict(hub.read_tensors(folder / _OPTIMIZERS))
         except (KeyError, ValueError) as error:
@@ -99,6 +115,11 @@ class TrainingState:
         self.step, self.bad_steps = told["step"], told["bad_steps"]
         if self.scaler is not None and told["scaler"] is not None:
             self.scaler.load_state_dict(told["scaler"])
+
+
+def _fill(system: System, path: Path) -> None:
+    tensors = hub.read_tensors(path)
+    hub.fill(system, parts_like(tensors, system.state_dict()), path)
 
 
 def find_checkpoint(resume: str, run: Path, complain: Callable[[str], None] = _print) -> Path | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, PartialState
+from torch import nn
 
 from selfsup3d.config import TrainerConfig
 from selfsup3d.errors import InputError
+from selfsup3d.training import sharding
 
-__all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device"]
+__all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device", "same_buffers"]
 
 _TIMEOUT = timedelta(minutes=30)
 """A process that waits longer than this for the others gives up; rendering a data cache is the longest wait."""
@@ -23,21 +25,22 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     """Accelerate for this process, with precision, threads and determinism as configured.
 
     Raises:
-        InputError: a precision that the device lacks, or a way of sharding that turns and checkpoints do not cover.
+        InputError: a precision that the device lacks, or a way of sharding that is not supported.
     """
-    _refuse_sharding()
+    sharding.check_launcher()
     state = PartialState(cpu=config.device == "cpu" or not torch.cuda.is_available(), timeout=_TIMEOUT)
     precision = _precision(config.mixed_precision, state.device)
     AcceleratorState._reset_state()  # a second run in one process may use another precision
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=state.device.type == "cpu",
-        kwargs_handlers=[
-            # Turns leave parameters unused, which DistributedDataParallel otherwise fails on at the second step.
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=_TIMEOUT),
-        ],
-    )
+    with sharding.not_accelerates():
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=state.device.type == "cpu",
+            kwargs_handlers=[
+                # Turns leave parameters unused, which DistributedDataParallel otherwise fails on at the second step.
+                DistributedDataParallelKwargs(find_unused_parameters=True),
+                InitProcessGroupKwargs(timeout=_TIMEOUT),
+            ],
+        )
     threads = config.threads or _threads(accelerator.num_processes)
     if threads:
         torch.set_num_threads(threads)
@@ -46,17 +49,6 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not config.deterministic
     return accelerator
-
-
-def _refuse_sharding() -> None:
-    """FSDP and DeepSpeed, as `accelerate launch` announces them, before any process waits for another."""
-    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
-        if os.environ.get(variable, "false").lower() in ("1", "true"):
-            raise InputError(
-                f"{name} is not supported: it shards weights, while systems here step several optimizers in turn, each "
-                "over parameters of its own, and checkpoints keep whole weights (also those of systems with one "
-                "optimizer); use plain data parallelism: torchrun, or --config_file configs/accelerate/ddp.yaml"
-            )
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -81,6 +73,16 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
         return flag
     value = torch.tensor(float(flag), device=accelerator.device)
     return bool(accelerator.reduce(value, "sum") > 0)
+
+
+def same_buffers(accelerator: Accelerator, module: nn.Module) -> None:
+    """Give all processes the main one's buffers, such as running statistics; all processes call it.
+
+    Each process normalises by its own samples, and its statistics follow them; what is saved are the main one's.
+    """
+    if accelerator.num_processes > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def cpu_has_bf16() -> bool:

@@ -32,11 +32,12 @@ from selfsup3d.errors import InputError
 from selfsup3d.system import System, Turn
 from selfsup3d.training import run_folder
 from selfsup3d.training.checkpoint import TrainingState, find_checkpoint
-from selfsup3d.training.device import any_process, make_accelerator
+from selfsup3d.training.device import any_process, make_accelerator, same_buffers
 from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
 from selfsup3d.training.optimizers import TurnOptimizers, check_names
+from selfsup3d.training.sharding import Shards, check_shardable, local, requested
 from selfsup3d.training.signals import StopRequest, ignore_stop_signals
 
 __all__ = ["TrainResult", "train"]
@@ -122,7 +123,8 @@ def train(
             monitor.say(f"{stream.bad_samples} samples could not be read and were replaced by others")
     accelerator.wait_for_everyone()
     stopped = stop.signal or "signal to another process" if state.step < settings.steps else None
-    return TrainResult(state.averaged.system.eval(), state.step, stopped)
+    same_buffers(accelerator, state.averaged.system)
+    return TrainResult(state.whole(state.averaged.system).eval(), state.step, stopped)
 
 
 def _report(
@@ -141,23 +143,30 @@ def _report(
     if saving or step % bounded_interval(settings.log_every, settings.steps, 5_000) == 0:
         monitor.log(step)
     if evaluate is not None and settings.evaluate_every and step % settings.evaluate_every == 0 and not last:
-        with evaluating(state.averaged.system) as averaged:
+        same_buffers(accelerator, state.averaged.system)
+        with evaluating(state.whole(state.averaged.system)) as averaged:
             monitor.scalars(step, {f"val/{name}": value for name, value in evaluate(averaged).items()})
-    if not accelerator.is_main_process:
-        return
     if pictures is not None and (last or step % bounded_interval(settings.image_every, settings.steps, 50) == 0):
-        with evaluating(state.averaged.system) as averaged:
-            monitor.pictures(step, averaged.panels(pictures.to(accelerator.device)))
+        averaged = state.whole(state.averaged.system)
+        if accelerator.is_main_process:
+            with evaluating(averaged):
+                monitor.pictures(step, averaged.panels(pictures.to(accelerator.device)))
     if saving:
-        state.save(config.folder / run_folder.CHECKPOINTS, config.to_dict(), settings.keep_checkpoints)
+        _save(config, state, accelerator)
+
+
+def _save(config: Config, state: TrainingState, accelerator: Accelerator) -> None:
+    checkpoints = config.folder / run_folder.CHECKPOINTS
+    state.save(checkpoints, config.to_dict(), config.trainer.keep_checkpoints, accelerator.is_main_process)
 
 
 def _prepare(
     config: Config, system: System, source: SampleSource, accelerator: Accelerator
 ) -> tuple[TrainingState, nn.Module]:
-    """State at the first step to take (new, from given weights, or resumed), and the module that Accelerate wraps."""
+    """State at the first step to take (new, from given weights, or resumed), and the module to call."""
     settings = config.trainer
     check_names(system, settings)
+    check_shardable(system, settings)
     found = find_checkpoint(config.resume, config.folder)
     if found is None and config.weights is not None:
         folder = hub.locate_model(config.weights)
@@ -174,9 +183,14 @@ def _prepare(
     if settings.compile:
         for network in system.children():
             network.compile()
-    module = accelerator.prepare_model(system)
+    shards = Shards(system) if requested() and accelerator.num_processes > 1 else None
+    if shards is not None:
+        for part in {id(s): s for s in (system, averaged.system)}.values():
+            shards.divide(part, accelerator.device)
+    # Of a divided system, `evaluation_mode` leaves Accelerate nothing to do but autocast.
+    module = accelerator.prepare_model(system, evaluation_mode=shards is not None)
     optimizers = TurnOptimizers(system, settings, accelerator.scaler)
-    state = TrainingState(system, averaged, optimizers, accelerator.scaler)
+    state = TrainingState(system, averaged, optimizers, accelerator.scaler, shards=shards)
     if found is not None:
         state.load(found)
     if state.step > settings.steps:
@@ -199,6 +213,8 @@ def _take_turns(
     optimizer knows the turn's own parameters only. `requires_grad` is never toggled.
     """
     optimizers = state.optimizers
+    if state.shards is not None:
+        same_buffers(accelerator, state.system)  # as DistributedDataParallel does
     for turn in state.system.turns(step, progress):
         buffers = [buffer.clone() for buffer in state.system.buffers()]
         module.zero_grad(set_to_none=True)
@@ -214,8 +230,10 @@ def _take_turns(
         overflow = accelerator.scaler is not None and bool(losses_finite) and not bool(norm.isfinite())
         bad = not overflow and not bool(losses_finite & norm.isfinite())
         if any_process(accelerator, bad):
+            whole = state.whole(state.system)
             if bad:
-                told = describe_nonfinite(state.system, batches, terms, turn, step, progress)
+                gradients = {n: local(p.grad) for n, p in state.system.named_parameters() if p.grad is not None}
+                told = describe_nonfinite(whole, batches, terms, gradients, turn, step, progress)
                 monitor.say(f"{told}; the step is skipped")
             for buffer, before in zip(state.system.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running statistics may have taken the NaN in
@@ -246,9 +264,7 @@ def _total(terms: dict[str, Tensor], turn: Turn) -> Tensor:
 
 def _give_up(config: Config, state: TrainingState, accelerator: Accelerator) -> None:
     """Save the last good state and end the run."""
-    if accelerator.is_main_process:
-        checkpoints = config.folder / run_folder.CHECKPOINTS
-        state.save(checkpoints, config.to_dict(), config.trainer.keep_checkpoints)
+    _save(config, state, accelerator)
     accelerator.wait_for_everyone()
     raise FloatingPointError(
         f"stopped at step {state.step}: {state.bad_steps} steps had NaN or Inf (trainer.max_bad_steps is "

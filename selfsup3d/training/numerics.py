@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.batch import Batch
+from selfsup3d.heads.critic import alone
 from selfsup3d.system import System, Turn
 from selfsup3d.training.ema import evaluating
 
@@ -20,15 +21,22 @@ _MAY_BE_MISSING = ("joints_2d", "source_joints_2d", "joints_3d", "source_joints_
 
 
 def describe_nonfinite(
-    system: System, batches: Sequence[Batch], terms: Sequence[dict[str, Tensor]], turn: Turn, step: int, progress: float
+    system: System,
+    batches: Sequence[Batch],
+    terms: Sequence[dict[str, Tensor]],
+    gradients: Mapping[str, Tensor],
+    turn: Turn,
+    step: int,
+    progress: float,
 ) -> str:
     """One line on what is not finite: an input, a loss term or a gradient, with the samples it comes from.
 
-    Called after the backward of a turn that went wrong, while its gradients still stand. Finding the samples runs the
-    turn again for each alone, in evaluation mode.
+    Called after the backward of a turn that went wrong. Finding the samples runs the turn again for each alone, in
+    evaluation mode.
 
     Args:
-        system: not wrapped. batches: micro-batches of this process. terms: what the turn gave for each of them.
+        system: plain and whole, not wrapped. batches: micro-batches of this process. terms: what the turn gave for
+            each of them. gradients: by parameter, or this process's part of them.
     """
     place = f"step {step}, turn {turn.name!r}"
     for batch in batches:
@@ -47,7 +55,7 @@ def describe_nonfinite(
     groups = system.parameter_groups()
     updated = {id(parameter) for group in turn.parameters for parameter in groups[group]}
     for name, parameter in system.named_parameters():
-        gradient = parameter.grad if id(parameter) in updated else None
+        gradient = gradients.get(name) if id(parameter) in updated else None
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
             return f"{place}: the gradient of {name} is not finite, though every loss term is"
     return f"{place}: not finite in another process"
@@ -56,7 +64,7 @@ def describe_nonfinite(
 def _samples_with(system: System, batch: Batch, turn: Turn, progress: float, term: str) -> Tensor:
     """(B,) bool: samples that make the term non-finite by themselves."""
     bad = torch.zeros(len(batch), dtype=torch.bool)
-    with evaluating(system):
+    with evaluating(system), alone():
         for i in range(len(batch)):
             value = system(batch[i : i + 1], turn.name, progress).get(term)
             bad[i] = value is not None and not bool(torch.isfinite(value))

@@ -7,23 +7,36 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
+from safetensors.torch import save
 
 from selfsup3d.cli import run
+from selfsup3d.heads.critic import across_processes
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
 from selfsup3d.training.run_folder import claim
 from tests.training.toy import Autoencoder, Noise, config
 
 
-class Slow(Noise):
-    """Takes its time, and can be told to fail or to die in one process at a step."""
+class Agreeing(Autoencoder):
+    """Has statistics that all processes share, so that each waits for the others in every loss."""
 
-    def __init__(self, pause: float, fail: int | None, die: int | None, broken: list[list[int]]) -> None:
+    def losses(self, batch, turn, progress):
+        terms = super().losses(batch, turn, progress)
+        return terms | {"_agreed": across_processes(terms["image"])}
+
+
+class Slow(Noise):
+    """Takes its time, and can be told to fail or to die in one process, or to be far too bright, at a step."""
+
+    def __init__(
+        self, pause: float, fail: int | None, die: int | None, broken: list[list[int]], bright: int | None
+    ) -> None:
         super().__init__({(step, sample) for step, sample in broken})
-        self.pause, self.fail, self.die = pause, fail, die
+        self.pause, self.fail, self.die, self.bright = pause, fail, die, bright
 
     def batch(self, draws):
         time.sleep(self.pause)
@@ -32,6 +45,9 @@ class Slow(Noise):
                 os._exit(7)
             if draws.step == self.fail:
                 raise ZeroDivisionError("rank 1 broke")
+            if draws.step == self.bright:
+                batch = super().batch(draws)
+                return replace(batch, target=batch.target * 1e30)  # finite, but its square is not
         return super().batch(draws)
 
 
@@ -45,12 +61,14 @@ def main(argv: list[str]) -> int:
 
 
 def one(folder: Path, told: dict) -> None:
-    system = Autoencoder(told.pop("mode", "two"), dropout=told.pop("dropout", 0.0))
-    source = Slow(told.pop("pause", 0.0), told.pop("fail", None), told.pop("die", None), told.pop("broken", []))
+    system = Agreeing(told.pop("mode", "two"), dropout=told.pop("dropout", 0.0), norm=told.pop("norm", False))
+    wrong = [told.pop("fail", None), told.pop("die", None), told.pop("broken", []), told.pop("bright", None)]
+    source = Slow(told.pop("pause", 0.0), *wrong)
     settings = config(folder, **told)
     accelerator = make_accelerator(settings.trainer)
     claim(settings, accelerator)
     result = train(settings, system, source, accelerator=accelerator)
+    (folder / f"held-{accelerator.process_index}").write_bytes(save(result.system.state_dict()))
     if accelerator.is_main_process:
         print(f"{accelerator.num_processes} processes, step {result.step}, stopped {result.stopped}", flush=True)
 

@@ -118,6 +118,16 @@ def test_a_checkpoint_that_is_truncated(refused, recipe, tmp_path):
     assert told.startswith(f"--resume {step}: damaged: state.json has 10 bytes, expected 12")
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("FSDP", "FSDP is for systems that one optimizer trains"), ("DEEPSPEED", "DeepSpeed is not supported")],
+)
+def test_sharding_of_what_cannot_be_sharded(refused, recipe, tmp_path, monkeypatch, kind, told):
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert train(refused, recipe, tmp_path).startswith(told)
+
+
 def test_an_output_folder_that_is_a_file(refused, recipe, tmp_path):
     (tmp_path / "new").write_text("a file")
     assert train(refused, recipe, tmp_path).startswith(f"--output-dir {tmp_path / 'new' / 'run'}: cannot be written")

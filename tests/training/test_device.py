@@ -64,13 +64,6 @@ def test_launchers_default_of_one_thread_is_not_believed(monkeypatch, environmen
     assert device._threads(1) == {"all": cores, "half": max(1, cores // 2)}.get(expected, expected)
 
 
-@pytest.mark.parametrize(("variable", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")])
-def test_sharded_training_is_refused_with_a_reason(monkeypatch, variable, name):
-    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
-    with pytest.raises(InputError, match=f"^{name} is not supported: it shards weights, while systems .* optimizers"):
-        make_accelerator(TrainerConfig(device="cpu"))
-
-
 def test_one_process_agrees_with_itself():
     accelerator = make_accelerator(TrainerConfig(device="cpu"))
     assert any_process(accelerator, True)
