@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selfsup3d.errors import InputError
 from selfsup3d.models.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.decoder import Decoder
 from selfsup3d.models.encoder import Encoder
@@ -55,7 +56,7 @@ def build_networks(
         channels: C of the appearance. kinematics: see `Encoder`.
 
     Raises:
-        ValueError: weights for the preset's own small backbone, which has none.
+        InputError: weights for the preset's own small backbone, which has none; see `TimmBackbone`.
     """
     sizes = PRESETS[preset]
     chosen = backbone or sizes.backbone
@@ -65,7 +66,7 @@ def build_networks(
     elif weights is None:
         features = PatchResNet(chosen, sizes.depths)
     else:
-        raise ValueError(
+        raise InputError(
             f"the backbone of preset {preset!r} has no published weights; name a timm backbone for {weights}"
         )
     encoder = Encoder(features, parts, sizes.width, sizes.hidden, channels, sizes.appearance_width, kinematics)
