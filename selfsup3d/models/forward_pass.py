@@ -88,8 +88,10 @@ class ForwardPass:
         kind = self.system.variant.supervision
         if kind not in ("2d", "3d") or self.freeze_pose:
             return {}
+        confidence = self.batch.confidence if kind == "2d" else None
         joints = project(self.need("joints_3d"), self.K) if kind == "3d" else self.need("joints_2d")
-        return known_places(joints / float(self.size[1]), self.need("seeds"))
+        seen = None if confidence is None else confidence > 0
+        return known_places(joints / float(self.size[1]), self.need("seeds"), seen)
 
     @property
     def lengths(self) -> Tensor | None:

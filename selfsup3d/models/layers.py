@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["COLOUR", "ChannelwiseLinear", "ConvNormAct", "group_norm"]
+__all__ = ["COLOUR", "ChannelwiseLinear", "ConvNormAct", "group_norm", "standardized"]
 
 COLOUR = 3
 """The first channels of a part's appearance are its colour: the encoder puts it there, the decoder paints with it."""
@@ -22,6 +22,11 @@ def group_norm(channels: int, **options: Any) -> nn.GroupNorm:
         if channels % size == 0:
             return nn.GroupNorm(channels // size, channels, **options)
     raise ValueError(f"channels must be positive, got {channels}")
+
+
+def standardized(images: Tensor) -> Tensor:
+    """Images in [0, 1] with mean 0 and standard deviation 1, roughly: what published weights of backbones expect."""
+    return (images - 0.5) * 4.0
 
 
 class ConvNormAct(nn.Sequential):

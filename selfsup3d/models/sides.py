@@ -24,12 +24,15 @@ _ARMS = tuple(joint_index(f"right_{name}") for name in ("shoulder", "elbow", "wr
 _FLIP = H36M_17.flip_order
 
 
-def sides_of(points: Tensor) -> tuple[Tensor, Tensor]:
+def sides_of(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """How limbs lie in an image: `swapped` (N, 2) and by how much they are apart (N, 2), from joints (N, 17, 2).
 
-    The mean place of each limb counts, along x.
+    The mean place of each limb counts, along x. Joints that are not `seen` (N, 17) count for nothing, nor do their
+    partners; a limb without any is taken as not swapped, and 0 apart.
     """
     x = points[..., 0]
+    if seen is not None:
+        x = torch.where(seen & seen[:, list(_FLIP)], x, 0.0)
     apart = [x[:, [_FLIP[j] for j in limb]].mean(1) - x[:, list(limb)].mean(1) for limb in (_LEGS, _ARMS)]
     distance = torch.stack(apart, 1)
     return distance < 0, distance.abs()

@@ -39,14 +39,16 @@ def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[in
     return recorded(image, seeds), part_labels(maps, geometry, size, puppet).parts
 
 
-def known_places(points: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+def known_places(points: Tensor, seeds: Tensor, seen: Tensor | None = None) -> dict[str, Tensor]:
     """What the encoder may be told where the joints (B, 17, 2), in units of the image side, are known.
+
+    `seen` (B, 17) tells which are, None = all.
 
     The window, off by as much as a found one may be, and how the limbs lie: the pose path learns from the first step
     on windows that hold the person and on limbs in their order, beside the networks that find and tell them apart.
     """
-    window = jittered(window_of(points), uniform_noise(seeds, (3,), _STREAMS["window"]))
-    return {"window": window.detach(), "swapped": sides_of(points)[0]}
+    window = jittered(window_of(points, seen), uniform_noise(seeds, (3,), _STREAMS["window"]))
+    return {"window": window.detach(), "swapped": sides_of(points, seen)[0]}
 
 
 def recorded(image: Tensor, seeds: Tensor) -> Tensor:

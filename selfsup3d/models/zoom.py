@@ -5,7 +5,7 @@ right limb. A network of a tenth of its cost finds a square window around the pe
 magnified. After Jaderberg et al. 2015, "Spatial transformer networks"; the window is not learned through the sampling,
 but from the joints' extent, which is known of a painted puppet.
 
-A window is (N, 3): the centre's x and y and half the side, in units of the image's side.
+Images are square. A window is (N, 3): the centre's x and y and half the side, in units of the image's side.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup3d.models.backbone import PatchResNet
+from selfsup3d.models.layers import standardized
 
 __all__ = ["Localizer", "into_image", "into_window", "jittered", "window_of", "zoom"]
 
 _MARGIN = 1.3  # of the joints' extent: hands, feet and clothes reach beyond the joints
-_LEAST, _MOST = 0.08, 0.6
+_LEAST, _MOST = 0.08, 0.6  # half sides: from 10 px of 64 to a little more than the image
 
 
 class Localizer(nn.Module):
@@ -42,7 +43,7 @@ class Localizer(nn.Module):
         """(N, 3, H, W) in [0, 1] -> windows (N, 3) float32."""
         if images.shape[-1] != self.side:
             images = F.interpolate(images, (self.side, self.side), mode="area")
-        fine, coarse = self.backbone((images - 0.5) * 4.0)
+        fine, coarse = self.backbone(standardized(images))
         merged = fine + F.interpolate(self.lateral(coarse), fine.shape[-2:], mode="nearest")
         heat = self.heat(merged).float().flatten(1).softmax(-1).view(images.shape[0], *fine.shape[-2:])
         at = (torch.arange(heat.shape[-1], device=heat.device, dtype=heat.dtype) + 0.5) / heat.shape[-1]
@@ -55,15 +56,26 @@ class Localizer(nn.Module):
         return torch.cat([centre + 0.1 * raw[:, :2], half], 1)
 
 
-def window_of(points: Tensor) -> Tensor:
-    """Windows (N, 3) around points (N, J, 2) in units of the image side, as far as they lie inside the image."""
-    low, high = points.clamp(0, 1).amin(1), points.clamp(0, 1).amax(1)
+def window_of(points: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Windows (N, 3) around points (N, J, 2) in units of the image side, as far as they lie inside the image.
+
+    Of points that are not `seen` (N, J) nothing is known, NaN included; where none is, the window is the whole image.
+    """
+    low = high = points.clamp(0, 1)
+    if seen is not None:
+        known, nobody = seen[..., None], ~seen.any(1)[:, None, None]
+        low = torch.where(nobody, 0.0, torch.where(known, low, 1.0))
+        high = torch.where(nobody, 1.0, torch.where(known, high, 0.0))
+    low, high = low.amin(1), high.amax(1)
     half = 0.5 * _MARGIN * (high - low).amax(-1, keepdim=True)
     return torch.cat([(low + high) / 2, half.clamp(_LEAST, _MOST)], 1)
 
 
 def jittered(windows: Tensor, uniform: Tensor) -> Tensor:
-    """Windows (N, 3) as badly placed as a localizer places them; `uniform` (N, 3) in [0, 1)."""
+    """Windows (N, 3) as badly placed as a localizer places them; `uniform` (N, 3) in [0, 1).
+
+    Off by up to 0.15 half sides along x and y, and by a factor of up to exp(0.15) in size.
+    """
     shift = (uniform - 0.5) * 0.3
     centre, half = windows[:, :2], windows[:, 2:]
     return torch.cat([centre + shift[:, :2] * half, half * torch.exp(shift[:, 2:])], 1)

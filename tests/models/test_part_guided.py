@@ -163,6 +163,17 @@ def test_missing_fields_are_named(make_system, batch):
         system(Batch(**{**vars(batch), "joints_3d": None}), "puppet", 0.0)
 
 
+def test_joints_that_were_not_labelled_change_nothing(make_system, batch):
+    system = fitted(make_system(supervision="2d"), batch)
+    confidence = batch.confidence.clone()
+    confidence[0, 3] = confidence[1] = 0.0
+    hidden = [batch.joints_2d.masked_fill((confidence == 0)[..., None], value) for value in (torch.nan, 0.0, -3.0 * 32)]
+    results = [system(replace(batch, joints_2d=j, confidence=confidence), "joint/encoder", 0.9) for j in hidden]
+    for other in results[1:]:
+        assert all(torch.equal(results[0][name], other[name]) for name in other)
+    assert all(torch.isfinite(value) for value in results[0].values())
+
+
 def test_panels_show_one_picture_each(make_system, batch):
     panels = fitted(make_system(), batch).eval().panels(batch)
     assert {tuple(p.shape) for p in panels.values()} == {(4, 3, 32, 32)}

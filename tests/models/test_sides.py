@@ -31,6 +31,19 @@ def test_legs_and_arms_are_told_apart():
     torch.testing.assert_close(crossed[:, unmoved], points[:, unmoved])
 
 
+def test_a_limb_is_told_by_the_joints_that_are_seen():
+    points = facing_the_camera()
+    seen = torch.ones(1, 17, dtype=torch.bool)
+    for name in ("left_wrist", "left_elbow"):
+        points[:, joint_index(name)] = torch.nan
+        seen[:, joint_index(name)] = False
+    swapped, apart = sides_of(points, seen)
+    assert not swapped.any()
+    assert (apart > 0).all()
+    assert sides_of(1 - points, seen)[0].all()
+    assert sides_of(points, torch.zeros_like(seen))[1].eq(0).all()
+
+
 def test_swapping_is_its_own_inverse_and_orders_the_limbs():
     torch.manual_seed(0)
     points = torch.rand(20, 17, 2)

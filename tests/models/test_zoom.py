@@ -41,6 +41,16 @@ def test_a_window_holds_the_joints_that_the_image_shows():
     assert (window_of(torch.full((1, 3, 2), 0.5))[:, 2] > 0).all()  # one point is no empty window
 
 
+def test_points_that_are_not_seen_do_not_widen_a_window():
+    points = torch.rand(3, 6, 2)
+    seen = torch.tensor([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+    hidden = points.masked_fill(~seen[..., None], torch.nan)
+    windows = window_of(hidden, seen)
+    torch.testing.assert_close(windows[0], window_of(points[:1])[0])
+    torch.testing.assert_close(windows[1], window_of(points[1:2, :4])[0])
+    torch.testing.assert_close(windows[2], torch.tensor([0.5, 0.5, 0.6]))  # nobody: the whole image and its margin
+
+
 def test_jitter_keeps_most_of_the_window():
     windows = torch.tensor([[0.5, 0.5, 0.2]]).expand(100, 3)
     moved = jittered(windows, torch.rand(100, 3))
