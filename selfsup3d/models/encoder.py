@@ -2,9 +2,9 @@
 
 A window around the person is found and magnified (`models.zoom`). One backbone (any `timm` network by name) reads it
 and feeds a small feature pyramid; soft-argmax keypoints with a depth each come from its finest level, limbs are told
-apart (`models.sides`), and a vector head turns them and the pooled top feature into limb vectors and camera. Keypoints ahead of the vector head made it learn
-several times faster than plain regression. The appearance has a small network of its own that trains along with the
-decoder while the pose path may be frozen.
+apart (`models.sides`), and a vector head turns them, a closer look at the head and the pooled top feature into limb
+vectors and camera. Keypoints ahead of the vector head made it learn several times faster than plain regression. The
+appearance has a small network of its own that trains along with the decoder while the pose path may be frozen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selfsup3d.batch import Camera, TensorFields
 from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.backbone import PatchResNet, TimmBackbone
-from selfsup3d.models.layers import COLOUR, ChannelwiseLinear, ConvNormAct
+from selfsup3d.models.layers import COLOUR, ChannelwiseLinear, ConvNormAct, standardized
 from selfsup3d.models.sides import swap_sides
 from selfsup3d.models.zoom import Localizer, into_image, zoom
 from selfsup3d.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
@@ -41,13 +41,15 @@ class PoseCode(TensorFields):
         located: (N, 3) the square that the encoder found; the same, unless it was given one.
         swapped: (N, 2) bool, legs and arms: the limb order that was read. side_logits: (N, 2) of its being so; the
             decision follows their sign, unless the encoder was given it (`models.sides`).
-        log_heat: (N, 17, h, w) log-probability of each joint's place in the window; limbs as the image shows them.
-        part_logits: (N, P+1, h, w) part at each cell of the window, background last; where the appearance looks.
-        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax).
-        keypoint_depths: (N, 17) depth relative to the root, metres.
-        local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin).
-        camera: body -> camera.
-        joints: (N, 17, 3) camera-frame root-relative joints, where the kinematics is ablated; else None.
+        log_heat: (N, 17, h, w) log-probability of each joint's place in the window; the channels of a right limb are
+            for the limb further left in the image, whosever it is.
+        part_logits: (N, P+1, h, w) the person's own part at each cell of the window, background last; where the
+            appearance looks.
+        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax), limbs by the person's own sides.
+        keypoint_depths: (N, 17) depth relative to the root, metres; limbs likewise.
+        local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin). Both zero where the kinematics is ablated.
+        camera: body -> camera. Where the kinematics is ablated its rotation is the identity.
+        joints: (N, 17, 3) joints in camera axes, root-relative, metres, where the kinematics is ablated; else None.
     """
 
     window: Tensor
@@ -91,7 +93,7 @@ class Glimpse(nn.Module):
     def forward(self, pictures: Tensor, head: Tensor) -> Tensor:
         """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
         window = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
-        return self.look((zoom(pictures, window, side=self.SIDE) - 0.5) * 4.0)
+        return self.look(standardized(zoom(pictures, window, side=self.SIDE)))
 
 
 class AppearanceBranch(nn.Module):
@@ -177,7 +179,7 @@ class Encoder(nn.Module):
         The features are those under each joint's heat map, and the pooled top feature. Which way a person faces
         shows in a few pixels of the head: pooled over the whole image alone, they were not found within 20,000 images.
         """
-        features = self.backbone((pictures - 0.5) * 4.0)
+        features = self.backbone(standardized(pictures))
         top = features[-1].mean((2, 3)).float()
         merged = self.lateral[-1](features[-1])
         for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
@@ -197,13 +199,18 @@ class Encoder(nn.Module):
         window: Tensor | None = None,
         swapped: Tensor | None = None,
     ) -> Encoding:
-        """Encode (N, 3, H, W) images in [0, 1] seen by K (N, 3, 3) px.
+        """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
 
         Args:
             freeze_pose: keep no graph of the pose path.
             window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
             swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
+
+        Raises:
+            ValueError: images that are not square.
         """
+        if images.shape[-2] != images.shape[-1]:
+            raise ValueError(f"images must be square, got {tuple(images.shape)}")
         learning = torch.is_grad_enabled() and not freeze_pose
         with torch.set_grad_enabled(learning):
             located = self.localizer(images.contiguous(memory_format=torch.channels_last))
@@ -216,7 +223,10 @@ class Encoder(nn.Module):
     def pose_path(
         self, pictures: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor
     ) -> PoseCode:
-        """The pose alone, from magnified windows (N, 3, H, W)."""
+        """The pose alone, from magnified windows (N, 3, S, S), as many px as the image has.
+
+        Fixed factors bring what the heads read to order one, and what they give to its usual size at the start.
+        """
         size = float(pictures.shape[-1])
         log_heat, depth, parts, local, top = self.dense_maps(pictures)
         heat = log_heat.exp()
@@ -241,8 +251,8 @@ class Encoder(nn.Module):
         if not self.kinematics:
             joints = body_raw.view(-1, NUM_JOINTS, 3)
             joints = joints - joints[:, :1]
-            identity = torch.eye(3, device=raw.device).expand(len(raw), 3, 3)
-            zeros = torch.zeros(len(raw), NUM_LOCAL, 3, device=raw.device)
+            identity = torch.eye(3, device=raw.device).expand(raw.shape[0], 3, 3)  # `len` would fix N in an export
+            zeros = torch.zeros(raw.shape[0], NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
             heading = zeros[:, 0, :2]
             found = (window, located, swapped, side_logits, log_heat, parts)
@@ -286,7 +296,7 @@ class VectorHead(nn.Module):
 
 
 def soft_argmax(heat: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Expected position (N, J, 2) in units of the image side and expected depth (N, J) under heat maps.
+    """Expected position (N, J, 2) in units of the maps' side and expected depth (N, J) under heat maps.
 
     Sun et al. 2018, "Integral human pose regression". Cell centres are at (i + 0.5) / side.
 

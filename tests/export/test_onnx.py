@@ -56,8 +56,16 @@ def test_onnxruntime_gives_what_torch_gives(system, tmp_path, kind):
         assert max(found.values()) <= TOLERANCE
 
 
-def test_the_exported_encoder_takes_any_number_of_pictures(system, tmp_path):
+@pytest.mark.parametrize("kinematics", [True, False])
+def test_the_exported_encoder_takes_any_number_of_pictures(system, tmp_path, kinematics):
     """`len` of a tensor would fix the number to that of the example."""
+    if not kinematics:
+        system = PartGuided(
+            Encoder(
+                PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8, kinematics=False
+            ),
+            system.decoder,
+        )
     module = EncoderModule(system).eval()
     export_program(module, tmp_path / "e.pt2", SIZE)
     loaded = torch.export.load(tmp_path / "e.pt2").module()

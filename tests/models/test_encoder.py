@@ -1,6 +1,10 @@
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import project
 from selfsup3d.models.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.encoder import AppearanceBranch, Encoder, soft_argmax
 from selfsup3d.models.presets import PRESETS, build_networks
@@ -28,6 +32,18 @@ def test_an_encoding_is_a_pose():
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(3, 3, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(3))
     assert (encoding.camera.translation[:, 2] > 0).all()
+
+
+def test_no_images_give_no_poses():
+    encoding = small_encoder()(torch.rand(0, 3, 32, 32), intrinsics(0, 32))
+    assert encoding.local_vectors.shape == (0, 13, 3)
+    assert encoding.appearance.shape == (0, 11, 8)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (48, 32)])
+def test_images_that_are_not_square_are_refused(size):
+    with pytest.raises(ValueError, match="must be square"):
+        small_encoder()(torch.rand(1, 3, *size), intrinsics(1, 32))
 
 
 def test_log_heat_is_a_distribution_and_its_mean_the_keypoint():
@@ -74,7 +90,19 @@ def test_soft_argmax_of_a_single_peak_is_its_cell_centre(row, column):
 
 
 def test_the_pelvis_of_the_camera_projects_to_where_the_image_shows_it():
-    # Twice the focal length in the same image: the same place in the picture, twice as far away.
+    encoder = small_encoder()
+    for parameter in encoder.head.leave[-1].parameters():
+        torch.nn.init.zeros_(parameter)  # a head that adds nothing to the pelvis of the heat map
+    K = torch.tensor([[70.0, 0, 10], [0, 50.0, 20], [0, 0, 1]]).expand(3, 3, 3)
+    encoding = encoder(torch.rand(3, 3, 32, 32), K)
+    root = encoding.camera.translation
+    torch.testing.assert_close(project(root[:, None], K)[:, 0], encoding.keypoints[:, 0])
+    # A metre to the right of the pelvis is a fixed share of the window away.
+    beside = project(root[:, None] + torch.tensor([1.0, 0, 0]), K)[:, 0, 0] - encoding.keypoints[:, 0, 0]
+    torch.testing.assert_close(beside / (2 * encoding.window[:, 2] * 32), torch.full((3,), -1.0).exp())
+
+
+def test_twice_the_focal_length_is_twice_as_far():
     encoder, images = small_encoder(), torch.rand(2, 3, 32, 32)
     near, far = intrinsics(2, 32), intrinsics(2, 32).clone()
     far[:, [0, 1], [0, 1]] *= 2
@@ -126,11 +154,12 @@ def test_the_ablation_of_the_kinematics_gives_camera_frame_joints():
     assert encoding.joints is not None
     assert encoding.joints.shape == (2, 17, 3)
     assert (encoding.joints[:, 0] == 0).all()
+    assert torch.equal(encoding.camera.rotation, torch.eye(3).expand(2, 3, 3))
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
 def test_any_timm_backbone_gives_an_encoding(name):
-    encoder = Encoder(TimmBackbone(name, levels=(1, 2, 3)), width=16, hidden=32)
+    encoder = Encoder(TimmBackbone(name), width=16, hidden=32)
     encoding = encoder(torch.rand(2, 3, 64, 64), intrinsics(2, 64))
     assert torch.isfinite(encoding.local_vectors).all()
     encoding.local_vectors.sum().backward()
@@ -140,7 +169,35 @@ def test_resnets_of_timm_have_no_batch_norm():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in TimmBackbone("resnet18").modules())
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
+def test_weights_come_from_a_file(tmp_path, name):
+    torch.manual_seed(1)
+    given = timm.create_model(name).state_dict()
+    save_file(given, tmp_path / "w.safetensors")
+    loaded = dict(TimmBackbone(name, weights=str(tmp_path / "w.safetensors")).network.named_parameters())
+    by_name = {key.replace(".", "_"): value for key, value in given.items()}  # timm flattens stages.0 to stages_0
+    assert loaded
+    assert all(torch.equal(value, by_name[key.replace(".", "_")]) for key, value in loaded.items())
+
+
+def test_backbones_that_cannot_be_had_are_named(tmp_path):
+    save_file(timm.create_model("convnext_atto").state_dict(), tmp_path / "other.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"abc")
+    (tmp_path / "pickle.pth").write_bytes(b"abc")
+    for name, weights, told in (
+        ("resnet19", None, "'resnet19': no network of timm; did you mean 'resnet18'"),
+        ("hf-hub:timm/resnet18", None, "no network of timm"),
+        ("vit_tiny_patch16_224", None, "no pyramid"),
+        ("resnet10t", "absent.safetensors", "absent.safetensors: no such file"),
+        ("resnet10t", "other.safetensors", "not the weights of the backbone 'resnet10t'"),
+        ("resnet10t", "damaged.safetensors", "does not take the weights"),
+        ("resnet10t", "pickle.pth", "safetensors"),
+    ):
+        with pytest.raises(InputError, match=told):
+            TimmBackbone(name, weights=None if weights is None else str(tmp_path / weights))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small", pytest.param("paper", marks=pytest.mark.slow)])
 def test_presets_fit_their_image_size(preset):
     encoder, decoder = build_networks(preset, 10)
     size = PRESETS[preset].image_size
@@ -151,5 +208,5 @@ def test_presets_fit_their_image_size(preset):
 
 
 def test_weights_for_the_small_backbone_are_refused():
-    with pytest.raises(ValueError, match="timm"):
+    with pytest.raises(InputError, match="timm"):
         build_networks("tiny", 10, weights="some.safetensors")
