@@ -163,11 +163,11 @@ def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
     """Negative log-likelihood of joints under their heat maps, a uniform map's being 1, mean over joints, (B,) **[ours]**.
 
     The expectation that soft-argmax takes gives a weak gradient while a map is still spread out or has two peaks; its
-    likelihood gives a strong one. The four cells around a joint share it bilinearly. Joints outside the image are left
+    likelihood gives a strong one. The four cells around a joint share it bilinearly. Joints outside the maps are left
     out.
 
     Args:
-        heat: (B, J, h, w) log-probabilities over space. position: (B, J, 2) in units of the image side.
+        heat: (B, J, h, w) log-probabilities over space. position: (B, J, 2) in units of the maps' side.
     """
     h, w = heat.shape[-2:]
     inside = ((position > 0) & (position < 1)).all(-1)
@@ -179,9 +179,12 @@ def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
 
 
 def side_likelihood(logits: Tensor, swapped: Tensor, apart: Tensor) -> Tensor:
-    """Binary cross-entropy (B,) of how limbs lie (B, L), mean over limbs **[ours]**.
+    """Binary cross-entropy (B,) of how limbs lie, mean over limbs **[ours]**.
 
-    Limbs that lie over one another are neither way round: they count less where they are less than `apart` = 0.1 from one another.
+    Limbs that lie over one another are neither way round: they count less the nearer they are, below 0.1.
+
+    Args:
+        logits, swapped: (B, L). apart: (B, L) distance of the two limbs, in units of the window's half side.
     """
     loss = F.binary_cross_entropy_with_logits(logits, swapped.to(logits.dtype), reduction="none")
     return (loss * (apart.detach() * 10.0).clamp(max=1.0)).mean(1)

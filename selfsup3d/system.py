@@ -3,11 +3,11 @@
 A system is one `nn.Module` whose `forward(batch, turn, progress)` returns the turn's loss terms, so that Accelerate
 can wrap it as a whole. The training loop reads only what stands here:
 
-    for turn in system.turns(step):
+    for turn in system.turns(step, progress):
         clear all gradients
         terms = system(batch, turn.name, progress)
-        sum(weight * term).backward()
-        step the turn's optimizer over the turn's parameters
+        sum(terms).backward()
+        clip, and step the turn's optimizer over the turn's parameters
 
 Algorithm 1 of the paper is one turn per loss, the fused mode is a single turn, a GAN has two.
 """
