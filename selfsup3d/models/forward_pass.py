@@ -30,10 +30,10 @@ from selfsup3d.parts.labels import Labels, part_labels, soft_silhouette
 if TYPE_CHECKING:
     from selfsup3d.models.part_guided import PartGuided
 
-__all__ = ["ForwardPass"]
+__all__ = ["PICTURES", "ForwardPass"]
 
-PICTURES = {"L_I_u": ("st",), "L_I_c": ("sz", "tz"), "L_seg": ("sz",), "L_p": ("sz",), "L_a": ("sz",)}
-"""Which decoded pictures each loss looks at: "sz" is Î_{a_s}^{p_z}."""
+PICTURES = {"L_p": ("sz",), "L_a": ("sz",), "L_I_u": ("st",), "L_I_c": ("sz", "tz"), "L_seg": ("sz",)}
+"""The losses of Algorithm 1 and the decoded pictures that each looks at: "sz" is Î_{a_s}^{p_z}."""
 
 
 class ForwardPass:

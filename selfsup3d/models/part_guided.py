@@ -27,7 +27,7 @@ from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded, Decoder
 from selfsup3d.models.encoder import Encoder, Encoding
-from selfsup3d.models.forward_pass import ForwardPass
+from selfsup3d.models.forward_pass import PICTURES, ForwardPass
 from selfsup3d.models.matting import lay_over
 from selfsup3d.models.pose import BodyPose, pose_of
 from selfsup3d.parts.labels import part_labels
@@ -40,7 +40,7 @@ from selfsup3d.viz.view3d import skeleton_views
 
 __all__ = ["PartGuided", "Stages", "Variant", "Weights"]
 
-ALGORITHM_1 = ("L_p", "L_a", "L_I_u", "L_I_c", "L_seg")
+ALGORITHM_1 = tuple(PICTURES)
 """The losses of the paper's Algorithm 1, one AdaGrad each."""
 
 
@@ -136,7 +136,7 @@ class PartGuided(System):
         """Fields of the batch that this variant trains on."""
         fields = ["source", "target", "unpaired", "unpaired_camera", "unpaired_plate", "seeds", "K"]
         if self.variant.saliency and self.variant.supervision != "puppet":
-            fields += ["source_saliency", "target_saliency"]
+            fields += ["target_saliency"]
         if self.variant.supervision == "3d":
             fields += ["joints_3d"]
         if self.variant.supervision == "2d":
@@ -271,7 +271,7 @@ class PartGuided(System):
             pose=body.posed[:, None],
             root=body.camera.translation[:, None],
             camera=body.camera,
-            canonical=body.canonical[:, None],
+            canonical=body.canonical[:, None] if self.variant.kinematics else None,
             joints_2d=body.pixels[:, None],
             latent=encoding.appearance.flatten(1),
             image=image,

@@ -46,6 +46,8 @@ class BodyPose(TensorFields):
 def pose_of(encoding: PoseCode, bone_lengths: Tensor, frames: Frames) -> BodyPose:
     """The pose that an encoding stands for: T_fk on its limb vectors, or its camera-frame joints in the ablation.
 
+    Without kinematics there is no body frame: `canonical` holds the joints in camera axes and the camera turns nothing.
+
     Args:
         bone_lengths: (17,) or (N, 17) metres. frames: frame field of the kinematics.
     """

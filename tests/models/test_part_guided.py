@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from selfsup3d.batch import Batch, MissingFieldError
+from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.forward_pass import ForwardPass
 from selfsup3d.models.part_guided import ALGORITHM_1, PartGuided, Stages
@@ -155,6 +156,14 @@ def test_predicted_bones_have_the_fitted_lengths(make_system, batch):
     system = fitted(make_system(), batch).eval()
     pose = system.predict(batch).canonical[:, 0]
     torch.testing.assert_close(bone_lengths(pose), system.bone_lengths.expand(4, -1), atol=1e-5, rtol=0)
+
+
+def test_without_kinematics_no_canonical_pose_is_claimed(make_system, batch):
+    output = fitted(make_system(kinematics=False), batch).eval().predict(batch)
+    assert output.canonical is None
+    torch.testing.assert_close(
+        project(output.pose[:, 0] + output.root, batch.K), output.joints_2d[:, 0], atol=1e-3, rtol=1e-4
+    )
 
 
 def test_missing_fields_are_named(make_system, batch):
