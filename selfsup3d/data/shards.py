@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -251,10 +250,10 @@ def _stream(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such shard; copy it again")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield from wds.WebDataset(str(path), shardshuffle=False, empty_check=False,
-                                      nodesplitter=None, workersplitter=None)  # fmt: skip
+        # Opened here: the library takes names for URLs, expands braces and runs what follows "pipe:".
+        with path.open("rb") as file:
+            members = wds.tariterators.tar_file_expander([{"url": str(path), "stream": file}])
+            yield from wds.tariterators.group_by_keys(members)
     except Exception as error:  # tarfile and the library raise whatever a damaged archive leads them to
         raise InputError(f"{path}: damaged shard ({type(error).__name__}: {error}); copy it again") from error
 

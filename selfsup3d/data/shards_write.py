@@ -64,7 +64,9 @@ def write_shards(folder: str | Path, records: Iterable[Record], dataset: str, pe
         old.unlink()
     counts: list[int] = []
     size = 0
-    with wds.ShardWriter(str(folder / "shard-%06d.tar"), maxcount=per_shard, maxsize=1e12, verbose=0) as writer:
+    # The library takes "name:" at the beginning of a relative path for a URL, and % for a place to put the number.
+    pattern = str(folder.resolve()).replace("%", "%%") + "/shard-%06d.tar"
+    with wds.ShardWriter(pattern, maxcount=per_shard, maxsize=1e12, verbose=0) as writer:
         for number, record in enumerate(records):
             if number % per_shard == 0:
                 counts.append(0)

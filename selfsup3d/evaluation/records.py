@@ -98,7 +98,10 @@ def load_frames(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as data:
             values = {name: data[name] for name in data.files}
-    except (OSError, ValueError, KeyError) as error:
+        strange = [name for name, value in values.items() if not isinstance(value, np.ndarray)]
+        if strange:  # numpy gives the bytes of what it cannot read
+            raise ValueError(f"{strange[0]} is no array")
+    except Exception as error:  # whatever numpy raises for a damaged file, or for one array where several are expected
         raise InputError(f"{path}: no per-frame values can be read ({error}); write them with --per-frame") from None
     if "index" not in values:
         raise InputError(f"{path}: holds no per-frame values (no `index`); write them with --per-frame")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -142,9 +141,9 @@ def load_record(path: str | Path) -> PoseRecord:
             source = str(data["source"]) if "source" in data.files else ""
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected poses that launch/predict.py wrote (.npz)") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # whatever numpy raises for a damaged file
         raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
     joints = arrays["joints_3d"]
     if names != H36M_17.joint_names or joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3) or not len(joints):

@@ -102,8 +102,14 @@ class SyntheticTruth:
         return self._truth / f"{clip}.npz"
 
     def _read(self, clip: str) -> dict[str, np.ndarray]:
-        with np.load(self._file(clip), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if name != "depth"}
+        try:
+            with np.load(self._file(clip), allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files if name != "depth"}
+        except Exception as error:  # whatever numpy raises for a damaged file
+            path = self._file(clip)
+            raise InputError(
+                f"{path}: damaged ground truth ({error}); delete {path.parents[1]} and render again"
+            ) from error
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames with ground truth; outside train also the second view and the transfer target.
