@@ -12,6 +12,7 @@ scalars.jsonl, tensorboard/ and, at the end, model/, metrics.json and grid.png. 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -25,6 +26,7 @@ from selfsup3d.training.build import build_labelled, build_source, build_system
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.finish import evaluate_system, example_frames, release, run_baselines
 from selfsup3d.training.loop import train
+from selfsup3d.training.mixtures import add_datasets
 from selfsup3d.training.sharding import check_shardable
 
 __all__ = ["main"]
@@ -65,12 +67,21 @@ def _train(config: Config, accelerator: Accelerator) -> int:
         checkpoint=str(config.folder / run_folder.MODEL),
         accelerator=accelerator,
     )
+    measured = add_datasets(measured, config, lambda part: _measure_part(part, result.system, accelerator))
     if accelerator.is_main_process:
         release(config, result.system, measured, pictures)
         print(text(measured))
         print(f"{config.folder}: {run_folder.METRICS}, {run_folder.GRID}, {run_folder.MODEL}/")
     accelerator.end_training()
     return 0
+
+
+def _measure_part(config: Config, system: System, accelerator: Accelerator) -> dict[str, Any]:
+    """The result on another dataset of a mixture."""
+    with accelerator.main_process_first():
+        validation = build_source(config, "val")
+    baselines = run_baselines(config, system, build_labelled(config))
+    return evaluate_system(config, system, validation, baselines, accelerator=accelerator)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ class MixtureConfig(Section):
     kind: Literal["mixture"] = "mixture"
     """Which data."""
     parts: tuple[Annotated[PictureConfig, Field(discriminator="kind")], ...] = Field(min_length=1)
-    """The datasets, each with its `weight`. Evaluation uses the first."""
+    """The datasets, each with its `weight`. The first is evaluated during training, every one at the end."""
 
 
 DataConfig = Annotated[PictureConfig | ProjectedConfig | MixtureConfig, Field(discriminator="kind")]

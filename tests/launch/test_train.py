@@ -19,6 +19,7 @@ from selfsup3d.config_file import load_config
 from selfsup3d.data.stream import StepStream
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.training.build import build_source, build_system, load_system
+from tests.data.conftest import make_street, write_avi
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,15 @@ RECIPE = """
 system: {{kind: part_guided, preset: tiny, stages: {{puppet: 0.3, decoder: 0.3, joint: 0.4}}}}
 data: {{kind: synthetic, preset: tiny-test, size: 32, root: "{cache}"}}
 trainer: {{steps: 3, batch_size: 2, checkpoint_every: 2, workers: 0, images: 2, device: cpu, fit_batches: 2}}
+"""
+
+
+MIXED = """
+system: {{kind: part_guided, preset: tiny}}
+data:
+- {{kind: synthetic, preset: tiny-test, size: 32, root: "{cache}"}}
+- {{kind: videos, root: "{films}", size: 32}}
+trainer: {{steps: 2, batch_size: 4, workers: 0, images: 0, device: cpu, fit_batches: 1}}
 """
 
 
@@ -167,6 +177,21 @@ def test_bad_input_is_one_line_and_code_2(cache, tmp_path, capsys, monkeypatch, 
     assert told in printed.err.splitlines()[0]
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+@pytest.mark.slow
+def test_a_run_on_two_datasets_ends_with_numbers_of_each(cache, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "films").mkdir()
+    write_avi(tmp_path / "films" / "street.avi", make_street(24))
+    (tmp_path / "mixed.yaml").write_text(MIXED.format(cache=cache, films=tmp_path / "films"))
+    assert call("--config", tmp_path / "mixed.yaml", "--output-dir", tmp_path / "run") == 0
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert told["dataset"] == "synthetic"
+    assert list(told["per_dataset"]) == ["synthetic", "videos"]
+    assert told["per_dataset"]["synthetic"]["metrics"] == told["metrics"]
+    assert told["per_dataset"]["videos"]["metrics"]["psnr"] > 0
+    assert "on videos" in capsys.readouterr().out
 
 
 def test_missing_config_is_said(capsys):
