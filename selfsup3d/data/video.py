@@ -18,7 +18,17 @@ from PIL import Image
 
 from selfsup3d.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoInfo", "frame_files", "read_frames", "read_image", "video_info"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "VideoInfo",
+    "frame_files",
+    "read_frames",
+    "read_image",
+    "refuse_giants",
+    "video_info",
+]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -58,7 +68,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if data.size == 0:
         raise InputError(f"{path}: the file is empty")
-    _refuse_giants(path, data)
+    refuse_giants(path, data)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -68,8 +78,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return _to_rgb8(image)
 
 
-def _refuse_giants(path: Path, data: np.ndarray) -> None:
-    """Raise by what a picture's header says, before anything is decoded; what has no known header is OpenCV's to tell."""
+def refuse_giants(path: Path, data: np.ndarray) -> None:
+    """Raise by what a picture's header says, before anything is decoded; what has no known header is OpenCV's to tell.
+
+    Raises:
+        InputError: more than `MAX_PIXELS` pixels.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -208,4 +222,8 @@ def _open(path: Path) -> cv2.VideoCapture:
     if not capture.isOpened():
         capture.release()
         raise InputError(f"{path}: not a video OpenCV can open (damaged, or not {', '.join(VIDEO_SUFFIXES)})")
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise InputError(f"{path}: frames of {width}x{height} pixels; up to {MAX_PIXELS:,} are read, reduce it first")
     return capture

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 
+from selfsup3d.data.video import MAX_PIXELS, refuse_giants
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import virtual_camera_rotation
 
@@ -233,6 +234,8 @@ def read_picture(path: Path, width: int = 0, height: int = 0, reduction: float =
     if data.size == 0 or (jpeg and not _ends_whole(data)):
         raise InputError(f"{path}: the file is {'empty' if data.size == 0 else 'cut off'}; copy it again")
     have = _jpeg_size(data) if jpeg else None
+    if have is None or have[0] * have[1] > MAX_PIXELS:
+        refuse_giants(path, data)
     factor = 1
     if have is not None:
         stored = have[0] / width if width else 1.0  # a copy at half the size is reduced already

@@ -86,9 +86,8 @@ def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more: Pillow would clip, not scale
-        deep = np.asarray(picture, dtype=np.float64)
-        grey = np.clip(deep * (255.0 / max(float(deep.max()), 255.0)), 0.0, 255.0).astype(np.uint8)
+    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
+        grey = np.clip(np.asarray(picture).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from selfsup3d.data import video
 from selfsup3d.data.video import frame_files, read_frames, read_image, video_info
 from selfsup3d.errors import InputError
 
@@ -148,3 +149,11 @@ def test_pictures_of_different_sizes_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / "2.png"), np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(InputError, match=r"2\.png: 9x8"):
         list(read_frames(tmp_path))
+
+
+def test_videos_of_giant_frames_are_refused_before_one_is_decoded(tmp_path, monkeypatch):
+    write_video(tmp_path / "walk.avi", np.zeros((3, 48, 64, 3), np.uint8))
+    assert video_info(tmp_path / "walk.avi").width > 0
+    monkeypatch.setattr(video, "MAX_PIXELS", 100)
+    with pytest.raises(InputError, match=r"walk\.avi: frames of \d+x\d+ pixels; up to 100 are read"):
+        next(read_frames(tmp_path / "walk.avi"))

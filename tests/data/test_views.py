@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.data import video, views
 from selfsup3d.data.views import (
     Frames,
     Reduced,
@@ -202,3 +203,14 @@ def test_bad_pictures_name_themselves(pictures, tmp_path):
     for name in ("bad.avi", "absent.avi"):
         with pytest.raises(InputError, match=name):
             Frames(tmp_path).read(name, 0, 10, 10)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_giants_are_refused_by_their_header(tmp_path, suffix, monkeypatch):
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((20, 30, 3), np.uint8))
+    assert read_picture(tmp_path / f"a{suffix}").image.shape == (20, 30, 3)
+    for module in (video, views):
+        monkeypatch.setattr(module, "MAX_PIXELS", 599)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(InputError, match=rf"a{suffix}: 30x20 pixels; pictures of up to 599"):
+        read_picture(tmp_path / f"a{suffix}")

@@ -1,6 +1,7 @@
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,7 +39,7 @@ def test_transparent_parts_are_white_and_other_modes_become_rgb(tmp_path, colour
     deep = (np.arange(1200).reshape(40, 30) * 54).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     read = read_upload(tmp_path / "deep.png")
-    assert read.max() == 255
+    assert np.array_equal(read[..., 0], deep >> 8)
     assert np.all(np.diff(read[..., 0].ravel().astype(int)) >= 0)
 
 
@@ -89,3 +90,44 @@ def test_windows_hold_the_whole_picture_or_its_middle():
     assert window_of(image, "middle").tolist() == [30, 0, 40]
     with pytest.raises(InputError, match="framing"):
         window_of(image, "none")
+
+
+@pytest.mark.parametrize(
+    ("size", "mode"),
+    [((16, 16), "RGB"), ((17, 301), "RGB"), ((37, 23), "L"), ((37, 23), "LA"), ((37, 23), "RGBA"), ((37, 23), "P")],
+)
+def test_odd_pictures_are_answered(answers, colours, tmp_path, size, mode):
+    Image.fromarray(colours).resize(size).convert(mode).save(tmp_path / "ünïcode 中文.png")
+    look = answers.look(tmp_path / "ünïcode 中文.png", "whole")
+    assert look.overlay.std() > 0
+    assert look.files[0].stat().st_size > 0
+    assert answers.view(look.seen, 30, 10, 1).shape == look.overlay.shape
+
+
+def test_deep_pictures_are_answered_as_flat_ones(answers, colours, tmp_path):
+    """16 bits, grey and colour."""
+    seen = []
+    for name, picture in (("grey", colours[..., 0]), ("colour", colours)):
+        picture = picture // 2 + 100
+        for bits in (8, 16):
+            deep = picture if bits == 8 else picture.astype(np.uint16) * 257
+            cv2.imwrite(str(tmp_path / "deep.png"), deep)
+            seen.append(answers.encode(tmp_path / "deep.png", "whole", name).image)
+    for flat, deep in (seen[:2], seen[2:]):
+        assert np.abs(flat.astype(int) - deep).max() <= 1
+
+
+def test_what_cannot_be_answered_is_told_and_leaves_no_files(answers, tmp_path):
+    def png(width, height, bits, data):
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+        header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+        parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+    for width, height, told in ((1, 1, "each side needs 16"), (20_000, 20_000, "at most 40 million are read")):
+        png(width, height, 1, bytes((1 + (width + 7) // 8) * height))
+        with pytest.raises(InputError, match=told):
+            answers.look(tmp_path / "a.png", "whole")
+    assert not answers.folder.exists()
