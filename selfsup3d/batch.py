@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from selfsup3d.errors import InputError
 from selfsup3d.skeleton import H36M_17, Skeleton
 
 __all__ = ["Batch", "Camera", "MissingFieldError", "PoseOutput", "TensorFields"]
@@ -65,7 +66,7 @@ class Camera(TensorFields):
     K: Tensor
 
 
-class MissingFieldError(ValueError):
+class MissingFieldError(InputError):
     """A system needs a field of the batch that its data does not have."""
 
 

@@ -14,14 +14,14 @@ __all__ = ["PRESETS", "Preset", "build_networks"]
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of encoder and decoder for one image size.
+    """Sizes of encoder and decoder.
 
     Attributes:
-        image_size: side, px.
+        image_size: side of the pictures that they are made for, px; other sides work.
         backbone: a `timm` name, or the channels of a `PatchResNet`. depths: its residual blocks.
         width: channels of the feature pyramid. hidden: width of the vector head.
         appearance_width: of the appearance branch.
-        decoder_widths: coarse to full resolution; the coarsest side is image_size / 2^(levels - 1).
+        decoder_widths: coarse to full resolution; the coarsest side is image_size / `multiple`.
     """
 
     image_size: int
@@ -31,6 +31,11 @@ class Preset:
     hidden: int
     appearance_width: int
     decoder_widths: tuple[int, ...]
+
+    @property
+    def multiple(self) -> int:
+        """What the side of pictures must divide by: each level of the decoder halves it."""
+        return 2 ** (len(self.decoder_widths) - 1)
 
 
 PRESETS: dict[str, Preset] = {

@@ -27,7 +27,7 @@ from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.data.transforms import Augmentation
 from selfsup3d.errors import InputError
 from selfsup3d.models.part_guided import PartGuided, Stages, Variant, Weights
-from selfsup3d.models.presets import build_networks
+from selfsup3d.models.presets import PRESETS, build_networks
 from selfsup3d.parts.puppet import default_puppet
 from selfsup3d.system import System
 from selfsup3d.training.build_cross_modal import build_cross_modal
@@ -85,6 +85,11 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
 
 def _part_guided(config: Config) -> System:
     settings = cast(PartGuidedConfig, config.system)
+    multiple = PRESETS[settings.preset].multiple
+    for data in config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,):
+        if data.size % multiple and not isinstance(data, ProjectedConfig):
+            raise InputError(f"data.size is {data.size}; pictures of the preset {settings.preset} need a side that "
+                             f"divides by {multiple}")  # fmt: skip
     puppet = default_puppet()
     encoder, decoder = build_networks(
         settings.preset,

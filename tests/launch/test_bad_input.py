@@ -69,6 +69,8 @@ def train(refused, recipe, tmp_path, *flags, **more):
         ("trainer: {steps: many}", "mine.yaml: trainer.steps: input should be a valid integer"),
         ("trainer: [", "mine.yaml: not valid YAML: line 1"),
         (None, "mine.yaml: no such file"),
+        ("system: {kind: part_guided, backbone: resnet19}", "'resnet19': no network of timm; did you mean 'resnet18'?"),
+        ("data: {kind: videos, root: empty, size: 100}", "data.size is 100"),
         ("data: {kind: videos, root: nowhere}", "nowhere: no such folder"),
         ("data: {kind: videos, root: empty}", "empty: neither videos (.mp4,"),
     ],
