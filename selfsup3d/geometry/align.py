@@ -110,7 +110,7 @@ def aligned_distances(
     """
     batch = _check(source, target, weights)
     fit = _fit(source, target, weights, batch, scale, reflection)
-    x, y, z = (_turned(fit) - fit.target).unbind(1)  # (J, N)
+    x, y, z = _turned(fit).sub_(fit.target).unbind(1)  # (J, N)
     return batch_first((x * x).addcmul_(y, y).addcmul_(z, z).sqrt_(), batch, 1)
 
 
@@ -138,7 +138,7 @@ def _fit(
     x, y = (batch_last(points.to(dtype), batch, 2) for points in (source, target))  # (J, 3, N)
     if weights is None:
         source_mean, target_mean = x.mean(0), y.mean(0)
-        x, y = x - source_mean, y - target_mean
+        x, y = x.sub_(source_mean), y.sub_(target_mean)  # copies of ours; fresh memory costs more than the arithmetic
         weighted, total = x, float(len(x))
     else:
         w = batch_last(weights, batch, 1).to(dtype)[:, None]  # (J, 1, N)

@@ -107,7 +107,7 @@ class _NearestRotation(torch.autograd.Function):
 def _closed_form(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """R and tr(R^T H) by the formula of the module, for (3, 3, N) float64; by SVD where that is not trustworthy."""
     cofactors = _cofactors(matrix)
-    gram = (matrix[:, None] * matrix).sum(2)  # H H^T
+    gram = _matmul(matrix, matrix.transpose(0, 1))  # H H^T
     norm = gram[0, 0] + gram[1, 1] + gram[2, 2]
     det = (matrix[0] * cofactors[0]).sum(0)
     trace, step = _largest_root(norm, det, (cofactors * cofactors).flatten(0, 1).sum(0))
@@ -149,8 +149,9 @@ def _largest_root(norm: Tensor, det: Tensor, minors: Tensor) -> tuple[Tensor, Te
 
 
 def _matmul(first: Tensor, second: Tensor) -> Tensor:
-    """Matrix products with the batch last: (3, 3, N), (3, 3, N) -> (3, 3, N)."""
-    return (first[:, :, None] * second).sum(1)
+    """Matrix products with the batch last: (3, 3, N), (3, 3, N) -> (3, 3, N); summed in place, the memory being new."""
+    x, y, z = first.split(1, dim=1)  # columns (3, 1, N)
+    return (x * second[0]).addcmul_(y, second[1]).addcmul_(z, second[2])
 
 
 def _cofactors(matrix: Tensor) -> Tensor:

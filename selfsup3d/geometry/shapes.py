@@ -28,14 +28,15 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 
 def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
-    """(*leading, *last `dims`) broadcast to `batch` and flattened behind them: (*last, N), contiguous.
+    """(*leading, *last `dims`) broadcast to `batch` and flattened behind them: (*last, N), a contiguous copy.
 
     With thousands of small matrices or points, operations over a long last dimension are several times faster. The copy
     is a plain matrix transposition, for which torch works in blocks; a general permutation takes twice as long.
     """
     last = tensor.shape[tensor.dim() - dims :]
     rows = tensor.expand(*batch, *last).reshape(math.prod(batch), math.prod(last))
-    return rows.t().contiguous().view(*last, rows.shape[0])  # `len` would fix N under torch.export
+    copy = rows.t().clone(memory_format=torch.contiguous_format)
+    return copy.view(*last, rows.shape[0])  # `len` would fix N under torch.export
 
 
 def batch_first(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
