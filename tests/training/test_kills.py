@@ -1,6 +1,7 @@
 """SIGKILL at any moment: no checkpoint is half there, and the resumed run ends as if nothing had happened."""
 
 import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -8,23 +9,37 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from selfsup3d import hub
+from selfsup3d.draws import Draws
+from selfsup3d.files import write_json
 from selfsup3d.training.checkpoint import check
 from selfsup3d.training.loop import train
+from selfsup3d.training.monitor import SCALARS
+from selfsup3d.training.run_folder import METRICS
 from tests.training.toy import Autoencoder, Noise, config
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"steps": 160, "checkpoint_every": 1, "threads": 1, "optimizer": {"lr": 0.01}}
+SETTINGS = {"steps": 160, "checkpoint_every": 1, "evaluate_every": 7, "threads": 1, "optimizer": {"lr": 0.01}}
+
+
+def measured(system):
+    """How well a system does, on pictures of its own."""
+    batch = Noise().batch(Draws(9, 0, np.arange(16)))
+    return {name: float(value) for name, value in system(batch, "encode", 0.0).items()}
 
 
 def learn(folder, **more):
     """A whole run, or what is left of it; in a process of its own."""
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
-    train(config(folder, resume="auto", **SETTINGS, **more), Autoencoder(dropout=0.3), Noise())
+    settings = config(folder, resume="auto", **SETTINGS, **more)
+    result = train(settings, Autoencoder(dropout=0.3), Noise(), evaluate=measured)
+    with torch.no_grad():
+        write_json(folder / METRICS, measured(result.system))
 
 
 def kill_in(module, name, call, folder):
@@ -70,6 +85,16 @@ def assert_same_end(a, b):
         one, other = (hub.read_tensors(checkpoints(folder)[-1] / name) for folder in (a, b))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert scalars(a) == scalars(b)
+    assert (a / METRICS).read_bytes() == (b / METRICS).read_bytes()
+
+
+def scalars(folder):
+    """The log: one line a step and one an evaluation, without what the clock tells."""
+    lines = [json.loads(line) for line in (folder / SCALARS).read_text().splitlines()]
+    assert [line["step"] for line in lines if "grad_norm/encode" in line] == list(range(1, 161))
+    assert [line["step"] for line in lines if "val/image" in line] == list(range(7, 160, 7))
+    return [{key: value for key, value in line.items() if key != "samples_per_second"} for line in lines]
 
 
 def test_twenty_kills_at_random_moments(processes, whole, tmp_path):
