@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsup3d.batch import Batch
 from selfsup3d.heads.critic import alone
@@ -31,8 +31,8 @@ def describe_nonfinite(
 ) -> str:
     """One line on what is not finite: an input, a loss term or a gradient, with the samples it comes from.
 
-    Called after the backward of a turn that went wrong. Finding the samples runs the turn again for each alone, in
-    evaluation mode.
+    Called after the backward of a turn that went wrong. Finding the samples, and of a gradient the term, runs the turn
+    again for each sample alone, in evaluation mode.
 
     Args:
         system: plain and whole, not wrapped. batches: micro-batches of this process. terms: what the turn gave for
@@ -57,7 +57,8 @@ def describe_nonfinite(
     for name, parameter in system.named_parameters():
         gradient = gradients.get(name) if id(parameter) in updated else None
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            return f"{place}: the gradient of {name} is not finite, though every loss term is"
+            told = _origin_of_gradient(system, batches, turn, progress, parameter)
+            return f"{place}: the gradient of {name} is not finite, though every loss term is: {told}"
     return f"{place}: not finite in another process"
 
 
@@ -69,6 +70,32 @@ def _samples_with(system: System, batch: Batch, turn: Turn, progress: float, ter
             value = system(batch[i : i + 1], turn.name, progress).get(term)
             bad[i] = value is not None and not bool(torch.isfinite(value))
     return bad
+
+
+def _origin_of_gradient(
+    system: System, batches: Sequence[Batch], turn: Turn, progress: float, parameter: nn.Parameter
+) -> str:
+    """The first loss term that gives the parameter a non-finite gradient, with the samples in which it does so."""
+    bad: dict[str, list[int]] = {}
+    for batch in batches:
+        with evaluating(system), alone(), torch.enable_grad():
+            for i in range(len(batch)):
+                for term, value in system(batch[i : i + 1], turn.name, progress).items():
+                    if term.startswith("_") or not value.requires_grad:
+                        continue
+                    gradient = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)[0]
+                    if gradient is not None and not bool(torch.isfinite(gradient).all()):
+                        bad.setdefault(term, []).append(i)
+        for term, rows in bad.items():
+            return f"it comes from loss term {term!r} in {_samples(batch, _marked(rows, len(batch)))}"
+    return "it comes from no loss term of a sample alone"
+
+
+def _marked(rows: Sequence[int], count: int) -> Tensor:
+    """(count,) bool, true in these rows."""
+    marked = torch.zeros(count, dtype=torch.bool)
+    marked[list(rows)] = True
+    return marked
 
 
 def _samples(batch: Batch, bad: Tensor) -> str:

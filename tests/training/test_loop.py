@@ -216,17 +216,33 @@ def test_bad_loss_term_is_named_with_its_sample(tmp_path, capsys):
 
 
 class Cornered(Autoencoder):
-    """A finite loss with an infinite gradient: the square root at zero."""
+    """A finite loss with an infinite gradient: the square root at zero, for one sample."""
 
     def losses(self, batch, turn, progress):
         terms = super().losses(batch, turn, progress)
-        terms["corner"] = (self.encoder[0].weight * 0.0).abs().sum().sqrt()
+        zero = (self.encoder[0].weight * 0.0).abs().sum()
+        terms["corner"] = (zero + (batch.index != 2).float()).sqrt().mean()
         return terms
 
 
-def test_bad_gradient_is_named(tmp_path, capsys):
+def test_bad_gradient_is_named_with_its_term_and_sample(tmp_path, capsys):
     train(config(tmp_path, steps=1), Cornered(), Noise())
-    assert "step 0, turn 'encode': the gradient of encoder.0.weight is not finite" in capsys.readouterr().err
+    told = "step 0, turn 'encode': the gradient of encoder.0.weight is not finite, though every loss term is: "
+    where = "it comes from loss term 'corner' in sample 2 (dataset noise, file picture2.png); the step is skipped"
+    assert told + where in capsys.readouterr().err
+
+
+class Entangled(Autoencoder):
+    """An infinite gradient that no sample has alone: of what several have in common."""
+
+    def losses(self, batch, turn, progress):
+        zero = (self.encoder[0].weight * 0.0).abs().sum()
+        return super().losses(batch, turn, progress) | {"corner": (zero + (len(batch) == 1)).sqrt()}
+
+
+def test_bad_gradient_of_no_sample_alone(tmp_path, capsys):
+    train(config(tmp_path, steps=1), Entangled(), Noise())
+    assert "though every loss term is: it comes from no loss term of a sample alone" in capsys.readouterr().err
 
 
 def test_missing_field_is_an_error_that_names_it(tmp_path):
