@@ -2,5 +2,14 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 # As `cli.run` sets it: FFmpeg looks only when the first video of a process is opened, whichever test does that.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+# The same inputs every time, and no clock: a change is judged by what it does, on however busy a machine. To look for
+# inputs that nobody tried: pytest --hypothesis-profile=new --hypothesis-seed=1 (any number) [-m slow]
+_CLOCKLESS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # what a test writes, it writes anew each time
+settings.register_profile("same", deadline=None, derandomize=True, database=None, suppress_health_check=_CLOCKLESS)
+settings.register_profile("new", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsup3d.config_file import load_config, nearest, read_yaml
@@ -109,7 +109,7 @@ def test_nearest_says_nothing_where_nothing_is_near():
     assert nearest("stps", ["steps", "seed"]) == "; did you mean 'steps'?"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))))
 def test_any_bytes_are_a_config_or_an_input_error(tmp_path, data):
     path = tmp_path / "fuzz.yaml"
@@ -133,7 +133,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=4) | VALUES, max_size=4))
 def test_any_tree_of_keys_is_a_config_or_an_input_error(tmp_path, tree):
     import yaml

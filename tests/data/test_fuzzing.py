@@ -83,14 +83,8 @@ def changed(data: bytes, changes) -> bytes:
 
 
 def fuzz(inputs: int):
-    """Run a test of (changes) on that many inputs, the same ones every time."""
-    ours = settings(
-        max_examples=inputs,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    """Run a test of (changes) on that many inputs (the same ones every time: see tests/conftest.py)."""
+    ours = settings(max_examples=inputs, suppress_health_check=list(HealthCheck))
     return lambda test: ours(given(changes=CHANGES)(test))
 
 
@@ -315,7 +309,7 @@ def test_skeleton_and_motion_of_acclaim(tmp_path):
     check()
 
 
-@settings(max_examples=SKELETONS, deadline=None, derandomize=True, database=None)
+@settings(max_examples=SKELETONS)
 @given(
     names=st.lists(st.text(max_size=3), max_size=6),
     parents=st.lists(st.integers(-3, 7), max_size=6),

@@ -52,7 +52,7 @@ values = st.recursive(
 
 
 @given(value=values, protocol=st.sampled_from(PROTOCOLS))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_reads_what_pickle_writes(value, protocol):
     data = pickle.dumps(value, protocol)
     assert same(pickle.loads(data), loads(data))
@@ -233,14 +233,14 @@ def test_no_name_of_the_file_is_imported():
 
 
 @given(data=st.binary(max_size=200) | st.sampled_from(list(STRUCTURES.values())), cut=st.integers(0, 200))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_garbage_raises_input_error_or_reads(data, cut):
     with contextlib.suppress(InputError):
         loads(data[:cut])
 
 
 @given(place=st.integers(0, 400), byte=st.integers(0, 255), protocol=st.sampled_from(PROTOCOLS))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_a_flipped_byte_raises_input_error_or_reads(place, byte, protocol):
     data = bytearray(pickle.dumps({"S1": {"Walking": np.arange(12.0).reshape(2, 3, 2)}, "m": [1, "a"]}, protocol))
     data[place % len(data)] = byte

@@ -76,7 +76,7 @@ def test_pa_equals_an_independent_alignment():
     assert pa_mpjpe(pred, target).numpy() == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.05, 20.0), shift=st.floats(-10, 10))
 def test_pa_is_invariant_to_similarities_of_the_prediction(seed, scale, shift):
     pred, target = poses(2, seed), poses(2, seed + 1)
