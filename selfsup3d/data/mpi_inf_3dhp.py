@@ -272,7 +272,9 @@ def read_test(task: _Sequence) -> list[Rows]:
         raise InputError(f"{path}: no frame is valid")
     K = fit_intrinsics(metric[valid], pixels[valid], str(path))
     first = task.folder / "imageSequence" / "img_000001.jpg"
-    height, width = read_image(first).shape[:2] if first.is_file() else (round(2 * K[1, 2]), round(2 * K[0, 2]))
+    height, width = round(2 * K[1, 2]), round(2 * K[0, 2])
+    if first.is_file():
+        height, width = read_image(first, upright=False).shape[:2]
     relative = (task.folder / "imageSequence").relative_to(task.root).as_posix()
     rows = []
     for number in sorted(set(activity[valid].tolist())):

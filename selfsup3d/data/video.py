@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,16 @@ __all__ = [
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _UNDECODABLE = "no frame could be decoded; the file is damaged or its codec is unknown here"
+_ORIENTATION = 0x0112  # EXIF's tag
+_SWAPPED = (5, 6, 7, 8)  # rows and columns change places, then the picture is flipped
+_FLIPS: dict[int, Any] = {
+    2: np.s_[:, ::-1],
+    3: np.s_[::-1, ::-1],
+    4: np.s_[::-1],
+    6: np.s_[:, ::-1],
+    7: np.s_[::-1, ::-1],
+    8: np.s_[::-1],
+}
 MAX_PIXELS = 100_000_000
 """Of one picture. A few kilobytes can claim more, and would take gigabytes of memory."""
 
@@ -53,10 +64,15 @@ class VideoInfo:
     height: int
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a picture: grey is repeated, alpha dropped, 16 bits reduced to 8.
 
     Read through a buffer, so that any file name the system knows works.
+
+    Args:
+        path: of the file.
+        upright: turn it as its camera was held (EXIF), as viewers show it and OpenCV turns films; pictures of datasets,
+            whose labels belong to the stored pixels, are read with False.
 
     Raises:
         InputError: missing, empty, not a picture, or one of more than `MAX_PIXELS` pixels.
@@ -75,7 +91,24 @@ def read_image(path: str | Path) -> np.ndarray:
         raise InputError(f"{path}: not a picture OpenCV can read ({error.err})") from error
     if image is None:
         raise InputError(f"{path}: not a picture OpenCV can read (damaged, or not {', '.join(IMAGE_SUFFIXES)})")
-    return _to_rgb8(image)
+    return _to_rgb8(_turned(image, data) if upright else image)
+
+
+def _turned(image: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """A decoded picture upright, by the orientation that its file tells; as it is where none is told.
+
+    OpenCV itself would do this only together with a conversion to 8-bit BGR.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about damaged tags
+            opened = Image.open(io.BytesIO(data.tobytes()))
+            told = opened.getexif().get(_ORIENTATION, 1) if "exif" in opened.info else 1  # or Pillow decodes all of it
+    except Exception:  # whatever Pillow's readers raise for a damaged header
+        return image
+    if told in _SWAPPED:
+        image = image.swapaxes(0, 1)
+    return np.ascontiguousarray(image[_FLIPS.get(told, np.s_[:])])
 
 
 def refuse_giants(path: Path, data: np.ndarray) -> None:

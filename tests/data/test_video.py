@@ -3,6 +3,7 @@ import contextlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from selfsup3d.data import video
 from selfsup3d.data.video import frame_files, read_frames, read_image, video_info
@@ -104,6 +105,21 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path):
     assert read_image(tmp_path / "deep.png")[0, 0].tolist() == [156, 156, 156]
     cv2.imwrite(str(tmp_path / "one.png"), np.full((1, 1, 3), 9, np.uint8))
     assert read_image(tmp_path / "one.png").shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_pictures_from_turned_phones_stand_upright(tmp_path, suffix):
+    held = np.zeros((40, 64, 3), np.uint8)
+    held[:20, :32], held[:20, 32:], held[20:, :32] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+    path = tmp_path / f"p{suffix}"
+    for told in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = told
+        Image.fromarray(held).save(path, exif=exif, quality=95)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        assert np.abs(read_image(path).astype(int) - expected).mean() < 3, told
+        assert read_image(path, upright=False).shape == (40, 64, 3)
+    assert next(read_frames(tmp_path)).shape == (64, 40, 3)  # and in folders
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.webm"])
