@@ -42,8 +42,8 @@ class WindowOptions:
     """How people are found.
 
     Attributes:
-        mode: "auto" takes a box file where one stands beside the video; the whole of single pictures, square videos
-            and moving cameras; else movement.
+        mode: "auto" takes the box file or detector that is named, else a box file that stands beside the video; the
+            whole of single pictures, square videos and moving cameras; else movement.
         boxes: box file (see `data.boxes`); None = the one beside the video.
         detector: weights of a torchvision detector (a state dict). architecture: its name, one of `DETECTORS`.
         frames: how many of the first frames will be looked at, None = all: the person with most of them is followed.
@@ -87,13 +87,18 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
     """How the windows of a video, folder or picture are found; movement is searched here, in one pass over the video.
 
     Raises:
-        InputError: a box file or weights that are missing or damaged; nobody moves.
+        InputError: a box file or weights that are missing, damaged or not asked for; nobody moves.
     """
     path = Path(path)
     file = options.boxes or find_box_file(path)
     mode = options.mode
+    if mode == "auto" and (options.boxes is not None or options.detector is not None):
+        mode = "detector" if options.boxes is None else "boxes"  # what was named comes before what stands there
+    for name, given in (("boxes", options.boxes), ("detector", options.detector)):
+        if given is not None and mode not in ("auto", name):
+            raise InputError(f"--{name} {given}: finding people by {mode} does not look at it; leave one of them out")
     if mode == "auto":
-        mode = _usual_mode(path, file is not None, options.detector is not None)
+        mode = _usual_mode(path, file is not None)
     if mode == "boxes":
         if file is None:
             raise InputError(f"{path}: no box file beside it; name one with --boxes FILE")
@@ -105,9 +110,9 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
     return _from_motion(path, options.frames) if mode == "motion" else lambda _, picture: whole_frame(picture)
 
 
-def _usual_mode(path: Path, has_boxes: bool, has_detector: bool) -> WindowMode:
-    if has_boxes or has_detector:
-        return "boxes" if has_boxes else "detector"
+def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
+    if has_boxes:
+        return "boxes"
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return "whole"
     info = video_info(path)

@@ -88,6 +88,22 @@ def test_a_still_scene_and_missing_files_are_told(tmp_path, walker):
         find_windows(walker, WindowOptions("detector", detector=tmp_path / "other.pth"))
 
 
+def test_what_is_named_comes_before_what_stands_beside_and_is_never_ignored(tmp_path, walker):
+    row = {"frame": 0, "x": 1, "y": 2, "width": 8, "height": 30}
+    walker.with_name("walker.boxes.json").write_text(json.dumps({"boxes": [row]}))
+    weights = tmp_path / "missing.pth"
+    with pytest.raises(InputError, match=r"missing\.pth: no such file"):
+        find_windows(walker, WindowOptions("auto", detector=weights))
+    for options in (
+        WindowOptions("whole", boxes=tmp_path / "b.json"),
+        WindowOptions("motion", boxes=tmp_path / "b.json"),
+        WindowOptions("whole", detector=weights),
+        WindowOptions("auto", boxes=tmp_path / "b.json", detector=weights),
+    ):
+        with pytest.raises(InputError, match="does not look at it; leave one of them out"):
+            find_windows(walker, options)
+
+
 def test_a_detector_is_read_from_its_weights(tmp_path, monkeypatch):
     from torchvision.models import detection
 
