@@ -31,8 +31,8 @@ from selfsup3d.data.keypoint_files import read_keypoints
 from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.errors import InputError
 from selfsup3d.prediction.backdrop import BACKGROUND_HELP, named_background
-from selfsup3d.prediction.motion import MOCAP_SUFFIXES, Motion, load_motion, motion_of_record
-from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of
+from selfsup3d.prediction.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
+from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of, smoothed
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import WINDOW_MODES, WindowOptions, cut, find_windows
 from selfsup3d.synthesis import Person, Synthesizer
@@ -46,8 +46,6 @@ __all__ = ["main"]
 
 _APPEARANCE_FRAMES = 32
 """Frames of an appearance video whose encodings are averaged."""
-
-USUAL_FPS = 12.0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -64,7 +62,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
     parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
     parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' pictures")
-    parser.add_argument("--smooth", action="store_true", help="smooth the poses of a driving video over time")
+    parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
     parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
     parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
     parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
@@ -172,28 +170,19 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
             raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
         lifter, _ = load_system(args.lifter, synthesizer.device)
         keypoints = read_keypoints(path, size=args.image_size)
-        motion = motion_of_record(lift_keypoints(lifter, keypoints, source=str(path)))
+        record = lift_keypoints(lifter, keypoints, source=str(path))
+        motion = motion_of_record(smoothed(record, OneEuro(USUAL_FPS)) if args.smooth else record)
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
         motion = load_motion(path, args.sequence, args.azimuth, args.elevation)
     elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
-        return _seen(synthesizer, path, args)
+        predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
+        return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)
     else:
         raise InputError(
             f"{path}: cannot drive; expected a picture, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
         )
     rows = torch.arange(0, len(motion), args.every)[: args.limit]
     return replace(motion[rows], fps=motion.fps / args.every)
-
-
-def _seen(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
-    """The motion of a video, as predicted."""
-    predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
-    fps = video_info(path).fps / args.every if path.is_file() else 0.0
-    smooth = OneEuro(fps or USUAL_FPS) if args.smooth else None
-    looked_at = None if args.limit is None else args.limit * args.every
-    windows = find_windows(path, WindowOptions(args.crop, frames=looked_at))
-    frames = predictor.stream(pictures_of(path, args.every, args.limit), windows, smooth)
-    return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
 
 
 if __name__ == "__main__":

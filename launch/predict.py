@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -30,7 +31,7 @@ from selfsup3d.export.gltf import write_glb
 from selfsup3d.files import no_trace
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.drawing import beside, overlay, overlays
-from selfsup3d.prediction.predictor import PartSource, PosedFrame, Predictor, lift_keypoints, pictures_of
+from selfsup3d.prediction.predictor import PartSource, PosedFrame, Predictor, lift_keypoints, pictures_of, smoothed
 from selfsup3d.prediction.records import PoseRecord
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
@@ -120,9 +121,15 @@ def _predict(
         predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
         return _watch(args, predictor, pictures, files, clock)
     found = read_keypoints(args.input, args.format, args.image_size)
-    record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
+    with clock.stage("network"):
+        record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
+    record = record.thinned(args.every, args.limit)
+    if args.smooth:
+        record = smoothed(record, OneEuro(_fps(args, record.fps), args.cutoff))
     if "overlay" in files:
-        write_animation(files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, 0.0))
+        write_animation(
+            files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, record.fps)
+        )
     return record
 
 
@@ -131,7 +138,10 @@ def _files(args: argparse.Namespace, pictures: bool) -> dict[str, Path]:
     files = {"npz": args.output / "poses.npz", "json": args.output / "poses.json"}
     if args.video != "none" and pictures:
         sources = frame_files(args.input)[:: args.every][: args.limit] if args.input.is_dir() else [args.input]
-        files |= {f"overlay {k * args.every}": args.output / f"{s.stem}_overlay.png" for k, s in enumerate(sources)}
+        stems = Counter(source.stem for source in sources)
+        for k, source in enumerate(sources):  # a.jpg beside a.png: the whole name tells them apart
+            name = source.stem if stems[source.stem] == 1 else source.name
+            files[f"overlay {k * args.every}"] = args.output / f"{name}_overlay.png"
     elif args.video != "none":
         files["overlay"] = args.output / f"overlay.{args.video}"
     return files | {kind: args.output / f"pose.{kind}" for kind in ("bvh", "glb") if getattr(args, kind)}

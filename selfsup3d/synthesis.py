@@ -3,7 +3,7 @@
     synthesizer = Synthesizer.from_pretrained("runs/v1")
     person = synthesizer.encode(image)                          # once
     views = synthesizer.novel_view(person, sweep(-90, 90, 7))   # (7, 3, S, S)
-    frames = synthesizer.transfer(person, motion)               # the motion's poses, streamed
+    frames = synthesizer.transfer(person, "walk.bvh")           # the motion's poses, streamed
 
 Pictures are (H, W, 3) uint8 RGB arrays of any size, or (N, 3, S, S) float tensors in [0, 1] of the system's size.
 """
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.batch import Batch, Camera, PoseOutput, TensorFields
+from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, orbit_rotation
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
@@ -28,7 +29,8 @@ from selfsup3d.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_ang
 from selfsup3d.models.matting import lay_over
 from selfsup3d.models.part_guided import PartGuided
 from selfsup3d.models.pose import BodyPose
-from selfsup3d.prediction.motion import Motion, with_bones
+from selfsup3d.prediction.motion import Motion, load_motion, seen_motion, with_bones
+from selfsup3d.prediction.predictor import Predictor
 from selfsup3d.prediction.windows import cut, whole_frame
 from selfsup3d.skeleton import joint_index
 from selfsup3d.training.build import evaluated, load_system
@@ -264,7 +266,7 @@ class Synthesizer:
     def transfer(
         self,
         appearance: Pictures | Person,
-        driving: Pictures | Person | Motion,
+        driving: Pictures | Person | Motion | str | Path,
         background: Tensor | None = None,
         camera: Literal["driving", "appearance"] = "driving",
     ) -> Iterator[Tensor]:
@@ -272,19 +274,36 @@ class Synthesizer:
 
         Args:
             appearance: one picture, or what it was taken apart into.
-            driving: pictures, or a `Motion` (of a video, npz or motion capture; see `prediction.motion`). Its limb
-                directions are taken, the bone lengths are the system's own.
+            driving: pictures, a `Motion`, or the file of one (see `motion`). Its limb directions are taken, the bone
+                lengths are the system's own.
             background: see `paint`.
             camera: whose view; "driving" keeps the driving person's turns.
         """
         person = self._one(appearance)
         return self.paint(person, self.driven(person.body, driving, camera), background)
 
+    def motion(self, path: str | Path) -> Motion:
+        """What a file drives with: a picture, a folder of pictures or a video, whose poses are predicted; predicted
+        poses (npz) or motion capture (npz, .bvh, .amc, .c3d).
+
+        Raises:
+            InputError: see `prediction.motion.seen_motion` and `load_motion`.
+        """
+        path = Path(path)
+        if path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+            return seen_motion(Predictor(self.system, self.size, self.batch_size, parts="none"), path)
+        return load_motion(path)
+
     @torch.inference_mode()
     def driven(
-        self, own: BodyPose, driving: Pictures | Person | Motion, camera: Literal["driving", "appearance"] = "driving"
+        self,
+        own: BodyPose,
+        driving: Pictures | Person | Motion | str | Path,
+        camera: Literal["driving", "appearance"] = "driving",
     ) -> BodyPose:
         """The poses of `driving` on the system's bones, under the driving cameras or that of `own` (one pose)."""
+        if isinstance(driving, str | Path):
+            driving = self.motion(driving)
         if not isinstance(driving, Motion):
             seen = (driving if isinstance(driving, Person) else self.encode(driving)).body
             driving = Motion(seen.canonical, seen.camera.rotation, seen.camera.translation)
@@ -323,6 +342,8 @@ class Synthesizer:
         Appearance: straight. Pose: limb directions on the sphere's chord, bone lengths straight (so that bones keep a
         length). Camera: rotation along the geodesic, place straight. Use one factor of the result in `mix`.
         """
+        if steps < 2:
+            raise InputError(f"a way between two people has 2 steps at least, its ends; got {steps}")
         t = torch.linspace(0.0, 1.0, steps, device=self.device)
         one = t[:, None]
         first, second = (inverse_kinematics(p.body.canonical[:1], recentre=True) for p in (a, b))

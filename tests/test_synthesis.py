@@ -8,6 +8,7 @@ from selfsup3d.config import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
+from selfsup3d.export.bvh import write_bvh
 from selfsup3d.geometry.camera import orbit_rotation
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.backbone import PatchResNet
@@ -18,6 +19,8 @@ from selfsup3d.models.pose import BodyPose
 from selfsup3d.prediction.motion import Motion
 from selfsup3d.synthesis import Orbit, Person, Synthesizer, sweep
 from selfsup3d.training.build import build_system
+from selfsup3d.viz.animation import write_animation
+from selfsup3d.viz.sheets import write_png
 
 SIZE = 32
 
@@ -151,6 +154,22 @@ def test_a_recorded_motion_drives_from_the_persons_own_place(synthesizer, pictur
     assert len(list(synthesizer.transfer(own, motion))) == 12
 
 
+def test_files_drive_by_their_kind(synthesizer, picture, others, poses, tmp_path):
+    own = synthesizer.encode(picture)
+    write_png(tmp_path / "p.png", others[0])
+    for k, other in enumerate(others):
+        write_png(tmp_path / "folder" / f"{k}.png", other)
+    write_animation(tmp_path / "film.avi", others, 10.0)
+    write_bvh(tmp_path / "m.bvh", poses.numpy()[:, :, [1, 2, 0]] * [1, -1, -1], 20.0)
+    body = synthesizer.driven(own.body, tmp_path / "folder")
+    expected = synthesizer.driven(own.body, synthesizer.encode(others))
+    torch.testing.assert_close(body.joints, expected.joints, atol=1e-3, rtol=1e-3)
+    for name, count in (("p.png", 1), ("film.avi", 7), ("m.bvh", 12)):
+        assert len(list(synthesizer.transfer(own, tmp_path / name))) == count
+    with pytest.raises(InputError, match=r"m\.txt: not a file of poses"):
+        synthesizer.transfer(own, str(tmp_path / "m.txt"))
+
+
 def test_mixing_one_person_with_themselves_is_their_picture(synthesizer, picture, others):
     a, b = synthesizer.encode(picture), synthesizer.encode(others[:1])
     torch.testing.assert_close(synthesizer.mix(a, a, a), synthesizer.novel_view(a, [Orbit()]), atol=1e-5, rtol=0)
@@ -209,6 +228,8 @@ def test_what_cannot_be_painted_is_told(tmp_path, synthesizer, picture, others, 
             synthesizer.encode(wrong)
     with pytest.raises(InputError, match="expected one picture of the person, got 7"):
         synthesizer.novel_view(others, [Orbit()])
+    with pytest.raises(InputError, match="2 steps at least"):
+        synthesizer.interpolate(synthesizer.encode(picture), synthesizer.encode(picture), 1)
     with pytest.raises(InputError, match="no camera"):
         synthesizer.novel_view(picture, [])
     with pytest.raises(InputError, match="distance more than 0"):

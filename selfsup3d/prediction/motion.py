@@ -1,6 +1,6 @@
 """A motion to drive a synthesised person with: body poses and how the camera sees them, from any source.
 
-    pictures, folders, videos    predicted
+    pictures, folders, videos    predicted (`seen_motion`)
     poses.npz                    what launch/predict.py wrote
     motion capture               our npz of 17 joints, .bvh, .amc, .c3d
     keypoints (.json)            lifted to 3D first
@@ -21,14 +21,29 @@ from torch import Tensor
 from selfsup3d.batch import TensorFields
 from selfsup3d.data.mocap import load_mocap
 from selfsup3d.data.mocap_formats.convert import read_recording
+from selfsup3d.data.video import IMAGE_SUFFIXES, video_info
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import orbit_rotation
 from selfsup3d.geometry.kinematics import LocalPose, forward_kinematics, inverse_kinematics
+from selfsup3d.prediction.predictor import Predictor, pictures_of
 from selfsup3d.prediction.records import PoseRecord, load_record
+from selfsup3d.prediction.smoothing import OneEuro
+from selfsup3d.prediction.windows import WindowMode, WindowOptions, find_windows
 
-__all__ = ["MOCAP_SUFFIXES", "Motion", "load_motion", "motion_of_record", "motion_of_world", "with_bones"]
+__all__ = [
+    "MOCAP_SUFFIXES",
+    "USUAL_FPS",
+    "Motion",
+    "load_motion",
+    "motion_of_record",
+    "motion_of_world",
+    "seen_motion",
+    "with_bones",
+]
 
 MOCAP_SUFFIXES = (".bvh", ".amc", ".c3d")
+USUAL_FPS = 12.0
+"""Of what has no frame rate of its own."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,32 @@ def motion_of_world(
     rise = local.translation[:, 2] - local.translation[:, 2].quantile(0.9)
     drift = rise[:, None] * camera[:, 2]
     return Motion(_canonical(local), camera @ local.rotation, None, drift, fps)
+
+
+def seen_motion(
+    predictor: Predictor,
+    path: str | Path,
+    crop: WindowMode = "auto",
+    every: int = 1,
+    limit: int | None = None,
+    smooth: bool = False,
+) -> Motion:
+    """The motion that a system sees in a picture, a folder of pictures or a video.
+
+    Args:
+        predictor: needs no parts.
+        path: of the source. crop: how the person is found, see `windows.WindowOptions`.
+        every: predict each n-th frame, at most `limit` of them. smooth: over time.
+
+    Raises:
+        InputError: see `predictor.pictures_of` and `windows.find_windows`; nobody is found.
+    """
+    path = Path(path)
+    film = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    fps = video_info(path).fps / every if film else 0.0
+    windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
+    frames = predictor.stream(pictures_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)
+    return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
 
 
 def with_bones(joints: Tensor, lengths: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from selfsup3d.prediction.windows import Windows, cut
 from selfsup3d.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 from selfsup3d.system import System
 
-__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of"]
+__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of", "smoothed"]
 
 _NO_LENGTH = 1e-6
 
@@ -261,6 +261,16 @@ def _with_bones_of(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
         length = float(np.linalg.norm(bone))
         result[joint] = result[parent] + (bone * (np.linalg.norm(own) / length) if length > _NO_LENGTH else own)
     return result
+
+
+def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
+    """A record's poses and roots smoothed over time; bones keep their lengths, pixels stay as they were given."""
+    joints, root = (OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff) for _ in range(2))
+    return replace(
+        record,
+        joints_3d=np.stack([_with_bones_of(joints(pose), pose) for pose in record.joints_3d]),
+        root=np.stack([root(place) for place in record.root]),
+    )
 
 
 def lift_keypoints(

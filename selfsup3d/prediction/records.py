@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -63,6 +63,11 @@ class PoseRecord:
         """(T, 17, 3) metres, camera axes, the pelvis moving where the root is known (from (0, 0, 0) where it is not)."""
         root = np.where(np.isfinite(self.root), self.root, 0.0)
         return self.metric() + root[:, None]
+
+    def thinned(self, every: int = 1, limit: int | None = None) -> Self:
+        """Each n-th pose, and at most so many; the frame rate follows."""
+        rows = slice(0, None if limit is None else every * limit, every)
+        return replace(self, fps=self.fps / every, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     def save(self, path: str | Path) -> None:
         """Write npz, without pickled objects."""

@@ -109,6 +109,7 @@ def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, 
     err = capsys.readouterr().err
     assert words in err.splitlines()[0]
     assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_grid_takes_pictures_only(script, model, scenes, tmp_path, capsys):
