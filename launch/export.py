@@ -23,6 +23,7 @@ from selfsup3d.export.onnx import (
     DecoderModule,
     EncoderModule,
     PredictionModule,
+    check_libraries,
     export_onnx,
     export_program,
     onnx_difference,
@@ -82,6 +83,7 @@ def _export_model(args: argparse.Namespace) -> int:
     size = int(getattr(evaluated(config), "size", 64))
     wrong = False
     if "onnx" in args.formats:
+        check_libraries()
         for module, name in ((EncoderModule(system), "encoder.onnx"), (DecoderModule(system), "decoder.onnx")):
             module.eval()
             export_onnx(module, args.output / name, size)

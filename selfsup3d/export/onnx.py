@@ -29,8 +29,18 @@ from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.models.part_guided import PartGuided
 from selfsup3d.parts.transform import PartGeometry, regular_polygon
 
-__all__ = ["TOLERANCE", "DecoderModule", "EncoderModule", "PredictionModule", "dense_part_maps", "example_inputs", "export_onnx",
-           "export_program", "onnx_difference"]  # fmt: skip
+__all__ = [
+    "TOLERANCE",
+    "DecoderModule",
+    "EncoderModule",
+    "PredictionModule",
+    "check_libraries",
+    "dense_part_maps",
+    "example_inputs",
+    "export_onnx",
+    "export_program",
+    "onnx_difference",
+]
 
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and torch, in units of the outputs' own size where that is above 1."""
@@ -129,6 +139,16 @@ def example_inputs(module: Exported, size: int, count: int = 2, seed: int = 0) -
         return appearance, torch.rand(count, parts, size, size, generator=generator)
     images = torch.rand(count, 3, size, size, generator=generator)
     return images, default_intrinsics(size).expand(count, 3, 3).clone()
+
+
+def check_libraries() -> None:
+    """Call before anything is written.
+
+    Raises:
+        InputError: one of the libraries that write ONNX and compare it is not installed.
+    """
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        _library(name)
 
 
 def export_onnx(module: Exported, path: str | Path, size: int) -> None:

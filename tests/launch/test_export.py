@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,7 @@ def test_a_model_becomes_onnx_that_agrees(script, model, tmp_path, capsys):
 
 
 def test_results_that_differ_are_an_error(script, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(script, "check_libraries", lambda: None)
     monkeypatch.setattr(script, "export_onnx", lambda *_: None)
     monkeypatch.setattr(script, "onnx_difference", lambda *_: {"image": float("nan")})
     assert run(script.main, ["--checkpoint", str(model), "--output", str(tmp_path), "--formats", "onnx"]) == 1
@@ -80,6 +83,15 @@ def test_bad_input_is_one_line_and_exit_code_2(script, tmp_path, capsys, argumen
     err = capsys.readouterr().err
     assert words in err.splitlines()[0]
     assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_library_is_told_before_anything_is_written(script, model, tmp_path, capsys, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert run(script.main, ["--checkpoint", str(model), "--output", str(tmp_path / "out")]) == 2
+    assert "pip install 'selfsup3d[export]'" in capsys.readouterr().err.splitlines()[0]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_lifter_is_refused(script, tmp_path, capsys):
