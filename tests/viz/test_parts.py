@@ -5,6 +5,7 @@ from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.puppet import default_puppet
 from selfsup3d.parts.transform import part_geometry, part_maps
 from selfsup3d.viz.parts import colour_labels, colour_part_maps, error_heat
+from selfsup3d.viz.sheets import to_uint8
 
 
 @pytest.fixture
@@ -23,6 +24,17 @@ def test_labels_and_maps_of_one_pose_agree_inside_the_parts(puppet_maps):
     assert alone.sum() > 100
     difference = (by_labels - by_maps).abs().amax(1)
     torch.testing.assert_close(difference[alone], torch.zeros_like(difference[alone]), rtol=0, atol=2e-3)
+
+
+def test_parts_and_error_heat_look_as_stored(puppet_maps, matches_golden):
+    maps, labels = puppet_maps
+    slope = torch.linspace(0, 1, 96).expand(1, 3, 96, 96)
+    for name, shown in (
+        ("parts", colour_labels(labels, slope)),
+        ("part_maps", colour_part_maps(maps)),
+        ("error_heat", error_heat(slope, slope * (1 - maps.sum(1).clamp(max=1)[:, None]))),
+    ):
+        matches_golden(to_uint8(shown)[0], name)
 
 
 def test_label_colours_are_those_of_the_part_table():
