@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from selfsup3d.config import Config
+from selfsup3d.documents import parse_yaml
 from selfsup3d.errors import InputError
 
 __all__ = ["explain", "load_config", "nearest", "read_yaml", "validate"]
-
-_LARGEST = 1 << 20  # characters; a config is a page or two, and YAML aliases can make a small file explode
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader of PyYAML with two repairs: `1e-4` is a number, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A dict; PyYAML would let the last of two equal keys win."""
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, Hashable):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key!r} appears twice", key_node.start_mark
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse aliases: nested ones make a file of a few lines unfold to billions of nodes."""
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported", mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call, no-any-return]
-
-
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -57,20 +23,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: no such file, not text, not YAML, or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if len(text) > _LARGEST:
-            raise InputError(f"{path}: {len(text)} characters are too many for a config")
-        value = yaml.load(text, Loader=_Loader)
+        value = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_siblings(path)}") from None
-    except InputError:
-        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {_one_line(error)}") from None
-    except (ValueError, RecursionError, OverflowError) as error:  # bytes that are not UTF-8, impossible dates, nesting
-        raise InputError(f"{path}: not valid YAML: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+    except ValueError as error:  # also bytes that are not UTF-8
+        raise InputError(f"{path}: not valid YAML: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -176,9 +135,3 @@ def _siblings(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (the folder {path.parent} does not exist)"
     return nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-    return place + str(getattr(error, "problem", None) or str(error).splitlines()[0])

@@ -11,7 +11,6 @@ This module knows no architecture: who loads hands in `build`, which makes an un
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from selfsup3d import __version__
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import atomic_folder, write_json, write_text
 
@@ -138,11 +138,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = parse_json(path.read_text(encoding="utf-8"))
         version, config = told["format"], told["config"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise InputError(f"{path}: damaged, or not the config of a model") from None
     if not isinstance(version, int) or not isinstance(config, dict):
         raise InputError(f"{path}: damaged, or not the config of a model")

@@ -56,6 +56,9 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name!r}: {len(self.joint_names)} names but {len(self.parents)} parents")
         if any(p >= j for j, p in enumerate(self.parents)) or self.parents.count(-1) != 1:
             raise ValueError(f"skeleton {self.name!r}: parents must precede their children, with exactly one root (-1)")
+        paired = [joint for pair in self.pairs for joint in pair]
+        if len(set(paired)) != len(paired) or not set(paired) <= set(range(len(self.parents))):
+            raise ValueError(f"skeleton {self.name!r}: each of a pair must be a joint of its own, in no other pair")
 
     def __len__(self) -> int:
         return len(self.joint_names)

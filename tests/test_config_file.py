@@ -70,7 +70,7 @@ def test_a_folder_and_a_binary_are_no_configs(tmp_path):
     with pytest.raises(InputError, match="not valid YAML"):
         load_config(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("a" * (1 << 21))
-    with pytest.raises(InputError, match="too many for a config"):
+    with pytest.raises(InputError, match="characters are too many"):
         load_config(tmp_path / "b.yaml")
     (tmp_path / "c.yaml").write_text("[" * 20_000)
     with pytest.raises(InputError, match="not valid YAML"):

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "selfsup3d"
 # Lowest first. Units of one row are siblings.
 LAYERS = [
     ["errors"],
-    ["files", "skeleton"],
+    ["files", "documents", "skeleton"],
     ["geometry"],
     ["batch", "draws"],
     ["parts"],

@@ -101,6 +101,12 @@ def test_wrong_number_of_joints_is_named():
         FOREIGN["coco_17"].convert(np.zeros((18, 2)))
 
 
+@pytest.mark.parametrize("pairs", [((0, 2),), ((-1, 0),), ((0, 0),), ((0, 1), (1, 0))])
+def test_pairs_are_of_joints_of_their_own(pairs):
+    with pytest.raises(ValueError, match="in no other pair"):
+        Skeleton("broken", ("a", "b"), (-1, 0), pairs)
+
+
 @pytest.mark.parametrize(
     ("names", "parents", "match"),
     [(("a", "a"), (-1, 0), "repeat"), (("a", "b"), (-1,), "parents"), (("a", "b"), (1, -1), "precede")],

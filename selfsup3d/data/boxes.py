@@ -13,7 +13,6 @@ Frames between two boxes of a person are interpolated, over gaps of up to `max_g
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from selfsup3d.data.tracks import Track
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 
 __all__ = ["find_box_file", "read_boxes"]
@@ -61,7 +61,7 @@ def read_boxes(path: str | Path, max_gap: int = 15) -> list[Track]:
 
 
 def _json_rows(text: str) -> list[Mapping[str, Any]]:
-    value = json.loads(text)
+    value = parse_json(text)
     rows = value.get("boxes") if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError('expected {"boxes": [{"frame": ..., "x": ..., ...}, ...]}')

@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 
 from selfsup3d.data.saliency import Saliency, SaliencyMethod, video_saliency
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json
 
@@ -156,10 +157,10 @@ def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
 def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> bool:
     """Whether the clip stands there, made with just these settings."""
     try:
-        meta = json.loads((Path(root) / name / "meta.json").read_text(encoding="utf-8"))
+        meta = parse_json((Path(root) / name / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return meta.get("prepared") == {"format": FORMAT, **json.loads(json.dumps(dict(prepared)))}
+    return isinstance(meta, dict) and meta.get("prepared") == {"format": FORMAT, **json.loads(json.dumps(dict(prepared)))}
 
 
 def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -219,7 +220,7 @@ def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not file.is_file():
         raise InputError(f"{root}: no store.json: not prepared clips, or the preparation was cut off; run it again")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = parse_json(file.read_text(encoding="utf-8"))
         names, settings = tuple(str(n) for n in record["clips"]), dict(record["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); delete it and prepare the clips again") from error
@@ -234,7 +235,7 @@ def _read_clip(folder: Path) -> Clip:
             np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
             for part in ("frames", "saliency", "plate")
         )
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
     except Exception as error:  # whatever numpy raises for a damaged header: errors of parsers among others
         raise InputError(f"{folder}: damaged clip ({error}); delete the folder and prepare the clips again") from error
     count, *size = frames.shape

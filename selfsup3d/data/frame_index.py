@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from selfsup3d.data.safe_pickle import load_npz
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import atomic_path
 from selfsup3d.skeleton import NUM_JOINTS
@@ -249,7 +250,7 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
     path = Path(path)
     arrays = load_npz(path)
     try:
-        header = json.loads(str(arrays.pop("header").item()))
+        header = parse_json(str(arrays.pop("header").item()))
         if header["format"] != FORMAT:
             raise InputError(
                 f"{path}: index of format {header['format']}, this version reads {FORMAT}; prepare it again"
@@ -276,7 +277,7 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
 def index_settings(path: str | Path) -> dict[str, Any] | None:
     """What an index was built with; None where there is no readable index of this version."""
     try:
-        header = json.loads(str(load_npz(path, keys=("header",))["header"].item()))
+        header = parse_json(str(load_npz(path, keys=("header",))["header"].item()))
         return dict(header["settings"]) if header["format"] == FORMAT else None
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -30,6 +30,7 @@ from selfsup3d.data.frame_index import (
     save_index,
 )
 from selfsup3d.data.synthetic.cache import cache_root
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 
 __all__ = ["Report", "build_index", "cached_index_path", "open_index", "stamped"]
@@ -169,7 +170,7 @@ class _Kept:
     def read(self, part: Part) -> list[Rows]:
         path = self._file(part)
         if path.with_suffix(".json").is_file():
-            counts = json.loads(path.with_suffix(".json").read_text())
+            counts = parse_json(path.with_suffix(".json").read_text())
             return [_empty(counts)] if counts else []
         index = load_index(path)
         rows = []

@@ -14,7 +14,6 @@ followed by nearness.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from selfsup3d.data.video import natural_key
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.skeleton import FOREIGN, ForeignSkeleton
 
@@ -111,10 +111,10 @@ def _openpose_files(folder: Path) -> list[Path]:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected keypoints as JSON") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
@@ -202,7 +202,10 @@ def _instance(person: Mapping[str, Any], count: int) -> _Person:
     points = np.asarray(person["keypoints"], dtype=np.float64)
     if points.shape != (count, 2):
         raise InputError(f"an instance has keypoints of shape {points.shape}; expected ({count}, 2)")
-    return points, np.asarray(person.get("keypoint_scores", np.ones(count)), dtype=np.float64).clip(0.0, 1.0)
+    scores = np.asarray(person.get("keypoint_scores", np.ones(count)), dtype=np.float64)
+    if scores.shape != (count,):
+        raise InputError(f"an instance has keypoint_scores of shape {scores.shape}; expected ({count},)")
+    return points, scores.clip(0.0, 1.0)
 
 
 _LANDMARKS = ("landmarks", "pose_landmarks", "poseLandmarks")

@@ -21,6 +21,7 @@ from selfsup3d.data.people import CropMode, CropSettings, person_clips
 from selfsup3d.data.report import write_report
 from selfsup3d.data.saliency import SaliencyMethod
 from selfsup3d.data.video import VIDEO_SUFFIXES, frame_files, natural_key
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import visible_files, write_json
 
@@ -78,7 +79,7 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
 
 def _listed_clips(folder: Path, listing: Path) -> list[ClipSource]:
     try:
-        entries = json.loads(listing.read_text(encoding="utf-8"))
+        entries = parse_json(listing.read_text(encoding="utf-8"))
         items = sorted(entries.items())
         found = [_listed_clip(folder, name, facts) for name, facts in items]
     except InputError:
@@ -167,7 +168,7 @@ def prepare_clips(
 def _stands(output: Path, sources: list[ClipSource], key: Mapping[str, Any]) -> bool:
     """Whether the finished store is of just these sources and settings."""
     try:
-        settings = json.loads((output / "store.json").read_text(encoding="utf-8"))["settings"]
+        settings = dict(parse_json((output / "store.json").read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return bool(settings.get("key") == dict(key) and settings.get("sources") == _fingerprint(sources))
@@ -224,7 +225,7 @@ def _write(output: Path, name: str, video: ClipSource, clip: PersonClip, size: i
 def _done(file: Path, output: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an earlier call, if it was made alike and all of its clips stand."""
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = parse_json(file.read_text(encoding="utf-8"))
         same = {name: record[name] for name in stamp} == json.loads(json.dumps(stamp))
         stand = all(clip_is_ready(output, clip["clip"], {}) for clip in record["kept"])
     except (OSError, ValueError, KeyError, TypeError):

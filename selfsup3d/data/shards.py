@@ -11,7 +11,6 @@ has which number depends on the samples of a step alone, not on how many process
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from selfsup3d.data.prior import PosePrior
 from selfsup3d.data.shards_write import FORMAT, LISTING, Record, webdataset_library
 from selfsup3d.data.transforms import Augmentation, augment, augment_plate
 from selfsup3d.data.unpaired import draw_unpaired
+from selfsup3d.documents import parse_json
 from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
 
@@ -191,7 +191,7 @@ class ShardSource:
                 f"{path}: holds {len(samples)} samples, {LISTING} says {self._counts[number]}; copy it again"
             )
         try:
-            told = [json.loads(s["json"]) for s in samples]
+            told = [parse_json(s["json"]) for s in samples]
             people: dict[str, list[int]] = {}
             for position, facts in enumerate(told):
                 people.setdefault(str(facts["person"]), []).append(position)
@@ -261,7 +261,7 @@ def _stream(path: Path) -> Iterator[dict[str, Any]]:
 def _read_listing(folder: Path) -> dict[str, Any]:
     path = folder / LISTING
     try:
-        listing = json.loads(path.read_text(encoding="utf-8"))
+        listing = parse_json(path.read_text(encoding="utf-8"))
         if listing["format"] != FORMAT or not listing["shards"] or not int(listing["size"]) > 0:
             raise ValueError(f"format {listing['format']} with {len(listing['shards'])} shards")
         wrong = [

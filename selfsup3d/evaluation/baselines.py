@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
@@ -200,7 +200,7 @@ def supervised_bound(path: str | Path, taken: Mapping[str, Any]) -> Numbers:
     path = Path(path)
     path = path / "metrics.json" if path.is_dir() else path
     try:
-        other = json.loads(path.read_text(encoding="utf-8"))
+        other = parse_json(path.read_text(encoding="utf-8"))
         differing = [key for key in taken if other[key] != taken[key]]
         metrics = dict(other["metrics"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,6 @@ generators from (seed, step) anew at every step. Tensors are whole, also those o
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 from torch.amp.grad_scaler import GradScaler
 
 from selfsup3d import hub
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import atomic_folder, remove_folder, write_json
 from selfsup3d.system import System
@@ -111,10 +111,13 @@ class TrainingState:
             self.optimizers.load_state_dict(hub.read_tensors(folder / _OPTIMIZERS))
         except (KeyError, ValueError) as error:
             raise InputError(f"{folder / _OPTIMIZERS}: does not fit this system: {error}") from None
-        told = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        self.step, self.bad_steps = told["step"], told["bad_steps"]
-        if self.scaler is not None and told["scaler"] is not None:
-            self.scaler.load_state_dict(told["scaler"])
+        try:
+            told = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+            self.step, self.bad_steps, scaler = int(told["step"]), int(told["bad_steps"]), told["scaler"]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise InputError(f"{folder / _STATE}: damaged, or not the state of a run") from None
+        if self.scaler is not None and scaler is not None:
+            self.scaler.load_state_dict(scaler)
 
 
 def _fill(system: System, path: Path) -> None:
@@ -163,7 +166,7 @@ def newest(checkpoints: Path, complain: Callable[[str], None] = _print) -> Path 
 def check(folder: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:
-        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        files = parse_json((folder / _MANIFEST).read_text(encoding="utf-8"))
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         return f"{_MANIFEST} is missing"

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from selfsup3d.documents import parse_json
 from selfsup3d.files import write_text
 from selfsup3d.viz.sheets import sheet
 
@@ -135,7 +136,7 @@ def cut(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            if parse_json(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, TypeError, KeyError):
             continue

@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError, model_validator
 from selfsup3d.config import Config
 from selfsup3d.config_base import Count, Fraction, Positive, Section
 from selfsup3d.config_file import load_config, nearest, read_yaml
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json
 from selfsup3d.training.sweep_facts import run_facts
@@ -174,7 +175,7 @@ class Sweep:
         self.results: dict[str, Any] = {"cells": {}, "speeds": {}}
         if self.path.exists():
             try:
-                self.results = json.loads(self.path.read_text(encoding="utf-8"))
+                self.results = parse_json(self.path.read_text(encoding="utf-8"))
                 self.results["cells"], self.results["speeds"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{self.path}: no results of a sweep ({error}); move it away") from None
@@ -243,7 +244,7 @@ class Sweep:
         folder = self.config.output / "runs" / cell.folder
         steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0)
         stamp, settings = folder / "sweep.json", self.settings(cell)
-        if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) != [settings, steps]:
+        if stamp.exists() and parse_json(stamp.read_text(encoding="utf-8")) != [settings, steps]:
             shutil.rmtree(folder)  # left by other settings
         write_json(stamp, [settings, steps])
         began = time.monotonic()
@@ -258,7 +259,7 @@ class Sweep:
             place = folder / f"evaluation-{name.replace(' ', '_')}.json"
             given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
             self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)])
-            told = json.loads(place.read_text(encoding="utf-8"))
+            told = parse_json(place.read_text(encoding="utf-8"))
             kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
             numbers[name] = {key: told[key] for key in kept if key in told}
         converged = None
@@ -314,7 +315,7 @@ class Sweep:
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "scalars.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [parse_json(line) for line in text.splitlines()]
 
 
 def seconds_per_step(folder: Path) -> float:
@@ -331,7 +332,7 @@ def seconds_per_step(folder: Path) -> float:
 def validation_curve(folder: Path, metric: str) -> list[tuple[int, float]]:
     """(step, error) of the evaluations during a run, and of the one at its end."""
     curve = [(line["step"], line[f"val/{metric}"]) for line in _lines(folder) if line.get(f"val/{metric}") is not None]
-    final = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"].get(metric)
+    final = parse_json((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"].get(metric)
     steps = load_config(folder / "config.yaml").trainer.steps
     return [*curve, *([(steps, final)] if final is not None else [])]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +28,7 @@ from selfsup3d.data.mocap_formats.asf_amc import read_asf_amc
 from selfsup3d.data.mocap_formats.bvh import read_bvh_recording
 from selfsup3d.data.mocap_formats.c3d_points import read_c3d
 from selfsup3d.data.mocap_formats.expmap import read_expmap
-from selfsup3d.data.mocap_formats.joint_tables import TABLES, load_table
+from selfsup3d.data.mocap_formats.joint_tables import load_table
 from selfsup3d.data.safe_pickle import load_npz, load_pickle
 from selfsup3d.data.saliency import Saliency
 from selfsup3d.data.video import read_frames, read_image, video_info
@@ -168,9 +167,15 @@ system: {kind: part_guided, preset: tiny, parts: {weight: 1.0}, stages: {puppet:
 data: {kind: videos, root: films, size: 64}
 trainer: {steps: 30, batch_size: 2, mixed_precision: "no", optimizer: {kind: adamw, lr: 1.0e-3, betas: [0.9, 0.99]}}
 """
-TABLE = yaml.safe_dump({
-    "joints": {ours: list(theirs) for ours, theirs in next(iter(TABLES.values())).joints.items()}, "unit": 0.01, "up": "y",
-})  # fmt: skip
+RULES = """
+unit: 0.01
+up: y
+offsets: {neck: [0, 1, 0.5]}
+along: {Arm: 1.5}
+inserted: {Arm: Hips}
+lean: 0.5
+telling: [Hips]
+"""
 BVH_TABLE = "joints: {" + ", ".join(f"{name}: [Arm]" for name in H36M_17.joint_names) + "}\nup: y\nunit: 0.01\n"
 
 
@@ -183,6 +188,13 @@ def _keypoints(path):
 def _bvh(path):
     (path.parent / "table.yaml").write_text(BVH_TABLE)
     return read_bvh_recording(path, load_table(path.parent / "table.yaml"))
+
+
+def _table(path):
+    table = load_table(path)
+    (path.parent / "a.bvh").write_text(GOOD)
+    with contextlib.suppress(InputError):
+        read_bvh_recording(path.parent / "a.bvh", table)
 
 
 def _rows(path):
@@ -208,7 +220,7 @@ CASES = {  # name -> (file name, its good contents, reader, inputs)
     "MMPose": ("a.json", json.dumps(MMPOSE).encode(), _keypoints, 300),
     "MediaPipe": ("a.json", json.dumps(MEDIAPIPE).encode(), _keypoints, 300),
     "config": ("a.yaml", CONFIG.encode(), load_config, 800),
-    "joint table": ("a.yaml", TABLE.encode(), load_table, 500),
+    "joint table": ("a.yaml", (RULES + BVH_TABLE.splitlines()[0]).encode(), _table, 500),
     "BVH": ("a.bvh", GOOD.encode(), _bvh, 500),
     "exponential maps": ("a.txt", _bytes_of(_rows, ".txt"), read_expmap, 200),
     "C3D": ("a.c3d", b"\x02\x50" + bytes(range(256)) * 6, read_c3d, 150),

@@ -128,6 +128,8 @@ def test_one_of_several_people_is_followed(tmp_path):
         ('{"people": [{}]}', "damaged, or not openpose"),
         ('[{"image_id": 1, "keypoints": [1, 2]}]', "2 numbers for a person"),
         ('[{"keypoints": [[1, 2]], "keypoint_scores": [1]}]', "shape"),
+        (json.dumps([{"keypoints": [[1, 2]] * 17, "keypoint_scores": [1] * 16}]), "keypoint_scores of shape"),
+        ("[" * 100_000, "nested too deeply"),
         ('[[{"x": 0.5, "y": 0.5}]]', "picture"),
     ],
 )

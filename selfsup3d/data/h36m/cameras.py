@@ -7,7 +7,6 @@ of 3d-pose-baseline; VideoPose3D's `h36m_dataset.py`, whose tables are read as l
 from __future__ import annotations
 
 import ast
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from selfsup3d.data.dataset_tree import need_package
+from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import apply_intrinsics, distort
 
@@ -188,7 +188,7 @@ def _from_python(path: Path) -> Cameras:
 
 def _from_json(path: Path) -> Cameras:
     """{"intrinsics": [4 x {...}], "extrinsics": {"S1": [4 x {...}], ...}} with the keys of VideoPose3D's tables."""
-    tables = json.loads(path.read_text(encoding="utf-8"))
+    tables = parse_json(path.read_text(encoding="utf-8"))
     return _from_tables(tables["intrinsics"], tables["extrinsics"])
 
 

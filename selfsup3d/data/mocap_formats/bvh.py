@@ -159,7 +159,7 @@ def read_bvh_recording(
     path = Path(path)
     bvh = read_bvh(path)
     table = table or find_table(bvh.hierarchy.names, str(path))
-    hierarchy = table.restored(bvh.hierarchy)
+    hierarchy = table.restored(bvh.hierarchy, str(path))
     positions, rotations = hierarchy.forward(bvh.rotations(), bvh.translation())
     joints = table.convert(hierarchy.names, positions, rotations, unit, str(path))
     joints = to_y_up(joints, up or table.up)[int(skip_first) :].astype(np.float32)

@@ -6,19 +6,21 @@ mean equal points, so each table states its unit and was checked against the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
 
 from selfsup3d.data.mocap_formats.hierarchy import Hierarchy
+from selfsup3d.documents import parse_yaml
 from selfsup3d.errors import InputError
 from selfsup3d.skeleton import H36M_17, joint_index
 
 __all__ = ["TABLES", "JointTable", "find_table", "load_table"]
 
+_AXES = ("y", "z", "auto")
 _LEG = 0.85  # metres of thigh and shin of the body that unknown units are scaled to
 
 
@@ -32,7 +34,7 @@ class JointTable:
         offsets: our joint -> (x, y, z) metres, added in the frame of its (first) file joint.
         unit: metres of one file unit; None = scaled so that thigh and shin measure 0.85 m together.
         up: the file's up axis: "y", "z" or "auto".
-        along: our joint -> factor by which its file joint's offset from its parent is lengthened (a dropped bone).
+        along: joint of the file -> factor by which its offset from its parent is lengthened (a dropped bone).
         inserted: joints of the file that were moved onto their parent when a bone was dropped: child -> the joint
             whose offset is put back: its length up the parent's y axis, its sideways x, and forwards (z) `lean` of the
             length.
@@ -56,14 +58,30 @@ class JointTable:
         absent = [ours for ours in H36M_17.joint_names if not self.joints.get(ours)]
         if absent:
             raise ValueError(f"joint table {self.name!r} has no rule for {', '.join(absent)}")
+        if self.up not in _AXES or not (self.unit is None or 0 < self.unit < np.inf):
+            raise ValueError(
+                f"up is {self.up!r}, unit is {self.unit!r}; expected {', '.join(_AXES)} and metres above 0"
+            )
+        numbers = [self.lean, *self.along.values(), *(x for offset in self.offsets.values() for x in offset)]
+        if not np.isfinite(numbers).all() or any(len(offset) != 3 for offset in self.offsets.values()):
+            raise ValueError("offsets must be three numbers each, along and lean numbers, all of them finite")
 
     @property
     def needed(self) -> set[str]:
         """Names that the file must have."""
-        return {name for names in self.joints.values() for name in names} | {*self.inserted, *self.along}
+        return {name for names in self.joints.values() for name in names} | {
+            *self.inserted,
+            *self.inserted.values(),
+            *self.along,
+        }
 
-    def restored(self, hierarchy: Hierarchy) -> Hierarchy:
-        """The hierarchy with the bones put back that this version dropped."""
+    def restored(self, hierarchy: Hierarchy, source: str = "hierarchy") -> Hierarchy:
+        """The hierarchy with the bones put back that this version dropped.
+
+        Raises:
+            InputError: it lacks a joint of the table.
+        """
+        self._check_names(hierarchy.names, source)
         offsets = hierarchy.offsets.copy()
         place = {name: i for i, name in enumerate(hierarchy.names)}
         for child, bone in self.inserted.items():
@@ -92,12 +110,10 @@ class JointTable:
             source: what an error calls the file.
 
         Raises:
-            InputError: the file lacks a joint of the table, or its legs have no length.
+            InputError: the file lacks a joint of the table, its legs have no length, or numbers overflow.
         """
+        self._check_names(names, source)
         place = {name: i for i, name in enumerate(names)}
-        absent = sorted(self.needed - set(place))
-        if absent:
-            raise InputError(f"{source}: lacks the joints {', '.join(absent)} of table {self.name!r}")
         raw = np.stack([positions[:, [place[n] for n in self.joints[j]]].mean(1) for j in H36M_17.joint_names], 1)
         unit = unit or self.unit or _unit_from_legs(raw, source)
         joints = raw * unit
@@ -105,7 +121,14 @@ class JointTable:
             joints[:, joint_index(ours)] += rotations[:, place[self.joints[ours][0]]] @ np.array(offset)
         hips = [joint_index("left_hip"), joint_index("right_hip")]
         joints[:, joint_index("pelvis")] = joints[:, hips].mean(1)
+        if not np.isfinite(joints).all():
+            raise InputError(f"{source}: its joints are not finite by the numbers of table {self.name!r}")
         return joints
+
+    def _check_names(self, names: Sequence[str], source: str) -> None:
+        absent = sorted(self.needed - set(names))
+        if absent:
+            raise InputError(f"{source}: lacks the joints {', '.join(absent)} of table {self.name!r}")
 
 
 def _unit_from_legs(joints: np.ndarray, source: str) -> float:
@@ -135,6 +158,18 @@ def find_table(names: Sequence[str], source: str) -> JointTable:
     )
 
 
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    "name": str,
+    "offsets": lambda offsets: {ours: tuple(float(x) for x in offset) for ours, offset in offsets.items()},
+    "unit": lambda unit: None if unit is None else float(unit),
+    "along": lambda along: {ours: float(factor) for ours, factor in along.items()},
+    "inserted": lambda inserted: {str(child): str(bone) for child, bone in inserted.items()},
+    "lean": float,
+    "telling": lambda telling: tuple(str(name) for name in telling),
+}
+"""What a file gives for a rule -> what `JointTable` holds."""
+
+
 def load_table(path: str | Path) -> JointTable:
     """Read a table from YAML: `joints` (our joint -> name or names), and `unit`, `up`, `offsets`, `along` if needed.
 
@@ -143,10 +178,13 @@ def load_table(path: str | Path) -> JointTable:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        joints = {j: (n,) if isinstance(n, str) else tuple(n) for j, n in values.pop("joints").items()}
-        return JointTable(**{"name": path.stem, **values, "joints": joints})
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+        values["joints"] = {j: (n,) if isinstance(n, str) else tuple(map(str, n)) for j, n in values["joints"].items()}
+        for name, convert in _TYPES.items():
+            if name in values:
+                values[name] = convert(values[name])
+        return JointTable(**{"name": path.stem, **values})
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         reason = error.args[0] if error.args else error
         raise InputError(f"{path}: not a joint table ({reason}); it needs `joints:` with all 17 of ours") from error
 

@@ -102,6 +102,31 @@ def test_unknown_joint_names_are_listed_and_a_table_helps(tmp_path):
         load_table(tmp_path / "t.yaml")
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("up: x", "up is 'x'"),
+        ("unit: -1", "unit is -1.0"),
+        ("unit: inch", "could not convert"),
+        ("lean: .nan", "all of them finite"),
+        ("offsets: {neck: [0, 1]}", "three numbers each"),
+        ("offsets: {nose_tip: [0, 0, 1]}", "nose_tip"),
+        ("along: 3", "no attribute 'items'"),
+        ("telling: {a: *b}", "aliases"),
+        ("x: " + "[" * 100_000, "nested too deeply"),
+        ("inserted: {Arm: Leg}", "lacks the joints Leg of table 't'"),
+        ("along: {Leg: 2}", "lacks the joints Leg"),
+        ("unit: 1.0e+308", "not finite"),
+    ],
+)
+def test_wrong_rules_of_a_table_are_named(tmp_path, rule, told):
+    (tmp_path / "a.bvh").write_text(GOOD)
+    table = "joints:\n" + "".join(f"  {j}: Arm\n" for j in H36M_17.joint_names)
+    (tmp_path / "t.yaml").write_text(table + rule)
+    with pytest.raises(InputError, match=told):
+        read_bvh_recording(tmp_path / "a.bvh", load_table(tmp_path / "t.yaml"))
+
+
 def test_tables_are_told_apart():
     for table in TABLES.values():
         fitting = [t.name for t in TABLES.values() if t.needed.union(t.telling) <= table.needed.union(table.telling)]
