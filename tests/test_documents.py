@@ -10,7 +10,12 @@ def test_plain_values():
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("[" * 100_000, "nested too deeply"), ('{"a":' * 100_000, "nested too deeply"), ("{", "Expecting property name"), ("9" * 5000, "digits")],
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("{", "Expecting property name"),
+        ("9" * 5000, "digits"),
+    ],
 )
 def test_what_is_no_json(text, told):
     with pytest.raises(ValueError, match=told):

@@ -160,7 +160,10 @@ def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> b
         meta = parse_json((Path(root) / name / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(meta, dict) and meta.get("prepared") == {"format": FORMAT, **json.loads(json.dumps(dict(prepared)))}
+    return isinstance(meta, dict) and meta.get("prepared") == {
+        "format": FORMAT,
+        **json.loads(json.dumps(dict(prepared))),
+    }
 
 
 def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, Any]) -> None:
