@@ -15,15 +15,22 @@ _LARGEST = 1 << 20  # characters of YAML; a config is a page or two, and PyYAML 
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads`.
+    """`json.loads`, of integers that arrays and floats can hold.
 
     Raises:
-        ValueError: not JSON, or nested deeper than Python's stack.
+        ValueError: not JSON, nested deeper than Python's stack, or an integer of more than 64 bits.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    value = int(digits)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{digits[:20]}... is an integer of more than 64 bits")
+    return value
 
 
 def parse_yaml(text: str) -> Any:

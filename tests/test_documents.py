@@ -4,6 +4,7 @@ from selfsup3d.documents import parse_json, parse_yaml
 
 
 def test_plain_values():
+    assert parse_json("[9223372036854775807, -9223372036854775808, 1e400]") == [2**63 - 1, -(2**63), float("inf")]
     assert parse_json(b'{"a": [1, null]}') == {"a": [1, None]}
     assert parse_yaml("a: [1e-4, 2., on, null]\nb: 'é'") == {"a": [1e-4, 2.0, True, None], "b": "é"}
 
@@ -15,6 +16,8 @@ def test_plain_values():
         ('{"a":' * 100_000, "nested too deeply"),
         ("{", "Expecting property name"),
         ("9" * 5000, "digits"),
+        ("[1, -9223372036854775809]", "-9223372036854775809... is an integer of more than 64 bits"),
+        ("9" * 400, "more than 64 bits"),
     ],
 )
 def test_what_is_no_json(text, told):
