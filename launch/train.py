@@ -6,7 +6,8 @@
 
 Everything goes to one folder (--output-dir, default runs/<name of the config>): config.yaml, checkpoints/,
 scalars.jsonl, tensorboard/ and, at the end, model/, metrics.json and grid.png. A run that was cut off goes on with
---resume auto. SIGTERM or Ctrl-C finish the step, save and exit 0.
+--resume auto. SIGTERM or Ctrl-C finish the step, save and exit 0 (accelerate and torchrun say the signal in their own
+exit code). A process that dies ends the others at once; one that hangs, after 30 minutes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from torch import nn
 from selfsup3d.config import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.training import sharding
+from selfsup3d.training.signals import launched
 
 __all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device", "same_buffers"]
 
@@ -115,9 +116,8 @@ def _threads(processes: int) -> int:
     idle: a 1 is therefore not believed under a launcher. Without a launcher torch counts the cores of the machine,
     of which a container may have a few.
     """
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
     told = os.environ.get("OMP_NUM_THREADS")
-    if told is not None and not (launched and told == "1"):
+    if told is not None and not (launched() and told == "1"):
         return 0
     return max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
 

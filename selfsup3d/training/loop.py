@@ -52,7 +52,7 @@ class TrainResult:
     Attributes:
         system: with the averaged weights, in evaluation mode.
         step: steps taken.
-        stopped: the signal that ended the run early, or None.
+        stopped: the signal (or end of the launcher) that ended the run early, or None.
     """
 
     system: System
@@ -115,14 +115,14 @@ def train(
                     _give_up(config, state, accelerator)
             state.step = step + 1
             monitor.advance()
-            stopping = any_process(accelerator, stop.signal is not None)
+            stopping = any_process(accelerator, stop.reason is not None)
             _report(config, state, accelerator, monitor, pictures, evaluate, stopping)
             if stopping:
                 break
         if stream.bad_samples:
             monitor.say(f"{stream.bad_samples} samples could not be read and were replaced by others")
     accelerator.wait_for_everyone()
-    stopped = stop.signal or "signal to another process" if state.step < settings.steps else None
+    stopped = stop.reason or "signal to another process" if state.step < settings.steps else None
     same_buffers(accelerator, state.averaged.system)
     return TrainResult(state.whole(state.averaged.system).eval(), state.step, stopped)
 

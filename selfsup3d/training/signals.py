@@ -1,26 +1,39 @@
-"""SIGTERM and SIGINT as a wish that the loop reads between steps."""
+"""SIGTERM and SIGINT as a wish that the loop reads between steps; so is the end of the launcher.
+
+`accelerate launch` with one process passes no signal on: whoever stops the launcher alone (`kill`, a container's end)
+would leave a run behind that nobody watches.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["StopRequest", "ignore_stop_signals"]
+__all__ = ["StopRequest", "ignore_stop_signals", "launched"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT only sets `signal`; a second one acts as usual.
+    """While entered, the first SIGTERM or SIGINT only sets `reason`; a second one acts as usual.
 
     In a thread other than the main one Python delivers no signals, and entering does nothing.
     """
 
     def __init__(self) -> None:
-        self.signal: str | None = None
+        self._signal: str | None = None
+        self._launcher = os.getppid() if launched() else None
         self._before: dict[int, Any] = {}
+
+    @property
+    def reason(self) -> str | None:
+        """Why to stop: the signal's name, or the end of the launcher; None = go on."""
+        if self._signal is None and self._launcher is not None and os.getppid() != self._launcher:
+            return "the end of its launcher"
+        return self._signal
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -34,13 +47,18 @@ class StopRequest:
         self._restore()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number).name
+        self._signal = signal.Signals(number).name
         self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+def launched() -> bool:
+    """Whether accelerate or torchrun started this process."""
+    return "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
 
 
 def ignore_stop_signals(worker: int) -> None:

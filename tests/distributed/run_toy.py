@@ -5,9 +5,11 @@ SETTINGS is JSON: of one run in FOLDER, or {name: settings} of several, one afte
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import PartialState
@@ -15,6 +17,7 @@ from safetensors.torch import save
 
 from selfsup3d.cli import run
 from selfsup3d.heads.critic import across_processes
+from selfsup3d.training import device
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
 from selfsup3d.training.run_folder import claim
@@ -30,19 +33,27 @@ class Agreeing(Autoencoder):
 
 
 class Slow(Noise):
-    """Takes its time, and can be told to fail or to die in one process, or to be far too bright, at a step."""
+    """Takes its time, and can be told to fail, to die or to hang in one process, or to be far too bright, at a step."""
 
     def __init__(
-        self, pause: float, fail: int | None, die: int | None, broken: list[list[int]], bright: int | None
+        self,
+        pause: float,
+        fail: int | None,
+        die: int | None,
+        hang: int | None,
+        broken: list[list[int]],
+        bright: int | None,
     ) -> None:
         super().__init__({(step, sample) for step, sample in broken})
-        self.pause, self.fail, self.die, self.bright = pause, fail, die, bright
+        self.pause, self.fail, self.die, self.hang, self.bright = pause, fail, die, hang, bright
 
     def batch(self, draws):
         time.sleep(self.pause)
         if os.environ.get("RANK") == "1":
             if draws.step == self.die:
                 os._exit(7)
+            if draws.step == self.hang:
+                os.kill(os.getpid(), signal.SIGSTOP)
             if draws.step == self.fail:
                 raise ZeroDivisionError("rank 1 broke")
             if draws.step == self.bright:
@@ -62,7 +73,9 @@ def main(argv: list[str]) -> int:
 
 def one(folder: Path, told: dict) -> None:
     system = Agreeing(told.pop("mode", "two"), dropout=told.pop("dropout", 0.0), norm=told.pop("norm", False))
-    wrong = [told.pop("fail", None), told.pop("die", None), told.pop("broken", []), told.pop("bright", None)]
+    wrong = [told.pop(name, None) for name in ("fail", "die", "hang")]
+    wrong += [told.pop("broken", []), told.pop("bright", None)]
+    device._TIMEOUT = timedelta(seconds=told.pop("patience", device._TIMEOUT.total_seconds()))
     source = Slow(told.pop("pause", 0.0), *wrong)
     settings = config(folder, **told)
     accelerator = make_accelerator(settings.trainer)

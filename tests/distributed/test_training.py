@@ -109,6 +109,15 @@ def test_a_rank_that_ends_takes_the_others_with_it(tmp_path, how):
         assert "rank 1 broke" in err
 
 
+def test_a_rank_that_hangs_is_waited_for_no_longer_than_told(tmp_path):
+    began = time.monotonic()
+    code, _, err = finish(start(tmp_path, 2, steps=50, hang=4, patience=5))
+    assert code != 0
+    assert time.monotonic() - began < 120
+    assert "imed out" in err  # as torch says of whoever waited
+    assert "rank      : 0" in err
+
+
 def test_nan_in_one_process_skips_the_step_in_all(tmp_path):
     code, _, err = finish(start(tmp_path, 2, steps=6, batch_size=2, broken=[[3, 2]]))
     assert code == 0, err

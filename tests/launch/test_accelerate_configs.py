@@ -79,6 +79,25 @@ def test_one_process(recipe, environment, tmp_path, name):
 
 
 @pytest.mark.slow
+def test_a_launcher_that_is_stopped_alone_leaves_no_run_behind(recipe, environment, tmp_path):
+    """`accelerate launch` passes no signal on to its one process, which must notice and save."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", FOLDER / "cpu.yaml", TRAIN]
+    command += ["--config", recipe, "--output-dir", out, "--trainer.log-every", 1, "--trainer.steps", 100_000]
+    command += ["--trainer.checkpoint-every", 100_000]
+    with subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, text=True) as launcher:
+        deadline = time.monotonic() + 120
+        while not (out / "scalars.jsonl").exists() or not (out / "scalars.jsonl").read_text():
+            assert time.monotonic() < deadline
+            assert launcher.poll() is None
+            time.sleep(0.05)
+        launcher.terminate()
+        told = launcher.stdout.read()  # until the last process that holds it has ended
+    assert told.startswith("stopped by the end of its launcher after step ")
+    assert len(list((out / "checkpoints").glob("step-*"))) == 1
+
+
+@pytest.mark.slow
 def test_two_processes_by_the_file_for_gpus(recipe, environment, tmp_path):
     """Without GPUs the same launcher starts processes that talk through gloo."""
     out = tmp_path / "out"

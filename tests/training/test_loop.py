@@ -79,6 +79,30 @@ def test_second_interrupt_is_not_swallowed(tmp_path):
         train(config(tmp_path), Autoencoder(), Impatient(2, signal.SIGINT))
 
 
+class Abandoned(Noise):
+    """At a step its process gets another parent."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.monkeypatch = monkeypatch
+
+    def batch(self, draws):
+        if draws.step == 2:
+            self.monkeypatch.setattr(os, "getppid", lambda: 1)
+        return super().batch(draws)
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_the_end_of_the_launcher_stops_the_run(tmp_path, monkeypatch, launched):
+    """Whoever was started from a shell lives on without it."""
+    for name in ("ACCELERATE_MIXED_PRECISION", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    if launched:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    result = train(config(tmp_path, fit_batches=1), Autoencoder(), Abandoned(monkeypatch))
+    assert (result.step, result.stopped) == ((3, "the end of its launcher") if launched else (8, None))
+
+
 def test_handlers_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     train(config(tmp_path, steps=1), Autoencoder(), Noise())
