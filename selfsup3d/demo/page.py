@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import os
+import socket
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -70,6 +71,7 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
         InputError: the port is taken, or the host is not this machine's.
     """
     try:
+        _try_address(host, port)
         _, address, _ = page.launch(
             server_name=host,
             server_port=port,
@@ -94,6 +96,14 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
         print(f"{address} (stop with Ctrl-C)", flush=True)
         page.block_thread()
     return address
+
+
+def _try_address(host: str, port: int) -> None:
+    """Raise an OSError now where nothing can listen: the server's own would come after a message of its own."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(address)
 
 
 def _script() -> str:

@@ -54,6 +54,12 @@ def test_a_page_without_shipped_pictures_builds(answers):
     assert build_page(answers, []).fns
 
 
+def test_a_host_that_is_not_this_machines_is_bad_input(page, capfd):
+    with pytest.raises(InputError, match=r"cannot serve on 192\.0\.2\.1:7999"):  # an address for documentation
+        launch_page(page, "192.0.2.1", 7999, block=False)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_taken_port_is_bad_input(page):
     import socket
 
