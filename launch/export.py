@@ -11,6 +11,7 @@ wrote: pose.bvh and pose.glb. ONNX needs the extra `export`.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name in args.formats:
         if name not in fitting:
             parser.error(f"--formats {name}: comes from {'--poses' if name in POSE_FORMATS else '--checkpoint'}")
-    if args.fps is not None and not args.fps > 0:
+    if args.fps is not None and not 0 < args.fps < math.inf:
         parser.error(f"--fps {args.fps}: must be more than 0")
     return args
 

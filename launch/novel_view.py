@@ -21,8 +21,9 @@ from torch import Tensor
 
 from selfsup3d.cli import Parser, refuse_overwrite, run
 from selfsup3d.data.video import read_image
+from selfsup3d.errors import InputError
 from selfsup3d.prediction.backdrop import BACKGROUND_HELP, named_background
-from selfsup3d.prediction.windows import WindowOptions, cut, find_windows, whole_frame
+from selfsup3d.prediction.windows import WindowOptions, cut, find_windows
 from selfsup3d.synthesis import Orbit, Person, Synthesizer
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
@@ -65,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     synthesizer = Synthesizer.from_pretrained(args.checkpoint, pick_device(args.device))
     options = WindowOptions("boxes" if args.boxes else "whole", args.boxes)
     window = find_windows(args.image, options)(0, picture)
-    crop = cut(picture, whole_frame(picture) if window is None else window, synthesizer.size)
+    if window is None:
+        raise InputError(f"{args.boxes}: no box of frame 0 that lies in {args.image}")
+    crop = cut(picture, window, synthesizer.size)
     person = synthesizer.encode(crop)
     silhouette = synthesizer.silhouette(person)[0]
     background = named_background(args.background, crop, synthesizer.size, silhouette)

@@ -15,6 +15,7 @@ pictures give grid.png: one row an appearance, one column a pose.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,7 +57,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
     parser.add_argument("--background", default="plate", help=f"{BACKGROUND_HELP} (default: plate, of A)")
-    parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found in videos")
+    modes = [mode for mode in WINDOW_MODES if mode != "detector"]
+    parser.add_argument("--crop", choices=modes, default="auto", help="how people are found in videos")
     parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
     parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
     parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
@@ -73,6 +75,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name in ("every", "limit", "scale"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
+    for name in ("azimuth", "elevation"):
+        if not math.isfinite(getattr(args, name)):
+            parser.error(f"--{name} {getattr(args, name)}: must be finite")
     return args
 
 

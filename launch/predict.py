@@ -13,6 +13,7 @@ OpenCV's MP4 does not play in browsers; --video webm or gif does.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,15 @@ from selfsup3d.export.gltf import write_glb
 from selfsup3d.files import no_trace
 from selfsup3d.prediction.clock import Clock
 from selfsup3d.prediction.drawing import beside, overlay, overlays
-from selfsup3d.prediction.predictor import PartSource, PosedFrame, Predictor, lift_keypoints, pictures_of, smoothed
+from selfsup3d.prediction.predictor import (
+    PartSource,
+    PosedFrame,
+    Predictor,
+    lift_keypoints,
+    pictures_of,
+    smoothed,
+    somebody_of,
+)
 from selfsup3d.prediction.records import PoseRecord
 from selfsup3d.prediction.smoothing import OneEuro
 from selfsup3d.prediction.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
@@ -78,7 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in ("every", "limit", "batch_size", "focal", "cutoff", "fps"):
         value = getattr(args, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             parser.error(f"--{name.replace('_', '-')} {value}: must be more than 0")
     return args
 
@@ -166,12 +175,9 @@ def _watch(
     total = None if info is None or not info.frames else min(-(-info.frames // args.every), args.limit or 10**9)
     frames = tqdm(pictures_of(args.input, args.every, args.limit), total=total, desc="frames", unit="frame")
     kept: list[PosedFrame] = []
-    posed = _without_pictures(predictor.stream(frames, windows, smooth, clock), kept)
+    posed = _without_pictures(predictor.stream(frames, windows, smooth, clock), kept, str(args.input))
     if pictures:
-        for frame in posed:
-            path = files.get(f"overlay {frame.number}")
-            if path is not None:
-                write_png(path, beside(overlay(frame), frame.joints_3d, azimuth=45.0))
+        _write_overlays(posed, files, clock)
     elif "overlay" in files:
         with clock.stage("write"):
             write_animation(files["overlay"], overlays(posed, clock), _fps(args, fps))
@@ -181,11 +187,34 @@ def _watch(
     return predictor.record(kept, fps, str(args.input))
 
 
-def _without_pictures(frames: Iterable[PosedFrame], kept: list[PosedFrame]) -> Iterator[PosedFrame]:
-    """The same frames; what was predicted is kept, the pictures are not."""
+def _without_pictures(frames: Iterable[PosedFrame], kept: list[PosedFrame], source: str) -> Iterator[PosedFrame]:
+    """The same frames; what was predicted is kept, the pictures are not.
+
+    Raises:
+        InputError: nobody was found in any of them; an overlay that is being written is then given up.
+    """
     for frame in frames:
         kept.append(frame.bare())
         yield frame
+    somebody_of(kept, source)
+
+
+def _write_overlays(frames: Iterable[PosedFrame], files: dict[str, Path], clock: Clock) -> None:
+    """One picture each; none of them is left where nobody is found in any."""
+    written = []
+    try:
+        for frame in frames:
+            path = files.get(f"overlay {frame.number}")
+            if path is not None:
+                with clock.stage("draw"):
+                    drawn = beside(overlay(frame), frame.joints_3d, azimuth=45.0)
+                with clock.stage("write"):
+                    write_png(path, drawn)
+                written.append(path)
+    except InputError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _save(record: PoseRecord, files: dict[str, Path], fps: float) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ _FIELDS = ("frame", "x", "y", "width", "height")
 def find_box_file(video: str | Path) -> Path | None:
     """The box file of a video or folder of pictures, if there is one."""
     video = Path(video)
-    stem = video.name if video.is_dir() else video.stem
-    candidates = [video.with_name(f"{stem}.boxes.{kind}") for kind in ("json", "csv")]
+    here = Path(os.path.abspath(video))  # "." has no name of its own, and "/" none at all
+    stem = here.name if video.is_dir() else video.stem
+    candidates = [here.parent / f"{stem}.boxes.{kind}" for kind in ("json", "csv")]
     if video.is_dir():
         candidates += [video / f"boxes.{kind}" for kind in ("json", "csv")]
     return next((file for file in candidates if file.is_file()), None)

@@ -27,9 +27,10 @@ from selfsup3d.prediction.windows import Windows, cut
 from selfsup3d.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 from selfsup3d.system import System
 
-__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of", "smoothed"]
+__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of", "smoothed", "somebody_of"]
 
 _NO_LENGTH = 1e-6
+_FARTHEST = 1e6  # px
 
 PartSource = Literal["puppet", "decoder", "none"]
 
@@ -209,9 +210,7 @@ class Predictor:
         Raises:
             InputError: there is none.
         """
-        found = [frame for frame in posed if frame.window is not None]
-        if not found:
-            raise InputError(f"{source}: no person was found in any frame; try --crop whole")
+        found = somebody_of(posed, source)
         stack = lambda name: np.stack([cast(np.ndarray, getattr(f, name)) for f in found])  # noqa: E731
         return PoseRecord(
             joints_3d=stack("joints_3d"),
@@ -224,6 +223,18 @@ class Predictor:
             view=self.view,
             source=source,
         )
+
+
+def somebody_of(posed: Iterable[PosedFrame], source: str) -> list[PosedFrame]:
+    """The frames in which somebody was found.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [frame for frame in posed if frame.window is not None]
+    if not found:
+        raise InputError(f"{source}: no person was found in any frame; try --crop whole")
+    return found
 
 
 class _Smoothers:
@@ -285,10 +296,12 @@ def lift_keypoints(
         source: file name.
 
     Raises:
-        InputError: the system is no lifter.
+        InputError: the system is no lifter; keypoints farther away than any picture reaches.
     """
     if "target" in system.predict_requires or "joints_2d" not in system.predict_requires:
         raise InputError("this system looks at pictures; keypoints need a lifter (configs/lifters)")
+    if np.abs(keypoints.joints).max() > _FARTHEST:
+        raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
     count, reach = len(keypoints), int(getattr(system, "frames", 1)) // 2
     around = np.clip(np.arange(count)[:, None] + np.arange(-reach, reach + 1), 0, count - 1)  # (T, frames)
     K = None

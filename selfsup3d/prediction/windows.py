@@ -101,7 +101,9 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
         mode = _usual_mode(path, file is not None)
     if mode == "boxes":
         if file is None:
-            raise InputError(f"{path}: no box file beside it; name one with --boxes FILE")
+            raise InputError(
+                f"{path}: no box file beside it ({path.stem}.boxes.json or .csv); put one there, or name it: --boxes FILE"
+            )
         return _from_boxes(path, file, options.frames)
     if mode == "detector":
         if options.detector is None:
@@ -133,8 +135,8 @@ def _from_boxes(path: Path, file: Path, frames: int | None) -> Windows:
         squares = squares_of_boxes(track.boxes)
     else:
         info = video_info(path)
-        squares = square_windows(track, info.fps or 10.0, (info.width, info.height))
-    return _along(track.first, squares)
+        squares = square_windows(track, info.fps or 10.0, (info.width, info.height))  # moved into the frame
+    return _along(track.first, squares, track.boxes)
 
 
 def _from_motion(path: Path, frames: int | None) -> Windows:
@@ -168,12 +170,19 @@ def _small_frames(path: Path, limit: int) -> tuple[list[np.ndarray], int, float]
     return small, every, scale
 
 
-def _along(first: int, squares: np.ndarray) -> Windows:
+def _along(first: int, squares: np.ndarray, boxes: np.ndarray | None = None) -> Windows:
+    """Windows of frames in a row; a box (x, y, width, height) that lies wholly beside its picture holds nobody."""
     rounded = np.rint(squares).astype(int)
     rounded[:, 2] = np.maximum(rounded[:, 2], 1)
 
-    def window(number: int, _: np.ndarray) -> np.ndarray | None:
-        return rounded[number - first] if first <= number < first + len(rounded) else None
+    def window(number: int, picture: np.ndarray) -> np.ndarray | None:
+        if not first <= number < first + len(rounded):
+            return None
+        if boxes is not None:
+            x, y, width, height = boxes[number - first]
+            if x >= picture.shape[1] or y >= picture.shape[0] or x + width <= 0 or y + height <= 0:
+                return None
+        return rounded[number - first]
 
     return window
 

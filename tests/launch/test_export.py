@@ -76,6 +76,7 @@ def test_results_that_differ_are_an_error(script, model, tmp_path, capsys, monke
         (["--poses", "a.npz", "--formats", "onnx"], "--formats onnx: comes from --checkpoint"),
         (["--poses", "a.npz", "--formats", "fbx"], "--formats"),
         (["--poses", "a.npz", "--fps", "0"], "--fps 0.0: must be more than 0"),
+        (["--poses", "a.npz", "--fps", "inf"], "--fps inf: must be more than 0"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(script, tmp_path, capsys, arguments, words):

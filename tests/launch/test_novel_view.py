@@ -62,6 +62,15 @@ def test_the_way_round_as_a_film_of_the_person_in_a_box(script, model, scenes, t
     assert (sheets[0][2:66, 2:66] != sheets[1][2:66, 2:66]).any()  # the box was cut out
 
 
+def test_a_box_of_another_frame_or_place_is_told(script, model, scenes, tmp_path, capsys):
+    for row in ("7,1,2,30,40", "0,9000,2,30,40"):
+        (tmp_path / "b.csv").write_text(f"frame,x,y,width,height\n{row}\n")
+        command = arguments(model, scenes / "a.png", tmp_path / "out", "--boxes", str(tmp_path / "b.csv"))
+        assert run(script.main, command) == 2
+        assert "b.csv: no box of frame 0 that lies in" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

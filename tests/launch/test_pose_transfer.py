@@ -98,6 +98,7 @@ def test_a_recording_that_the_file_does_not_hold(script, model, scenes, tmp_path
         ("b.png", ["--background", "beach"], "--background beach"),
         ("b.png", ["--checkpoint", "nowhere"], "nowhere"),
         ("b.png", ["--camera", "none"], "--camera"),
+        ("b.png", ["--azimuth", "nan"], "--azimuth nan: must be finite"),
         ("walk.avi", ["--appearance", "a.png", "b.png"], "no such file"),
     ],
 )

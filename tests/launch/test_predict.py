@@ -149,6 +149,7 @@ def test_a_picture_of_a_turned_phone_is_seen_upright(script, model, scenes, tmp_
         (["--crop", "magic"], "--crop"),
         (["--crop", "boxes"], "no box file beside it"),
         (["--boxes", "missing.json"], "missing.json"),
+        (["--fps", "inf"], "--fps inf: must be more than 0"),
         (["--crop", "detector"], "needs --detector"),
         (["--crop", "whole", "--boxes", "walk.json"], "--boxes walk.json: finding people by whole does not look at it"),
         (["--crop", "detector", "--detector", "no.pth"], "no.pth: no such file; expected a state dict of ssdlite320"),
@@ -164,6 +165,16 @@ def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, 
     err = capsys.readouterr().err
     assert words in err.splitlines()[-1]
     assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["walk.avi", "a.png"])
+@pytest.mark.parametrize("row", ["900,1,2,30,40", "0,9000,2,30,40"])
+def test_where_nobody_is_found_nothing_is_written(script, model, scenes, tmp_path, capsys, source, row):
+    (tmp_path / "b.csv").write_text(f"frame,x,y,width,height\n{row}\n")
+    more = ["--boxes", str(tmp_path / "b.csv"), "--limit", "1"]
+    assert run(script.main, arguments(model, scenes / source, tmp_path / "out", *more)) == 2
+    assert f"{source}: no person was found in any frame" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,5 +1,6 @@
 import math
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,3 +210,6 @@ def test_what_a_system_cannot_take_is_told(system):
         Predictor(Lifter(1), 32)
     with pytest.raises(InputError, match="keypoints need a lifter"):
         lift_keypoints(system, keypoints)
+    far = replace(keypoints, joints=np.full((1, 17, 2), 1e30))
+    with pytest.raises(InputError, match="keypoints beyond 1,000,000 px"):
+        lift_keypoints(Lifter(1), far)

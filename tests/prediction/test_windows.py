@@ -7,6 +7,7 @@ import torch
 
 from selfsup3d.errors import InputError
 from selfsup3d.prediction.windows import WindowOptions, cut, find_windows, whole_frame
+from selfsup3d.viz.sheets import write_png
 
 
 def test_the_whole_of_a_wide_picture_is_kept_with_its_edge_repeated():
@@ -86,6 +87,22 @@ def test_a_still_scene_and_missing_files_are_told(tmp_path, walker):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="not a state dict of ssdlite320"):
         find_windows(walker, WindowOptions("detector", detector=tmp_path / "other.pth"))
+
+
+def test_boxes_beside_the_picture_hold_nobody(walker):
+    rows = [{"frame": k, "x": 500, "y": 2, "width": 8, "height": 30} for k in range(30)]
+    walker.with_name("walker.boxes.json").write_text(json.dumps({"boxes": rows}))
+    assert find_windows(walker, WindowOptions("boxes"))(3, np.zeros((64, 96, 3), np.uint8)) is None
+
+
+def test_the_folder_that_one_stands_in_is_looked_at(tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    write_png(tmp_path / "pictures" / "a.png", np.zeros((40, 60, 3), np.uint8))
+    monkeypatch.chdir(tmp_path / "pictures")
+    picture = np.zeros((40, 60, 3), np.uint8)
+    assert find_windows(".", WindowOptions())(0, picture).tolist() == [0, -10, 60]
+    (tmp_path / "pictures.boxes.csv").write_text("frame,x,y,width,height\n0,5,5,20,30\n")
+    assert find_windows(".", WindowOptions())(0, picture)[2] < 60
 
 
 def test_what_is_named_comes_before_what_stands_beside_and_is_never_ignored(tmp_path, walker):
