@@ -111,7 +111,7 @@ def _small(frames: Frames, take: Take, frame: int) -> np.ndarray:
     factor = max(take.width, take.height) / _LONGER_SIDE
     picture = frames.read(take.picture, frame, take.width, take.height, reduction=factor)
     size = (round(take.width / max(factor, 1.0)), round(take.height / max(factor, 1.0)))
-    return np.ascontiguousarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+    return cv2.cvtColor(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
 
 
 def _read(path: Path, take: Take) -> tuple[Reduced, Reduced]:

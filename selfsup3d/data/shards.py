@@ -284,7 +284,7 @@ def _decode(data: bytes | None, flag: int, size: int, name: str) -> tuple[np.nda
     stored = image.shape[0]
     if stored != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image), stored
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image, stored
 
 
 def _pictures(images: list[np.ndarray | None]) -> torch.Tensor | None:

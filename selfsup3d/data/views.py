@@ -145,7 +145,7 @@ def warp_view(picture: Reduced, view: np.ndarray, size: int) -> np.ndarray:
         crop = cv2.warpAffine(image, reading[:2], (size, size), flags=flags, borderValue=_BORDER)
     else:
         crop = cv2.warpPerspective(image, reading, (size, size), flags=flags, borderValue=_BORDER)
-    return np.ascontiguousarray(crop[..., ::-1])
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
 
 def pixel_step(view: np.ndarray, size: int) -> float:
