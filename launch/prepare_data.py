@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{_output(args)}: joints of {count} people")
         return 0
     tree, settings = _tree(args)
-    _print_missing(tree)
+    _print_missing(tree, len(tree.missing) if args.verify else _SHOWN)
     if args.verify:
         return 0 if tree.parts and not any(m.needed for m in tree.missing) else 2
     output = (args.output or cached_index_path(tree.dataset, tree.root, settings)).with_suffix(".npz")
@@ -154,20 +154,20 @@ def _tree(args: argparse.Namespace) -> tuple[Tree, dict[str, Any]]:
     return tree, told
 
 
-def _print_missing(tree: Tree) -> None:
+def _print_missing(tree: Tree, shown: int) -> None:
     print(f"{tree.root}: {tree.source.title}, layout {tree.layout or 'unknown'}, {len(tree.parts)} files")
     if tree.missing:
-        _print_some("missing", [f"{m.path}  ({m.what})" for m in tree.missing])
+        _print_some("missing", [f"{m.path}  ({m.what})" for m in tree.missing], shown=shown)
         print(f"  get it from {tree.source.url}\n  licence: {tree.source.licence}\n  cite: {tree.source.cite}")
 
 
-def _print_some(title: str, lines: Sequence[str], count: int | None = None) -> None:
+def _print_some(title: str, lines: Sequence[str], count: int | None = None, shown: int = _SHOWN) -> None:
     """The title with the number of lines, or with `count` of what they add up to, and the first lines."""
     if lines:
         print(f"{title}: {len(lines) if count is None else count}")
-        print("\n".join(f"  {line}" for line in lines[:_SHOWN]))
-        if len(lines) > _SHOWN:
-            print(f"  ... and {len(lines) - _SHOWN} more")
+        print("\n".join(f"  {line}" for line in lines[:shown]))
+        if len(lines) > shown:
+            print(f"  ... and {len(lines) - shown} more")
 
 
 def _print_report(report: Report, output: Path) -> None:
@@ -186,8 +186,8 @@ def _check(folder: Path, index: FrameIndex, rows: int, plates: Plates | None) ->
         "rows": findings.rows,
         "splits": {"/".join(key): count for key, count in findings.splits.items()},
         "counts": {"/".join(key): count for key, count in findings.counts.items()},
-        "reprojection_px": {"median": findings.reprojection[0], "p95": findings.reprojection[1]},
-        "knees_forward": None if findings.knees != findings.knees else findings.knees,
+        "reprojection_px": {"median": _number(findings.reprojection[0]), "p95": _number(findings.reprojection[1])},
+        "knees_forward": _number(findings.knees),
         "leg_m": findings.leg,
         "warnings": findings.warnings,
         "notes": index.notes,
@@ -201,14 +201,21 @@ def _check(folder: Path, index: FrameIndex, rows: int, plates: Plates | None) ->
         print(f"WARNING: {warning}", file=sys.stderr)
 
 
+def _number(value: float) -> float | None:
+    return None if value != value else value
+
+
 def _table(findings: Findings) -> str:
     width = max(len(" ".join(key)) for key in findings.counts)
     lines = [f"  {' '.join(key):{width}}  {count:>9,}" for key, count in findings.counts.items()]
     median, high = findings.reprojection
+    projected = "3D joints are scaled to one height and do not project onto the picture"
+    if _number(median) is not None:
+        projected = f"projected 3D joints lie {median:.2f} px off the 2D joints (median; 95 %: {high:.2f} px)"
     return "\n".join(
         [
             *lines,
-            f"projected 3D joints lie {median:.2f} px off the 2D joints (median; 95 %: {high:.2f} px)",
+            projected,
             f"bent knees that bend forwards: {findings.knees:.0%}; thigh + shin {findings.leg[0]:.2f}-{findings.leg[1]:.2f} m",
         ]
     )

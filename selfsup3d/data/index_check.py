@@ -14,6 +14,8 @@ __all__ = ["Findings", "check_index", "knees_forward", "statistics"]
 
 _BENT = 0.04  # metres off the straight line from hip to ankle that count as a bent knee
 _SAMPLE = 20_000
+_SCALED = ("univ_annot3",)
+"""Sources of 3D joints that are not those of the person in the picture."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Findings:
         rows, takes: counts.
         counts: (subject, action) -> rows.
         splits: split -> rows.
-        reprojection: median and 95th percentile of |K joints_3d - joints_2d| px.
+        reprojection: median and 95th percentile of |K joints_3d - joints_2d| px; NaN where no joints ought to project
+            onto the picture (MPI-INF-3DHP's universal ones are scaled to one height).
         knees: share of bent knees that bend forwards; NaN where none is bent.
         leg: 5th and 95th percentile of thigh + shin, metres.
         warnings: in words, what is not as it should be.
@@ -49,7 +52,8 @@ def check_index(index: FrameIndex, tolerance: float = 15.0) -> Findings:
     rows = np.unique(np.linspace(0, len(index) - 1, min(len(index), _SAMPLE)).round().astype(int))
     joints, K = index.joints_3d[rows].astype(np.float64), index.K()[rows].astype(np.float64)
     pixels = np.einsum("nij,nkj->nki", K, joints / joints[..., 2:])[..., :2]
-    known = np.isfinite(pixels).all(-1) & (index.confidence[rows] > 0)
+    scaled = np.array([take.source in _SCALED for take in index.takes])[index.take[rows]]
+    known = np.isfinite(pixels).all(-1) & (index.confidence[rows] > 0) & ~scaled[:, None]
     off = np.linalg.norm(pixels - index.joints_2d[rows], axis=-1)[known]
     reprojection = (float(np.median(off)), float(np.percentile(off, 95))) if len(off) else (np.nan, np.nan)
     knees = knees_forward(joints)

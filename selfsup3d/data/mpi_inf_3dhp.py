@@ -98,8 +98,11 @@ def find_mpi_inf_3dhp(
                 missing.append(Missing(f"{name}/annot.mat", "training annotation"))
                 continue
             task = _Sequence(root, folder, f"S{subject}", name, tuple(cameras), annotation, every)
-            if not any(_picture(folder, c) for c in cameras):
+            seen = [c for c in cameras if _picture(folder, c)]
+            if not seen:
                 missing.append(Missing(f"{name}/imageSequence/video_*.avi", "videos or frames of the cameras"))
+            for camera in [c for c in cameras if seen and c not in seen]:
+                missing.append(Missing(f"{name}/imageSequence/video_{camera}.avi", "video or frames of this camera"))
             parts.append(Part(name, partial(read_train, task), folder / "annot.mat"))
     test = next((b for b in (root / "mpi_inf_3dhp_test_set", root, root / "test") if next(b.glob("TS*"), None)), None)
     for number in range(1, 7):

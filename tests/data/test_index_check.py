@@ -50,6 +50,16 @@ def test_wrong_cameras_and_units_are_noticed(index):
     assert any("unit" in w for w in check_index(millimetres).warnings)
 
 
+def test_joints_scaled_to_one_height_are_not_asked_to_project(index):
+    takes = tuple(replace(take, source="univ_annot3") for take in index.takes)
+    pelvis = index.joints_3d[:, :1]
+    universal = replace(index, takes=takes, joints_3d=pelvis + np.float32(0.7) * (index.joints_3d - pelvis))
+    findings = check_index(universal)
+    assert findings.warnings == ()
+    assert np.isnan(findings.reprojection).all()
+    assert any("px off" in w for w in check_index(replace(universal, takes=index.takes)).warnings)
+
+
 def test_straight_knees_say_nothing():
     joints = np.zeros((3, 17, 3))
     joints[:, :, 2] = 4

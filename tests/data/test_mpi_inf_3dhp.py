@@ -96,6 +96,12 @@ def test_missing_is_listed(tmp_path):
         build_index(find_mpi_inf_3dhp(tmp_path / "S1"), progress=False)
 
 
+def test_missing_cameras_are_listed(tmp_path):
+    generate.write_train_sequence(tmp_path, cameras=(0, 2), frames=2, scale=0.1)
+    missing = [m.path for m in find_mpi_inf_3dhp(tmp_path, cameras=(0, 2, 4, 5)).missing if "S1/Seq1" in m.path]
+    assert missing == ["S1/Seq1/imageSequence/video_4.avi", "S1/Seq1/imageSequence/video_5.avi"]
+
+
 def test_damaged_annotations(tmp_path):
     generate.write_train_sequence(tmp_path, pictures=None)
     generate.write_test_sequence(tmp_path, 1, pictures=False)

@@ -92,6 +92,28 @@ def test_3dpw_and_pictures_that_are_not_there(tmp_path, capsys):
     assert json.loads((tmp_path / "c/3dpw.json").read_text())["statistics"] is None
 
 
+def test_universal_joints_are_no_wrong_cameras(tmp_path, capsys):
+    generate_3dhp.write_train_sequence(tmp_path / "d", pictures=None)
+    arguments = ("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--annotation", "universal")
+    assert call(*arguments, "--check", tmp_path / "c") == 0
+    printed = capsys.readouterr()
+    assert "do not project onto the picture" in printed.out
+    assert "WARNING" not in printed.err
+    assert json.loads((tmp_path / "c/mpi_inf_3dhp.json").read_text())["reprojection_px"] == {
+        "median": None,
+        "p95": None,
+    }
+
+
+def test_verify_lists_all_that_is_missing(tmp_path, capsys):
+    generate_3dhp.write_test_sequence(tmp_path / "d", 1, pictures=False)
+    assert call("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--verify") == 0
+    listed = capsys.readouterr().out
+    assert "missing: 22" in listed
+    assert "TS6/annot_data.mat" in listed
+    assert "more" not in listed
+
+
 def test_verify_only_lists(tmp_path, capsys):
     generate_3dpw.write_sequence(tmp_path / "d", pictures=False)
     assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--verify") == 0

@@ -11,13 +11,13 @@ Every layout becomes the same rows: 17 joints in the camera frame and in distort
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from selfsup3d.data.dataset_tree import Missing, Part, Source, Tree
-from selfsup3d.data.h36m.cameras import SUBJECTS, Cameras, find_cameras, load_cameras
+from selfsup3d.data.h36m.cameras import CAMERAS, SUBJECTS, Cameras, find_cameras, load_cameras
 from selfsup3d.data.h36m.readers import Trial, read_baseline, read_fetch, read_npz_subject, read_official
 from selfsup3d.data.safe_pickle import load_npz
 from selfsup3d.errors import InputError
@@ -160,12 +160,28 @@ def _official(
         names = {n for n in names if not n.startswith("_ALL")}
         if (base / subject).is_dir() and not names:
             missing.append(Missing(f"{subject}/MyPoseFeatures/D3_Positions_mono", "3D poses (*.cdf)"))
-        if names and not next((base / subject / "Videos").glob("*.mp4"), None):
-            missing.append(Missing(f"{subject}/Videos/*.mp4", "the videos: joints can be used, pictures cannot"))
+        missing += _absent_files(base / subject, subject, names, table)
         for name in sorted(names):
             task = trial(folder=base / subject, subject=subject, name=name, action=action_of(name))
             parts.append(Part(f"{subject}/{name}", partial(read_official, task), features / f"D3_Positions/{name}.cdf"))
     return Found(parts, missing)
+
+
+def _absent_files(folder: Path, subject: str, names: Iterable[str], table: Cameras) -> list[Missing]:
+    """Videos and poses of single cameras that a subject's trials lack."""
+    views = [(n, c) for n in sorted(names) for c in CAMERAS if (subject, n, c) not in _CORRUPT]
+    missing = []
+    filmed = {(n, c) for n, c in views if (folder / "Videos" / f"{n}.{c}.mp4").is_file()}
+    if views and not filmed:
+        missing.append(Missing(f"{subject}/Videos/*.mp4", "the videos: joints can be used, pictures cannot"))
+    for name, camera in views:
+        if filmed and (name, camera) not in filmed:
+            missing.append(Missing(f"{subject}/Videos/{name}.{camera}.mp4", "the video: its joints have no pictures"))
+        mono = f"MyPoseFeatures/D3_Positions_mono/{name}.{camera}.cdf"
+        through = (subject, camera) in table and (folder / f"MyPoseFeatures/D3_Positions/{name}.cdf").is_file()
+        if not through and not (folder / mono).is_file():
+            missing.append(Missing(f"{subject}/{mono}", "3D poses of this camera: it is left out"))
+    return missing
 
 
 def _npz(
@@ -198,6 +214,9 @@ def _fetch(
             name = file.parent.name
             if not (file.parent / "imageSequence").is_dir():
                 missing.append(Missing(f"{subject}/{name}/imageSequence", "the pictures"))
+            for camera in CAMERAS if (file.parent / "imageSequence").is_dir() else ():
+                if not (file.parent / "imageSequence" / camera).is_dir() and (subject, name, camera) not in _CORRUPT:
+                    missing.append(Missing(f"{subject}/{name}/imageSequence/{camera}", "the pictures of this camera"))
             task = trial(folder=file.parent, subject=subject, name=name, action=action_of(name))
             parts.append(Part(f"{subject}/{name}", partial(read_fetch, task), file))
     return Found(parts, missing)

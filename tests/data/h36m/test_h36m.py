@@ -216,6 +216,24 @@ def test_missing_subjects_are_listed(tmp_path, scene):
     assert Path("h36m/S1").as_posix() not in missing
 
 
+def test_missing_files_of_single_cameras_are_listed(tmp_path):
+    generate.official(tmp_path / "o", generate.Scene(subjects=("S1", "S11"), trials=("Directions",), frames=2))
+    (tmp_path / "o/S1/Videos/Directions.60457274.mp4").unlink()
+    (tmp_path / "o/S1/MyPoseFeatures/D3_Positions_mono/Directions.55011271.cdf").unlink()
+    known_to_be_damaged = tmp_path / "o/S11/Videos/Directions.54138969.mp4"
+    known_to_be_damaged.unlink()
+    listed = [m.path for m in find_h36m(tmp_path / "o").missing if "Directions" in m.path]
+    assert listed == ["S1/Videos/Directions.60457274.mp4"]  # those poses come from D3_Positions and the cameras
+    (tmp_path / "o/metadata.xml").unlink()
+    listed = [m.path for m in find_h36m(tmp_path / "o").missing]
+    assert "S1/MyPoseFeatures/D3_Positions_mono/Directions.55011271.cdf" in listed
+    generate.fetch(tmp_path / "f", generate.Scene(subjects=("S1",), trials=("Directions",), frames=2))
+    shutil.rmtree(tmp_path / "f/processed/S1/Directions-1/imageSequence/58860488")
+    listed = [m.path for m in find_h36m(tmp_path / "f").missing]
+    assert "S1/Directions-1/imageSequence/58860488" in listed
+    assert "S1/Directions-1/imageSequence/54138969" not in listed
+
+
 def test_action_names():
     assert action_of("TakingPhoto 1") == "Photo"
     assert action_of("WalkingDog-2") == "WalkDog"
