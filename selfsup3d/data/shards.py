@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from selfsup3d.batch import Batch
+from selfsup3d.data.codec_noise import silent
 from selfsup3d.data.pairs import CameraPrior
 from selfsup3d.data.prior import PosePrior
 from selfsup3d.data.shards_write import FORMAT, LISTING, Record, webdataset_library
@@ -278,7 +279,8 @@ def _read_listing(folder: Path) -> dict[str, Any]:
 
 def _decode(data: bytes | None, flag: int, size: int, name: str) -> tuple[np.ndarray, int]:
     """A picture at (size, size), RGB or grey, and the size it was stored at."""
-    image = cv2.imdecode(np.frombuffer(data or b"", np.uint8), flag) if data else None
+    with silent():
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
     if image is None or image.shape[0] != image.shape[1]:
         raise InputError(f"{name}: a picture cannot be decoded")
     stored = image.shape[0]

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from selfsup3d.data.codec_noise import silent
 from selfsup3d.errors import InputError
 
 __all__ = [
@@ -86,7 +87,8 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         raise InputError(f"{path}: the file is empty")
     refuse_giants(path, data)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        with silent():
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise InputError(f"{path}: not a picture OpenCV can read ({error.err})") from error
     if image is None:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 
+from selfsup3d.data.codec_noise import silent
 from selfsup3d.data.video import MAX_PIXELS, refuse_giants
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import virtual_camera_rotation
@@ -241,7 +242,8 @@ def read_picture(path: Path, width: int = 0, height: int = 0, reduction: float =
         stored = have[0] / width if width else 1.0  # a copy at half the size is reduced already
         factor = max(f for f in _FLAGS if f <= max(reduction * stored, 1.0))
     try:
-        image = cv2.imdecode(data, _FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
+        with silent():
+            image = cv2.imdecode(data, _FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise InputError(f"{path}: not a picture OpenCV can read ({error.err})") from error
     if image is None:
