@@ -130,14 +130,19 @@ Exported = EncoderModule | DecoderModule | PredictionModule
 
 
 def example_inputs(module: Exported, size: int, count: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random inputs of a module: `count` samples of side `size`."""
+    """Random inputs of a module: `count` samples of side `size`; pictures are smooth fields of colours.
+
+    White noise is no picture: a trained encoder answers it with nearly no rotation at all, whose direction rounding
+    errors then turn by more than they change anything that is seen.
+    """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(module, DecoderModule):
         parts = module.decoder.to_parts.out_channels - 1
         channels = module.decoder.whole.in_features
         appearance = torch.randn(count, parts + 1, channels, generator=generator)
         return appearance, torch.rand(count, parts, size, size, generator=generator)
-    images = torch.rand(count, 3, size, size, generator=generator)
+    colours = torch.rand(count, 3, 8, 8, generator=generator)
+    images = nn.functional.interpolate(colours, (size, size), mode="bilinear", align_corners=False)
     return images, default_intrinsics(size).expand(count, 3, 3).clone()
 
 
