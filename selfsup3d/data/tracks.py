@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -59,11 +60,9 @@ def _mask(distance: np.ndarray, threshold: float) -> np.ndarray:
     return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)).astype(bool)
 
 
-def _lingered(masks: np.ndarray, reach: int) -> np.ndarray:
+def _lingered(masks: np.ndarray, reach: int) -> Iterator[np.ndarray]:
     """Masks joined with those up to `reach` frames away: of a person who stands, only the limbs move at one time."""
-    total = np.concatenate([np.zeros((1, *masks.shape[1:]), np.int32), masks.cumsum(0, dtype=np.int32)])
-    at = np.arange(len(masks))
-    return total[np.minimum(at + reach + 1, len(masks))] > total[np.maximum(at - reach, 0)]
+    return (masks[max(at - reach, 0) : at + reach + 1].max(0) for at in range(len(masks)))
 
 
 def blobs(mask: np.ndarray, least: float = 0.004) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_path, write_json
+from selfsup3d.files import atomic_path
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS, joint_index
 
 __all__ = ["FRAME", "PoseRecord", "Unit", "load_record"]
@@ -84,30 +85,28 @@ class PoseRecord:
             np.savez_compressed(temporary, **arrays)
 
     def save_json(self, path: str | Path) -> None:
-        """Write JSON with the same fields; unknown numbers are null."""
-        poses = [
-            {
-                "frame": int(self.frames[t]),
-                "joints_3d": _plain(self.joints_3d[t], 5),
-                "joints_2d": _plain(self.joints_2d[t], 2),
-                "root": _plain(self.root[t], 5),
-                "window": self.windows[t].tolist(),
-            }
-            for t in range(len(self))
-        ]
-        write_json(
-            path,
-            {
-                "joint_names": list(H36M_17.joint_names),
-                "unit": self.unit,
-                "frame": FRAME,
-                "view": self.view,
-                "pixels": "of the full frame, centres at +0.5",
-                "fps": self.fps,
-                "source": self.source,
-                "poses": poses,
-            },
-        )
+        """Write JSON with the same fields, one line a pose; unknown numbers are null."""
+        told = {
+            "joint_names": list(H36M_17.joint_names),
+            "unit": self.unit,
+            "frame": FRAME,
+            "view": self.view,
+            "pixels": "of the full frame, centres at +0.5",
+            "fps": self.fps,
+            "source": self.source,
+        }
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(told, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')
+            for t in range(len(self)):  # as text at once, the poses of a long video would take more than all else
+                pose = {
+                    "frame": int(self.frames[t]),
+                    "joints_3d": _plain(self.joints_3d[t], 5),
+                    "joints_2d": _plain(self.joints_2d[t], 2),
+                    "root": _plain(self.root[t], 5),
+                    "window": self.windows[t].tolist(),
+                }
+                file.write(("," if t else "") + "\n    " + json.dumps(pose, allow_nan=False))
+            file.write("\n  ]\n}\n")
 
     @classmethod
     def joined(cls, records: list[Self]) -> Self:

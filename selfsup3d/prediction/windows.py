@@ -118,7 +118,7 @@ def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return "whole"
     info = video_info(path)
-    if info.width == info.height or not camera_is_still(np.stack(_small_frames(path, limit=16)[0])):
+    if info.width == info.height or not camera_is_still(_small_frames(path, limit=16)[0]):
         return "whole"
     return "motion"
 
@@ -143,7 +143,7 @@ def _from_motion(path: Path, frames: int | None) -> Windows:
     """Of the track with the most frames, found in small, evenly spaced frames and interpolated between them."""
     info = video_info(path)
     small, every, scale = _small_frames(path, _LOOKED_AT)
-    tracks = find_tracks(np.stack(small), fps=(info.fps or 10.0) / every)
+    tracks = find_tracks(small, fps=(info.fps or 10.0) / every)
     if not tracks:
         raise InputError(f"{path}: nobody moves; use --crop whole, or give boxes with --boxes FILE")
     track = max(tracks, key=lambda track: _share(track, None if frames is None else -(-frames // every)))
@@ -155,19 +155,23 @@ def _from_motion(path: Path, frames: int | None) -> Windows:
     return _along(track.first * every, dense)
 
 
-def _small_frames(path: Path, limit: int) -> tuple[list[np.ndarray], int, float]:
-    """At most `limit` evenly spaced frames in small, their spacing, and small pixels per pixel."""
-    small: list[np.ndarray] = []
-    scale, every = 1.0, 1
+def _small_frames(path: Path, limit: int) -> tuple[np.ndarray, int, float]:
+    """(T, h, w, 3) fewer than 2 `limit` evenly spaced frames in small, their spacing, and small pixels per pixel."""
+    small = np.empty((0, 1, 1, 3), np.uint8)
+    size, scale, every, count = (1, 1), 1.0, 1, 0
     for number, frame in enumerate(read_frames(path)):
+        if number == 0:
+            scale = min(1.0, _SMALL / max(frame.shape[:2]))
+            size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))
+            small = np.empty((2 * limit, size[1], size[0], 3), np.uint8)  # takes memory only where it is written
         if number % every:
             continue
-        scale = min(1.0, _SMALL / max(frame.shape[:2]))
-        size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))
-        small.append(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
-        if len(small) >= 2 * limit:  # twice as far apart from here on: the length need not be known
-            small, every = small[::2], every * 2
-    return small, every, scale
+        small[count] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        count += 1
+        if count == 2 * limit:  # twice as far apart from here on: the length need not be known
+            small[:limit] = small[::2]
+            every, count = every * 2, limit
+    return small[:count], every, scale
 
 
 def _along(first: int, squares: np.ndarray, boxes: np.ndarray | None = None) -> Windows:
