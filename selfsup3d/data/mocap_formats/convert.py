@@ -54,7 +54,8 @@ class MocapOptions:
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """Motion files under a folder, sorted; exponential-map texts are those whose first line is numbers.
+    """Motion files under a folder, sorted; exponential-map texts are those whose first line is numbers, and AMASS's files
+    of body shapes alone (shape.npz, *_stagei.npz) are passed over.
 
     Raises:
         InputError: no such folder, or nothing in it.
@@ -65,6 +66,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
     every = (here / name for here, names in visible_files(folder) for name in names)
     found = sorted(p for p in every if p.suffix.lower() in SUFFIXES)
     found = [p for p in found if p.suffix.lower() != ".txt" or _starts_with_numbers(p)]
+    found = [p for p in found if p.name != "shape.npz" and not p.name.endswith("_stagei.npz")]
     if not found:
         raise InputError(f"{folder}: no motion capture in it (looked for {', '.join(SUFFIXES)})")
     return found
@@ -97,7 +99,7 @@ def read_recording(path: str | Path, options: MocapOptions | None = None) -> Rec
         ),
         ".c3d": lambda: read_c3d(path, subject=subject, action=action),
         ".txt": lambda: read_expmap(path, options.skeleton, action=action, fps=options.fps or 120.0),
-        ".npz": lambda: read_amass(path, _body_model(path, options), action=action),
+        ".npz": lambda: read_amass(path, _body_model(path, options), subject=_amass_subject(path), action=action),
     }
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: not a known motion-capture format ({', '.join(SUFFIXES)})")
@@ -112,11 +114,19 @@ def _cmu_subject(stem: str) -> str:
     return f"cmu{int(found[1]):03d}" if found else ""
 
 
+def _amass_subject(path: Path) -> str:
+    """CMU's part of AMASS (05/05_01_poses.npz) has the subjects of CMU's own files, so that splits hold; else ""."""
+    found = re.fullmatch(r"(\d{1,3})_\d{1,3}_(poses|stageii)", path.stem)
+    return f"cmu{int(found[1]):03d}" if found and path.parent.name == found[1] else ""
+
+
 _MODELS: dict[Path, BodyModel] = {}
 
 
 def _body_model(path: Path, options: MocapOptions) -> BodyModel:
     models = options.body_models or {}
+    if not models and "trans" not in load_npz(path, keys=("trans",)):
+        raise InputError(f"{path}: not an AMASS file: it has no poses and trans")
     if not models:
         raise InputError(
             f"{path}: AMASS files hold body-model parameters; give the model: --body-model neutral=/path/model.npz "

@@ -284,6 +284,21 @@ def test_amass_joints_agree_with_smplx(tmp_path, body_model):
         read_recording(file)
 
 
+def test_amass_as_it_is_unpacked(tmp_path, body_model):
+    """Files of body shapes are passed over; CMU's subjects keep the names that splits know."""
+    motion = {"poses": np.zeros((3, 156)), "trans": np.zeros((3, 3)), "mocap_framerate": 60.0}
+    for name in ("CMU/05/05_01_poses", "CMU/127/127_08_stageii", "SFU/0005/0005_Walking001_poses", "KIT/3/912_3_poses"):
+        (tmp_path / "amass" / name).parent.mkdir(parents=True)
+        np.savez(tmp_path / "amass" / f"{name}.npz", **motion)
+    for name in ("CMU/05/shape.npz", "CMU/127/neutral_stagei.npz"):
+        np.savez(tmp_path / "amass" / name, betas=np.zeros(16), gender=np.array("male"))
+    found = find_recordings(tmp_path / "amass")
+    options = MocapOptions(body_models={"neutral": body_model[0]})
+    assert [read_recording(p, options).subject for p in found] == ["cmu005", "cmu127", "3", "0005"]
+    with pytest.raises(InputError, match="not an AMASS file"):
+        read_recording(tmp_path / "amass/CMU/05/shape.npz")
+
+
 def test_damaged_amass(tmp_path, body_model):
     model = load_body_model(body_model[0])
     np.savez(tmp_path / "a.npz", poses=np.zeros((3, 10)), trans=np.zeros((3, 3)), mocap_framerate=60.0)
