@@ -83,6 +83,7 @@ class ShardSource:
         self.folder = Path(folder)
         listing = _read_listing(self.folder)
         self.name = str(listing["dataset"])
+        self.notes = {str(key): str(note) for key, note in listing.get("notes", {}).items()}
         self.image_size = size
         if listing["size"] < size:
             raise InputError(
@@ -270,6 +271,8 @@ def _read_listing(folder: Path) -> dict[str, Any]:
         ]
         if wrong:
             raise ValueError(f"shard {wrong[0]!r}")
+        if not isinstance(listing.get("notes", {}), dict):
+            raise ValueError("notes are no names with text")
         return dict(listing)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(

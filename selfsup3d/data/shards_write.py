@@ -44,13 +44,20 @@ class Record:
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def write_shards(folder: str | Path, records: Iterable[Record], dataset: str, per_shard: int = 2000) -> int:
+def write_shards(
+    folder: str | Path,
+    records: Iterable[Record],
+    dataset: str,
+    per_shard: int = 2000,
+    notes: Mapping[str, str] | None = None,
+) -> int:
     """Write records in their order; returns how many there were.
 
     Args:
         folder: of the shards; an unfinished one (without shards.json) is written anew.
         dataset: name, kept in every sample's meta.
         per_shard: samples in each; 2000 crops of 256 px are about 50 MB.
+        notes: printed beside numbers on them (where joints and boxes come from).
 
     Raises:
         InputError: webdataset is not installed, the folder holds finished shards, or there are no records.
@@ -76,7 +83,8 @@ def write_shards(folder: str | Path, records: Iterable[Record], dataset: str, pe
     if not counts:
         raise InputError(f"{folder}: there is nothing to write")
     shards = [{"name": f"shard-{n:06d}.tar", "samples": count} for n, count in enumerate(counts)]
-    write_json(folder / LISTING, {"format": FORMAT, "dataset": dataset, "size": size, "shards": shards})
+    listing = {"format": FORMAT, "dataset": dataset, "size": size, "notes": dict(notes or {}), "shards": shards}
+    write_json(folder / LISTING, listing)
     return sum(counts)
 
 

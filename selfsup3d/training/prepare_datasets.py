@@ -83,15 +83,14 @@ def shard_index(
     for split in sorted({t.split for t in index.takes}):
         rows = with_pictures(select_split(index, split))
         still = plates if plates is not None and all(t.static_camera for t in rows.takes) else None
-        records = records_of_index(rows, size, still)
-        bar = tqdm(records, total=len(rows), desc=f"shards {split}", unit="crop", disable=not progress)
-        written[split] = write_shards(folder / split, bar, index.dataset, per_shard)
+        source = IndexedFrames(rows, size, plates=still)
+        bar = tqdm(records_of_index(source), total=len(rows), desc=f"shards {split}", unit="crop", disable=not progress)
+        written[split] = write_shards(folder / split, bar, index.dataset, per_shard, source.notes)
     return written
 
 
-def records_of_index(index: FrameIndex, size: int, plates: Plates | None, chunk: int = 64) -> Iterator[Record]:
+def records_of_index(source: IndexedFrames, chunk: int = 64) -> Iterator[Record]:
     """Every readable row of an index as a shard's record, take by take."""
-    source = IndexedFrames(index, size, plates=plates)
     for start in range(0, len(source), chunk):
         batch = source.frames(np.arange(start, min(start + chunk, len(source))))
         assert batch.target is not None

@@ -64,6 +64,7 @@ def test_h36m_with_backgrounds_sheet_and_shards(tmp_path, capsys):
     source = ShardSource(tmp_path / "shards/train", 64, samples_per_step=2)
     batch = source.frames(np.arange(4))
     assert len(source) == 32
+    assert source.notes["boxes"] == "around the ground-truth joints"
     assert batch.target_saliency is not None
     assert batch.joints_3d.shape == (4, 17, 3)
 
