@@ -115,7 +115,7 @@ def remove_partial(folder: str | Path) -> None:
 
 
 def visible_files(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder from `folder` down, with the sorted names of its files; hidden ones are left out.
+    """Each folder from `folder` down, with the sorted names of its files; hidden ones, pipes and devices are left out.
 
     Links to folders are followed, since people keep data on several disks; a folder is entered once, so that links in a
     circle end.
@@ -129,7 +129,13 @@ def visible_files(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
                 entered.add(place)
                 kept.append(child)
         children[:] = kept
-        yield Path(parent), sorted(file for file in files if not file.startswith("."))
+        named = (file for file in files if not file.startswith("."))
+        yield Path(parent), sorted(file for file in named if _is_file_or_broken_link(os.path.join(parent, file)))
+
+
+def _is_file_or_broken_link(path: str) -> bool:
+    """Links that lead nowhere count, so that whoever opens them can tell."""
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -72,3 +73,12 @@ def test_links_to_folders_are_followed_once(tmp_path):
         folder.relative_to(tmp_path / "data").as_posix(): names for folder, names in visible_files(tmp_path / "data")
     }
     assert found == {".": ["a.bvh", "b.bvh"], "link": ["f.bvh"], "sub": ["d.bvh"]}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_are_no_files_and_broken_links_are(tmp_path):
+    (tmp_path / "a.mp4").write_text("x")
+    (tmp_path / "link.mp4").symlink_to("a.mp4")
+    (tmp_path / "broken.mp4").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert list(visible_files(tmp_path)) == [(tmp_path, ["a.mp4", "broken.mp4", "link.mp4"])]

@@ -101,6 +101,9 @@ def load_mocap(path: str | Path, split: Split = "train", recentre: bool = True) 
             f"{path}: no sequence belongs to split {split!r}; the file's subjects are "
             f"{', '.join(sorted(set(texts['subjects'])))}. Use split 'all', or a file with the subjects of that split"
         )
+    keep &= np.isin(np.arange(len(keep)), sequence)  # without those of no poses
+    if not keep.any():
+        raise InputError(f"{path}: holds no poses of split {split!r}")
     renumbered = np.cumsum(keep) - 1
     frames = keep[sequence]
     return MotionCapture(

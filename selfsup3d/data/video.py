@@ -79,6 +79,7 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         InputError: missing, empty, not a picture, or one of more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
+    _refuse_pipes(path)
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -143,10 +144,16 @@ def _to_rgb8(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., 2::-1])  # BGR(A) -> RGB
 
 
+def _refuse_pipes(path: Path) -> None:
+    """A named pipe would be waited for, maybe for ever."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a file, but a folder, a pipe or a device")
+
+
 def frame_files(folder: str | Path) -> list[Path]:
-    """Pictures of a folder in natural order (frame 2 before frame 10)."""
+    """Pictures of a folder in natural order (frame 2 before frame 10); links that lead nowhere count, to be told."""
     files = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=lambda p: natural_key(p.stem))
+    return sorted((p for p in files if p.is_file() or not p.exists()), key=lambda p: natural_key(p.stem))
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -249,7 +256,8 @@ def _read_video(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
 def _open(path: Path) -> cv2.VideoCapture:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; expected a video or a folder of pictures")
-    if path.is_file() and path.stat().st_size == 0:
+    _refuse_pipes(path)
+    if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected a video")
     # Without FFmpeg's word alone OpenCV asks all its other readers, which print what they think of damaged files.
     known = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()

@@ -29,7 +29,7 @@ CONFIG, CHECKPOINTS, MODEL, METRICS, GRID = "config.yaml", "checkpoints", "model
 
 @contextmanager
 def claimed(config: Config, accelerator: Accelerator) -> Iterator[None]:
-    """`claim`, withdrawn where bad input ends the run before its first step: nothing is left behind then.
+    """`claim`, withdrawn where the run ends before its first step, as bad input does: nothing is left behind then.
 
     Raises:
         InputError: as `claim`, and whatever the body raises.
@@ -40,7 +40,7 @@ def claimed(config: Config, accelerator: Accelerator) -> Iterator[None]:
         claim(config, accelerator)
         try:
             yield
-        except InputError:
+        except BaseException:
             if accelerator.is_main_process and not stood:
                 _withdraw(folder)
             raise

@@ -172,6 +172,13 @@ def test_a_read_only_folder(refused, recipe, tmp_path):
     assert "Permission denied" in train(refused, recipe, tmp_path)
 
 
+def test_a_cache_that_cannot_be_written(refused, tmp_path):
+    """Told before any progress, and the run that did not begin takes its claim back."""
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "tiny.yaml").write_text(RECIPE.format(cache=tmp_path / "file" / "cache"))
+    assert train(refused, tmp_path / "tiny.yaml", tmp_path).startswith(f"{tmp_path / 'file'}")
+
+
 @pytest.fixture
 def full_disk(tmp_path):
     """A disk of 256 KiB without room."""
@@ -218,6 +225,13 @@ def cut_png(path):
     path.write_bytes(path.read_bytes()[:30])
 
 
+def wrong_filter(path):
+    """Rows that name a filter which does not exist: libpng would print a line of its own."""
+    data = bytearray(cv2.imencode(".png", NOISE)[1].tobytes())
+    data[50:250] = b"\xff" * 200
+    path.write_bytes(data)
+
+
 def cut_video(path):
     write_avi(path.with_suffix(".avi"), np.stack([NOISE] * 5))
     path.write_bytes(path.with_suffix(".avi").read_bytes()[:200])
@@ -233,6 +247,9 @@ DAMAGED = {
     "cut.mp4": cut_video,
     "zero.mp4": lambda p: p.write_bytes(b""),
     "text file named.mp4": lambda p: p.write_text("This is a text, whatever its name says.\n" * 20),
+    "wrong filter.png": wrong_filter,
+    "pipe.png": os.mkfifo,
+    "pipe.mp4": os.mkfifo,
     "wrong extension.xyz": lambda p: p.write_bytes(cv2.imencode(".png", NOISE)[1].tobytes()[:40]),
     "damaged.json": lambda p: p.write_text('[{"image_id": 1, "keypoints": [1, 2'),
 }
@@ -322,6 +339,7 @@ def _short(p):
         (lambda p: {"subjects": np.array([{}], dtype=object)}, "without pickled objects"),
         (None, "no such file; expected a motion-capture npz"),
         (lambda p: {"offsets": np.array([0, 2, 4])}, "offsets must rise"),
+        (lambda p: {"positions": p[:0], "offsets": np.array([0, 0])}, "holds no poses of split 'train'"),
     ],
 )
 def test_motion_capture(refused, recipe, tmp_path, change, told):

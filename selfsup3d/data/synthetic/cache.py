@@ -215,6 +215,8 @@ def prepare(
         if workers is None
         else workers
     )
+    for folder in {folder for job in jobs for folder in (job.where.clips, job.where.truth)}:
+        folder.mkdir(parents=True, exist_ok=True)  # where nothing can be written, that is told before any work
     with tqdm(total=len(jobs), desc=f"rendering synth-v1 {preset.name} {size}px", unit="clip",
               disable=not progress or not jobs) as bar:  # fmt: skip
         for _ in _run(jobs, min(workers, len(jobs))):
