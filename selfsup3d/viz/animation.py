@@ -20,6 +20,9 @@ __all__ = ["FORMATS", "write_animation"]
 
 _CODECS = {".webm": "VP90", ".mp4": "mp4v", ".avi": "MJPG"}
 
+_GIF_UNIT = 10
+"""Milliseconds that a GIF counts in; browsers show frames of one unit far too long, so two are the shortest."""
+
 FORMATS: tuple[str, ...] = (".gif", ".png", *_CODECS)
 """Suffixes that `write_animation` knows; ".png" is an animated PNG."""
 
@@ -71,9 +74,10 @@ def _write_loop(temporary: Path, suffix: str, frames: Iterator[np.ndarray], fps:
         # colours: median cut took those of thin limbs, which tell left from right, for grey.
         pictures = [picture.quantize(256, method=Image.Quantize.FASTOCTREE) for picture in pictures]
     kind = "GIF" if suffix == ".gif" else "PNG"
-    pictures[0].save(
-        temporary, format=kind, save_all=True, append_images=pictures[1:], duration=round(1000.0 / fps), loop=0
-    )
+    unit = _GIF_UNIT if suffix == ".gif" else 1
+    ends = [unit * round(1000.0 * (k + 1) / fps / unit) for k in range(len(pictures))]  # so that rounding never adds up
+    durations = [max(end - start, 2 * unit) for start, end in zip([0, *ends], ends, strict=False)]
+    pictures[0].save(temporary, format=kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return len(pictures)
 
 

@@ -65,6 +65,20 @@ def test_png_is_lossless_and_durations_follow_the_rate(tmp_path):
         assert picture.info["loop"] == 0
 
 
+@pytest.mark.parametrize("fps", [8.0, 15.0, 24.0, 30.0])
+def test_a_gif_lasts_as_long_as_its_frames(tmp_path, fps):
+    pictures = [np.full((8, 8, 3), 10 * k, np.uint8) for k in range(25)]
+    write_animation(tmp_path / "a.gif", pictures, fps)
+    with Image.open(tmp_path / "a.gif") as picture:
+        lasts = []
+        for k in range(picture.n_frames):
+            picture.seek(k)
+            lasts.append(picture.info["duration"])
+    assert len(lasts) == 25
+    assert abs(sum(lasts) - 25_000.0 / fps) <= 10
+    assert min(lasts) >= 20
+
+
 def test_videos_take_frame_by_frame(tmp_path):
     taken = []
 
