@@ -62,6 +62,8 @@ class Job:
         keep: which of the T frames.
         people: (T, 4) boxes in source pixels, outside of which nobody is salient; None = the whole window.
         empty: frames of the segment in which nobody is anywhere near the windows.
+        stretches: (T,) number of the stretch of movement that a frame belongs to, counted over long standstills; None =
+            one person throughout, whatever stands still.
         person, statistics: see `PersonClip`.
     """
 
@@ -70,6 +72,7 @@ class Job:
     keep: np.ndarray
     people: np.ndarray | None
     empty: np.ndarray
+    stretches: np.ndarray | None
     person: str | None
     statistics: dict[str, Any]
 
@@ -82,7 +85,7 @@ class Cutter:
     """
 
     def __init__(self, job: Job, work: int, still: bool) -> None:
-        self._job, self._work = job, work
+        self.job, self._work = job, work
         low = np.floor(job.windows[:, :2].min(0)).astype(int)
         high = np.ceil((job.windows[:, :2] + job.windows[:, 2:]).max(0)).astype(int)
         self._corner, self._extent = low, high - low
@@ -104,8 +107,8 @@ class Cutter:
 
     def _view(self, k: int, frame: np.ndarray) -> np.ndarray:
         if not self._by_region:
-            row = min(max(k - self._job.first, 0), len(self._job.windows) - 1)
-            return _window(frame, self._job.windows[row], self._work)
+            row = min(max(k - self.job.first, 0), len(self.job.windows) - 1)
+            return _window(frame, self.job.windows[row], self._work)
         cut = _cut(frame, *self._corner, *self._extent)
         interpolation = cv2.INTER_AREA if self._scale < 1 else cv2.INTER_LINEAR
         return cv2.resize(cut, tuple(self._size.tolist()), interpolation=interpolation)
@@ -121,7 +124,7 @@ class Cutter:
             method, weights: of the saliency.
             min_frames: with somebody in them, or the track is dropped.
         """
-        job = self._job
+        job = self.job
         windows = job.windows[job.keep]
         pictures = np.stack(self._pictures)
         empty = np.stack(self._empty) if len(self._empty) >= 5 else None

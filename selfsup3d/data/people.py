@@ -7,7 +7,7 @@ bounded by a segment (at most `SEGMENT` frames of one shot).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ class CropSettings:
         max_fps: frames are skipped down to about this rate.
         max_frames: of one clip; longer ones are thinned out evenly.
         min_frames: of one clip; shorter ones are dropped.
-        static_seconds: stretches without movement longer than this are dropped.
+        static_seconds: stretches without movement longer than this are dropped; they end a clip that was found by motion.
         least_upright: height over width below which whatever moves is taken for an animal or a thing.
         method: of the saliency.
         detector, segmenter: weights for mode "detector" and method "network"; None = torch's cache.
@@ -113,7 +113,34 @@ def person_clips(
             if isinstance(job, Dropped):
                 yield Dropped(job.reason, int(numbers[job.first]), int(numbers[job.last]))
         for cut in cuts:
-            yield cut.finish(numbers, fps, settings.method, settings.min_frames, settings.segmenter)
+            found = cut.finish(numbers, fps, settings.method, settings.min_frames, settings.segmenter)
+            yield from [found] if isinstance(found, Dropped) else _one_person_each(found, cut.job, numbers, settings)
+
+
+def _one_person_each(
+    clip: PersonClip, job: Job, numbers: np.ndarray, settings: CropSettings
+) -> Iterator[PersonClip | Dropped]:
+    """The stretches of movement of a clip, each for itself: during a long standstill people may leave and others come
+    to the same place, and a standing thing (an opened door) keeps the track alive between them [ours]."""
+    if job.stretches is None:
+        yield clip
+        return
+    of_frame = job.stretches[np.searchsorted(numbers, clip.numbers) - job.first]
+    for stretch in np.unique(of_frame):
+        mine = np.flatnonzero(of_frame == stretch)
+        if len(mine) < settings.min_frames:
+            first, last = clip.numbers[mine[[0, -1]]].tolist()
+            yield Dropped(f"too short: {len(mine)} frames between standstills", first, last)
+            continue
+        found = clip.saliency
+        masks, plate = found.saliency[mine], found.plate[mine] if found.plate.ndim == 4 else found.plate
+        yield replace(
+            clip,
+            frames=clip.frames[mine],
+            saliency=replace(found, saliency=masks, plate=plate, coverage=float((masks > 127).mean())),
+            boxes=clip.boxes[mine],
+            numbers=clip.numbers[mine],
+        )
 
 
 def _thinned(track: Track, every: int) -> Track:
@@ -224,7 +251,9 @@ def _job(
     if reason is not None:
         return Dropped(reason, track.first, track.first + len(track) - 1)
     empty = _empty_frames(seen.windows, [other.track for other in all_seen if other.moves], len(segment))
-    return _make_job(segment, seen, static, track.boxes / segment.scale, empty, fps, settings)
+    job = _make_job(segment, seen, static, track.boxes / segment.scale, empty, fps, settings)
+    begins = np.diff(static.astype(np.int8), prepend=0) == 1
+    return replace(job, stretches=np.cumsum(begins)) if judged else job
 
 
 def _whole_job(segment: _Segment, track: Track, fps: float, settings: CropSettings) -> Job:
@@ -256,7 +285,7 @@ def _make_job(
         "crop_pixels": round(float(windows[:, 2].mean()), 1),
         "crop_moves": bool(np.ptp(windows, axis=0).max() > 0),
     }
-    return Job(seen.track.first, windows, keep, people, empty, seen.track.person, statistics)
+    return Job(seen.track.first, windows, keep, people, empty, None, seen.track.person, statistics)
 
 
 def _not_a_person(segment: _Segment, seen: _Seen, all_seen: Sequence[_Seen], settings: CropSettings) -> str | None:

@@ -82,10 +82,27 @@ def test_still_stretches_and_empty_videos_are_dropped(tmp_path, street, save_vid
     for clip in clips:
         assert not ((clip.numbers > 25) & (clip.numbers < 45)).any()
         assert clip.statistics["static_frames_dropped"] >= 25
+        assert clip.numbers[-1] <= 25 or clip.numbers[0] >= 45  # who comes after a standstill may be somebody else
+    before, after = ([c for c in clips if (c.numbers[0] >= 45) == late] for late in (False, True))
+    assert len(before) == len(after) == 2
     empty = np.repeat(frames[:1], 20, axis=0)
     clips, dropped = _results(save_video(tmp_path / "empty.avi", empty), mode="motion")
     assert clips == []
     assert dropped[0].reason == "nothing moves"
+
+
+def test_a_box_file_knows_who_stands_still(tmp_path, street, save_video):
+    frames = street(40)
+    path = save_video(
+        tmp_path / "stop.avi", np.concatenate([frames[:20], np.repeat(frames[20:21], 30, 0), frames[20:]])
+    )
+    at = [*range(20), *[20] * 30, *range(20, 40)]
+    rows = "\n".join(f"{n},{5 + 4.2 * t},15,30,100,anna" for n, t in enumerate(at))
+    path.with_name("stop.boxes.csv").write_text(f"frame,x,y,width,height,person\n{rows}\n")
+    (clip,), _ = _results(path)
+    assert clip.person == "anna"
+    assert clip.numbers[0] < 20
+    assert clip.numbers[-1] > 50
 
 
 def test_moving_cameras_are_told_or_taken_whole(tmp_path, save_video):
