@@ -241,5 +241,6 @@ def _stamp(video: ClipSource) -> list[Any]:
     """Size and time of the source and its box file, and what is known of it: by these a change is noticed."""
     files = frame_files(video.path) if video.path.is_dir() else [video.path]
     boxes = find_box_file(video.path)
-    stats = [file.stat() for file in [*files, *([boxes] if boxes else [])]]
+    # A link that leads nowhere is the reader's to tell.
+    stats = [file.stat() for file in [*files, *([boxes] if boxes else [])] if file.exists()]
     return [len(files), sum(s.st_size for s in stats), max((s.st_mtime for s in stats), default=0.0), dict(video.meta)]

@@ -79,9 +79,12 @@ def test_an_interrupted_preparation_goes_on_where_it_was(videos, tmp_path, monke
 
 def test_unreadable_videos_are_skipped_and_named(videos, tmp_path, capsys):
     (videos / "broken.mp4").write_bytes(b"no video")
+    (videos / "gone.mp4").symlink_to("nowhere.mp4")
     store = prepare_clips(videos, tmp_path / "store", 32, progress=False)
     assert len(store) == 4
-    assert "broken.mp4" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "broken.mp4" in told
+    assert "gone.mp4" in told
     report = json.loads((tmp_path / "store" / "report.json").read_text())
     assert "broken.mp4" in report["videos"][0]["error"]
     assert "not readable" in report["summary"]
