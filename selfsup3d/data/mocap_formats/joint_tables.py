@@ -79,9 +79,9 @@ class JointTable:
         """The hierarchy with the bones put back that this version dropped.
 
         Raises:
-            InputError: it lacks a joint of the table.
+            InputError: it lacks a joint that these rules name.
         """
-        self._check_names(hierarchy.names, source)
+        self._check_names({*self.inserted, *self.inserted.values(), *self.along}, hierarchy.names, source)
         offsets = hierarchy.offsets.copy()
         place = {name: i for i, name in enumerate(hierarchy.names)}
         for child, bone in self.inserted.items():
@@ -112,7 +112,7 @@ class JointTable:
         Raises:
             InputError: the file lacks a joint of the table, its legs have no length, or numbers overflow.
         """
-        self._check_names(names, source)
+        self._check_names(self.needed, names, source)
         place = {name: i for i, name in enumerate(names)}
         raw = np.stack([positions[:, [place[n] for n in self.joints[j]]].mean(1) for j in H36M_17.joint_names], 1)
         unit = unit or self.unit or _unit_from_legs(raw, source)
@@ -125,8 +125,8 @@ class JointTable:
             raise InputError(f"{source}: its joints are not finite by the numbers of table {self.name!r}")
         return joints
 
-    def _check_names(self, names: Sequence[str], source: str) -> None:
-        absent = sorted(self.needed - set(names))
+    def _check_names(self, needed: set[str], names: Sequence[str], source: str) -> None:
+        absent = sorted(needed - set(names))
         if absent:
             raise InputError(f"{source}: lacks the joints {', '.join(absent)} of table {self.name!r}")
 
