@@ -176,7 +176,8 @@ def _segments(frames: Iterator[np.ndarray]) -> Iterator[_Segment]:
 def _jobs(segment: _Segment, given: Sequence[Track] | None, fps: float, settings: CropSettings) -> list[Job | Dropped]:
     """Tracks of a segment, and what of it is dropped."""
     height, width = segment.small.shape[1:3]
-    whole = settings.mode == "whole" or (settings.mode == "auto" and given is None and height == width)
+    cut_already = settings.mode == "whole" or (settings.mode == "auto" and given is None and height == width)
+    whole = cut_already
     if len(segment) < settings.min_frames:
         return [Dropped(f"too short: a shot of {len(segment)} frames", 0, len(segment) - 1)]
     if given is None and settings.mode in ("auto", "motion") and not whole and not camera_is_still(segment.small):
@@ -186,7 +187,7 @@ def _jobs(segment: _Segment, given: Sequence[Track] | None, fps: float, settings
     if whole:
         side = min(height, width)
         box = np.array([(width - side) / 2, (height - side) / 2, side, side])
-        return [_whole_job(segment, Track(0, np.tile(box, (len(segment), 1))), fps, settings)]
+        return [_whole_job(segment, Track(0, np.tile(box, (len(segment), 1))), fps, settings, cut_already)]
     if given is not None:
         tracks = [part for track in given if (part := _within(track, segment)) is not None]
     elif settings.mode == "detector":
@@ -252,17 +253,22 @@ def _job(
         return Dropped(reason, track.first, track.first + len(track) - 1)
     empty = _empty_frames(seen.windows, [other.track for other in all_seen if other.moves], len(segment))
     job = _make_job(segment, seen, static, track.boxes / segment.scale, empty, fps, settings)
-    begins = np.diff(static.astype(np.int8), prepend=0) == 1
-    return replace(job, stretches=np.cumsum(begins)) if judged else job
+    return replace(job, stretches=_stretches(static)) if judged else job
 
 
-def _whole_job(segment: _Segment, track: Track, fps: float, settings: CropSettings) -> Job:
-    """The middle square of the picture, throughout."""
+def _whole_job(segment: _Segment, track: Track, fps: float, settings: CropSettings, cut_already: bool) -> Job:
+    """The middle square of the picture, throughout; of one person, if somebody cut it to them already."""
     seen = _Seen(track, motion_energy(segment.small, track), track.boxes[:, :3])
     static = _static_stretches(seen.energy, fps, settings.static_seconds)
     if (~static).sum() < settings.min_frames:
         static[:] = False  # somebody cut this clip already: it is taken as it is
-    return _make_job(segment, seen, static, None, np.zeros(0, dtype=int), fps, settings)
+    job = _make_job(segment, seen, static, None, np.zeros(0, dtype=int), fps, settings)
+    return job if cut_already else replace(job, stretches=_stretches(static))
+
+
+def _stretches(static: np.ndarray) -> np.ndarray:
+    """(T,) how many standstills (T,) have begun so far."""
+    return np.cumsum(np.diff(static.astype(np.int8), prepend=0) == 1)
 
 
 def _make_job(
