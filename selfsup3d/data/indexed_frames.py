@@ -193,7 +193,8 @@ class IndexedFrames:
             pictures["source"].append(self._read(row, view, known, -1 if forgiving else None))
         for name, (rows, drawn) in {"target": (target, views), "source": (source, seen)}.items():
             if self._plates is not None:
-                masks, plates = self._behind(rows, drawn, pictures[name])
+                bad = (known if name == "target" else np.ones_like(known)) if forgiving else None
+                masks, plates = self._behind(rows, drawn, pictures[name], bad)
                 fields |= {f"{name}_saliency": _mask(masks), f"{name}_plate": _picture(plates)}
             fields[name] = _picture(pictures[name])
         if labels:
@@ -244,20 +245,31 @@ class IndexedFrames:
             )
 
     def _behind(
-        self, rows: np.ndarray, views: Sequence[_View], crops: Sequence[np.ndarray]
+        self, rows: np.ndarray, views: Sequence[_View], crops: Sequence[np.ndarray], known: np.ndarray | None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Saliency and plate of each crop."""
-        assert self._plates is not None
+        """Saliency and plate of each crop. Damaged recordings have none: they raise, or (with `known`) are grey,
+        without a person, and unknown there."""
         masks, plates = [], []
-        for row, view, crop in zip(rows, views, crops, strict=True):
-            take = self._take(row)
-            plate, noise = self._plates.crop(take, view.matrix, self.image_size)
-            if self._masks is not None:
-                masks.append(self._masks.crop(take, int(self.index.frame[row]), view.matrix, self.image_size))
-            else:
-                masks.append(saliency_of_crop(crop, plate, noise))
+        for place, (row, view, crop) in enumerate(zip(rows, views, crops, strict=True)):
+            try:
+                mask, plate = self._behind_one(row, view, crop)
+            except InputError as error:
+                if known is None:
+                    raise
+                self._count_unreadable(str(error))
+                known[place] = False
+                mask, plate = np.zeros(crop.shape[:2], np.uint8), np.full_like(crop, 127)
+            masks.append(mask)
             plates.append(plate)
         return masks, plates
+
+    def _behind_one(self, row: int, view: _View, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert self._plates is not None
+        take = self._take(row)
+        plate, noise = self._plates.crop(take, view.matrix, self.image_size)
+        if self._masks is None:
+            return saliency_of_crop(crop, plate, noise), plate
+        return self._masks.crop(take, int(self.index.frame[row]), view.matrix, self.image_size), plate
 
     def _plate(self, rows: np.ndarray) -> Tensor:
         assert self._plates is not None

@@ -43,6 +43,7 @@ class Plates:
         self._index = index
         self._kept = kept
         self._loaded: OrderedDict[str, tuple[Reduced, Reduced]] = OrderedDict()
+        self._failed: dict[str, str] = {}
 
     def path(self, take: Take) -> Path:
         """Where the plate of a take lies."""
@@ -60,12 +61,22 @@ class Plates:
         key = str(path)
         if key not in self._loaded:
             if not path.is_file():
-                self.fit(take)
+                self._fit_once(key, take)
             self._loaded[key] = _read(path, take)
             if len(self._loaded) > self._kept:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def _fit_once(self, key: str, take: Take) -> None:
+        """`fit`; a recording that failed is not read again for each of its frames."""
+        if key in self._failed:
+            raise InputError(self._failed[key])
+        try:
+            self.fit(take)
+        except InputError as error:
+            self._failed[key] = str(error)
+            raise
 
     def fit(self, take: Take) -> None:
         """Fit and write the plate of a take's person and camera.

@@ -225,6 +225,24 @@ def test_unreadable_pictures_are_replaced_in_training_and_skipped_in_evaluation(
         StepStream(source, seed=0, batch_size=64, bad_sample_limit=5)[0]
 
 
+def test_a_damaged_recording_without_background_is_skipped_in_evaluation(tmp_path):
+    scene = generate_h36m.Scene(subjects=("S1",), trials=("Walking",), frames=6, speed=5)
+    generate_h36m.official(tmp_path, scene)
+    (tmp_path / "S1/Videos/Walking.55011271.mp4").write_bytes(b"")
+    index = build_index(find_h36m(tmp_path), progress=False).index
+    plates = Plates(tmp_path / "plates", index)
+    source = IndexedFrames(index, 32, plates=plates)
+    batch = source.frames(np.array([0, 6, 7]))
+    assert torch.isnan(batch.joints_3d).all((1, 2)).tolist() == [False, True, True]
+    assert batch.target_saliency[1:].max() == 0
+    fits = []
+    plates.fit = fits.append
+    source.frames(np.array([8, 9]))
+    assert fits == []  # it is not read again for each frame
+    with pytest.raises(InputError, match="55011271"):
+        source.batch(Draws(0, 0, np.arange(64)))
+
+
 def test_wrong_wishes_are_told(indices, tmp_path):
     with pytest.raises(InputError, match="moves, so it has no background plate"):
         IndexedFrames(indices["3dpw"], 32, plates=Plates(tmp_path, indices["3dpw"]))
