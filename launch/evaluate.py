@@ -7,6 +7,12 @@
 
 Two systems on the same frames: --per-frame a.npz for the first, --compare a.npz for the second, which prints the
 95 % interval of the difference (a bootstrap over people).
+
+    python launch/evaluate.py --checkpoint runs/v1 --lifter runs/martinez --split test
+
+Picture -> 2D -> 3D: the 2D joints that an image model finds are lifted too, frame by frame, by the same rules. Two rows
+beside the model's own 3D poses: lifted from its own 2D joints, and lifted from the data's (what better 2D joints could
+bring); and the interval of the difference that lifting makes.
 """
 
 from __future__ import annotations
@@ -35,7 +41,8 @@ from selfsup3d.evaluation.cross_modal import cross_modal_numbers
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.gallery import error_sheet, ranked_rows
 from selfsup3d.evaluation.images import find_lpips
-from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
+from selfsup3d.evaluation.lifting import lifted_frames
+from selfsup3d.evaluation.protocols import PRESETS, Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.evaluation.report import difference, markdown, text
 from selfsup3d.files import write_json, write_text
@@ -75,6 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--per-frame", type=Path, help="write per-frame values there (.npz)")
     parser.add_argument("--compare", type=Path, help="per-frame values of another system on the same frames (.npz)")
     parser.add_argument("--upper-bound", type=Path, help="result of the same network trained with labels (or its run)")
+    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for the 2D joints that an image model finds")
     parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
     parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
     parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
@@ -111,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         config_hash=config.hash,
     )
     baselines = _baselines(config, system, data)
+    lifted = None if args.lifter is None else _lifted(args, system, data, protocol, accelerator)
     result, frames = measure(data.source, protocol=protocol, baselines=baselines, split=data.split)
     if args.dataset is None and args.root is None:  # else one dataset is meant, whatever it was trained on
 
@@ -128,19 +137,52 @@ def main(argv: list[str] | None = None) -> int:
         )
     if bound is not None:
         result["baselines"]["supervised"] = bound
+    others = {} if other is None else {str(args.compare): other}
+    if lifted is not None:
+        result["lifted"], by_frame = lifted
+        if len(set(by_frame.get("person", ()))) > 1:
+            others["poses lifted from its own 2D joints"] = by_frame
     print(text(result))
-    if other is not None:
-        print(difference(compare_frames(other, frames), str(args.compare)))
+    for name, values in others.items():
+        print(difference(compare_frames(values, frames), name))
+    _save(args, result, frames, system, data, accelerator.device)
+    return 0
+
+
+def _save(
+    args: argparse.Namespace,
+    result: dict[str, Any],
+    frames: dict[str, np.ndarray],
+    system: System,
+    data: EvaluationData,
+    device: torch.device,
+) -> None:
+    """What is asked for in files."""
     if args.json is not None:
         write_json(args.json, result)
     if args.per_frame is not None:
         save_frames(args.per_frame, frames)
     if args.report is not None:
-        _write_report(args.report, args.rows, result, frames, system, data, accelerator.device)
+        _write_report(args.report, args.rows, result, frames, system, data, device)
         if isinstance(system, CrossModalVAE):
             names = write_latent_report(args.report, system, data.source, args.checkpoint)
             print(f"{args.report}: {', '.join(names)}", file=sys.stderr)
-    return 0
+
+
+def _lifted(
+    args: argparse.Namespace, system: System, data: EvaluationData, protocol: Protocol, accelerator: Accelerator
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Numbers and frames of the lifter on the system's 2D joints; before the system's own, so that a wrong one is told."""
+    return lifted_frames(
+        system,
+        load_system(args.lifter, accelerator.device)[0],
+        data.source,
+        protocol=protocol,
+        batch_size=args.batch_size,
+        limit=args.limit,
+        accelerator=accelerator,
+        checkpoint=str(args.lifter),
+    )
 
 
 def _open(config: Config, system: System, options: DataOptions, accelerator: Accelerator) -> EvaluationData:

@@ -27,6 +27,10 @@ _LABELS = {
     "flat": "the keypoints without depth",
     "supervised": "supervised, same network",
 }
+_LIFTED = {
+    "own_joints": "lifted from its own 2D joints",
+    "given_joints": "lifted from the data's 2D joints",
+}
 _BY_JOINT = "By joint"
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -146,6 +150,8 @@ def _pose_table(result: Mapping[str, Any]) -> Table:
         return [title, *(_number(numbers.get(m), m, absent="-" if m not in numbers else "n/a") for m in _POSE)]
 
     rows = [row("this system", result["metrics"])]
+    lifted = result.get("lifted", {})
+    rows += [row(label, lifted[name]["metrics"]) for name, label in _LIFTED.items() if lifted.get(name) is not None]
     rows += [row(f"{joints} joints", numbers) for joints, numbers in result.get("beside", {}).items()]
     for name, dataset in result.get("per_dataset", {}).items():
         if any(dataset["metrics"].get(m) is not None for m in _POSE):
@@ -187,6 +193,8 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
 def _remarks(result: Mapping[str, Any]) -> list[str]:
     """Notes, and why numbers are missing: one line a reason."""
     remarks = [f"{label}: {note}" for label, note in result.get("notes", {}).items() if label != "joint_set"]
+    if "lifted" in result:
+        remarks.append(f"lifter: {result['lifted']['checkpoint']}, poses in unit {result['lifted']['unit']!r}")
     for name, part in result.get("per_dataset", {}).items():
         if "all" in part.get("reasons", {}):
             remarks.append(f"n/a on {name} ({part['reasons']['all']})")

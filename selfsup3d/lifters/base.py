@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch, PoseOutput
+from selfsup3d.errors import InputError
 from selfsup3d.heads.normalizer import Normalized, Normalizer
 from selfsup3d.heads.pose_panels import lifted_panels
 from selfsup3d.heads.poses import middle_frame
 from selfsup3d.system import System, Turn
 
-__all__ = ["Lifter", "mean_over_joints"]
+__all__ = ["Lifter", "mean_over_joints", "require_lifter"]
 
 Unit = Literal["m", "head=1", "relative"]
 
@@ -23,6 +24,20 @@ Unit = Literal["m", "head=1", "relative"]
 def mean_over_joints(values: Tensor, visible: Tensor) -> Tensor:
     """Mean of (..., J) over visible joints -> (...); 0 where none is visible."""
     return (values * visible).sum(-1) / visible.sum(-1).clamp(min=1.0)
+
+
+def require_lifter(system: System, path: str = "") -> None:
+    """Refuse what does not make poses of 2D keypoints alone (other heads than those of this folder may).
+
+    Args:
+        path: of its checkpoint, for the message.
+
+    Raises:
+        InputError: the system looks at pictures, or at no keypoints.
+    """
+    if "target" in system.predict_requires or "joints_2d" not in system.predict_requires:
+        place = f"{path}: " if path else ""
+        raise InputError(f"{place}this system looks at pictures; keypoints need a lifter (configs/lifters)")
 
 
 class Lifter(System):

@@ -18,6 +18,7 @@ from selfsup3d.data.keypoint_files import KeypointSequence
 from selfsup3d.data.video import IMAGE_SUFFIXES, frame_files, read_frames, read_image
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
+from selfsup3d.lifters.base import require_lifter
 from selfsup3d.models.part_guided import PartGuided
 from selfsup3d.parts.labels import part_labels
 from selfsup3d.prediction.clock import Clock
@@ -298,8 +299,7 @@ def lift_keypoints(
     Raises:
         InputError: the system is no lifter; keypoints farther away than any picture reaches.
     """
-    if "target" in system.predict_requires or "joints_2d" not in system.predict_requires:
-        raise InputError("this system looks at pictures; keypoints need a lifter (configs/lifters)")
+    require_lifter(system)
     if np.abs(keypoints.joints).max() > _FARTHEST:
         raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
     count, reach = len(keypoints), int(getattr(system, "frames", 1)) // 2

@@ -92,7 +92,7 @@ def _write_video(temporary: Path, path: Path, frames: Iterator[np.ndarray], fps:
         for frame in chain([first], frames):
             bottom, right = even[1] - frame.shape[0], even[0] - frame.shape[1]
             padded = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-            writer.write(np.ascontiguousarray(padded[..., ::-1]))
+            writer.write(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR))
             count += 1
     finally:
         writer.release()
