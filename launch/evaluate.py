@@ -82,9 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--per-frame", type=Path, help="write per-frame values there (.npz)")
     parser.add_argument("--compare", type=Path, help="per-frame values of another system on the same frames (.npz)")
     parser.add_argument("--upper-bound", type=Path, help="result of the same network trained with labels (or its run)")
-    parser.add_argument(
-        "--lifter", type=Path, help="checkpoint of a lifter, for the 2D joints that an image model finds"
-    )
+    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for the 2D joints of an image model")
     parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
     parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
     parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
