@@ -125,7 +125,7 @@ def test_what_cannot_be_lifted_is_told_before_anything_is_measured(seen, lifter,
         lifted_frames(system, lifter, seen, protocol=Protocol())
     with pytest.raises(InputError, match="Martinez predicts no 2D joints"):
         lifted_frames(lifter, lifter, seen, protocol=Protocol())
+    bare = Seen(without=("target",))
     with pytest.raises(MissingFieldError, match="Looker needs target"):
-        bare = Seen(without=("target",))
         lifted_frames(Looker(bare).eval(), lifter, bare, protocol=Protocol())
     assert [asked for asked in seen.asked if len(asked) > 1] == [list(range(20))]  # the lifter's statistics, above

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from selfsup3d import hub
+from selfsup3d.batch import Batch
 from selfsup3d.cli import run
 from selfsup3d.config import Config, SyntheticConfig
 from selfsup3d.data.synthetic.cache import prepare
+from selfsup3d.data.synthetic.dataset import SyntheticTruth
+from selfsup3d.data.synthetic.spec import preset_named
 from selfsup3d.evaluation.baselines import labelled_baselines
-from selfsup3d.training.build import build_system
+from selfsup3d.evaluation.evaluator import frame_indices
+from selfsup3d.evaluation.metrics import mpjpe
+from selfsup3d.training.build import build_system, load_system
 from selfsup3d.training.evaluation_data import EvaluationData, ScenePoses
 from selfsup3d.training.mixtures import parts_of
 from tests.evaluation.fakes import Painter, Source
@@ -186,6 +191,56 @@ def test_poses_without_pictures_are_those_of_the_rendered_split(tmp_path):
     np.testing.assert_allclose(rendered.frames(rows).joints_3d, bare.frames(rows).joints_3d, atol=1e-6)
     np.testing.assert_allclose(labelled_baselines(rendered)[0], labelled_baselines(bare)[0], atol=1e-6)
     assert labelled_baselines(bare)[1] is None
+
+
+@pytest.fixture
+def rendered(tmp_path, model, monkeypatch):
+    """Flags that evaluate on a small rendered dataset, and folders of a trained model and of a lifter."""
+    monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
+    prepare(None, preset_named("tiny-test"), 64, ("val",), workers=0, progress=False)
+    config = Config.model_validate({"system": {"kind": "martinez", "width": 16}})
+    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    flags = ["--dataset", "synthetic", "--data.preset", "tiny-test", "--split", "val", "--device", "cpu"]
+    return flags, model, tmp_path / "lifter"
+
+
+def test_an_image_model_s_joints_are_lifted_beside_its_own_poses(rendered, script, tmp_path, capsys):
+    flags, model, lifter = rendered
+    out = tmp_path / "r.json"
+    command = ["--checkpoint", str(model), "--lifter", str(lifter), *flags, "--limit", "6", "--json", str(out)]
+    assert run(script.main, [*command, "--report", str(tmp_path / "report")]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(out.read_text())["lifted"]
+    assert found["checkpoint"] == str(lifter)
+    for name, row in (("own_joints", "its own 2D joints"), ("given_joints", "the data's 2D joints")):
+        assert found[name]["frames"] == 6
+        line = next(line for line in printed.splitlines() if f"  lifted from {row}" in line)
+        assert f"{found[name]['metrics']['mpjpe']:.1f}" in line
+    assert "Difference to poses lifted from its own 2D joints" in printed
+    assert "lifted from its own 2D joints" in (tmp_path / "report" / "result.md").read_text()
+
+    system, lift = load_system(model)[0], load_system(lifter)[0]
+    frames = SyntheticTruth(None, preset_named("tiny-test"), 64, "val")
+    batch = frames.frames(frame_indices(frames, 6))
+    pixels = system.predict(batch).joints_2d[:, 0]
+    poses = lift.predict(Batch(joints_2d=pixels, K=batch.K)).pose[:, 0]
+    own = mpjpe(poses.double(), batch.joints_3d.double()).mean().item()
+    assert found["own_joints"]["metrics"]["mpjpe"] == pytest.approx(own, rel=1e-4)
+
+
+def test_what_is_no_lifter_and_what_has_no_2d_joints_is_one_line(rendered, script, tmp_path, capsys):
+    flags, model, lifter = rendered
+    config = Config.model_validate({"system": {"kind": "image_root", "backbone": "resnet10t"}})
+    hub.save_pretrained(tmp_path / "root", build_system(config), config.to_dict(), "random weights")
+    for system, other, words in (
+        (model, model, f"{model}: this system looks at pictures; keypoints need a lifter"),
+        (model, tmp_path / "nothing", "nothing: no such file or folder"),
+        (tmp_path / "root", lifter, "ImageRoot predicts no 2D joints that a lifter could lift"),
+    ):
+        assert run(script.main, ["--checkpoint", str(system), "--lifter", str(other), *flags]) == 2
+        error = capsys.readouterr().err
+        assert words in error.splitlines()[0]
+        assert "Traceback" not in error
 
 
 @pytest.mark.slow
