@@ -162,7 +162,7 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
     "name": str,
     "offsets": lambda offsets: {ours: tuple(float(x) for x in offset) for ours, offset in offsets.items()},
     "unit": lambda unit: None if unit is None else float(unit),
-    "along": lambda along: {ours: float(factor) for ours, factor in along.items()},
+    "along": lambda along: {str(joint): float(factor) for joint, factor in along.items()},
     "inserted": lambda inserted: {str(child): str(bone) for child, bone in inserted.items()},
     "lean": float,
     "telling": lambda telling: tuple(str(name) for name in telling),
