@@ -145,13 +145,17 @@ class ImageRoot(System):
         return self.pose(features).float(), nn.functional.pad(plane, (0, 1), value=1.0) * depth[:, None], k
 
     def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
-        """L1 of the root, in units of k (so, of gamma), and mean squared error of the standardised pose."""
+        """L1 of the root, in units of k (so, of gamma), and mean squared error of the standardised pose; NaN labels
+        count as 0."""
         assert batch.target is not None
         assert batch.joints_3d is not None
         assert batch.K is not None
         pose, root, k = self.estimate(batch.target, batch.K)
-        miss = (root - batch.joints_3d[:, 0]).abs().sum(-1) / k
-        return {"root": miss.mean(), "pose": (pose - self.scaler(batch.joints_3d)).square().mean()}
+        place, target = batch.joints_3d[:, 0], self.scaler(batch.joints_3d)
+        placed, known = torch.isfinite(place), torch.isfinite(target)
+        miss = ((root - torch.where(placed, place, 0.0)) * placed).abs().sum(-1) / k
+        error = (pose - torch.where(known, target, 0.0)) * known
+        return {"root": miss.mean(), "pose": error.square().mean()}
 
     @torch.no_grad()
     def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:

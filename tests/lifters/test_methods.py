@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsup3d.data.projected import ProjectedPoses
-from selfsup3d.draws import Draws
+from selfsup3d.draws import Draws, uniform_noise
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation, random_rotation, rotate
 from selfsup3d.heads.pose_scaler import PoseScaler
@@ -235,9 +235,31 @@ def test_the_teacher_learns_one_canonical_pose_from_all_sides():
     assert drift() < 0.7 * before
 
 
-def test_rotations_of_the_teacher_are_rotations():
-    system = TEACHER.fitted().eval()
-    _, rotation = system.estimate(system.observe(TEACHER.batch()).values)
+@pytest.mark.parametrize(("drift", "term"), [(0.0, 0.0), (0.1, 0.5)])
+def test_the_invariance_term_is_how_far_the_canonical_pose_follows_the_view(drift, term, monkeypatch):
+    weights = {"reprojection": 0.0, "invariance": 1.0}
+    system, batch = replace(TEACHER, system=TEACHER.system | {"weights": weights}).fitted().eval(), TEACHER.batch()
+    canonical, turn = torch.randn(16, 17, 3), random_rotation(torch.rand(16, 3))
+    asked = []
+
+    def estimate(points):  # of the batch first, then of each sample's views
+        asked.append(len(points))
+        away = drift * torch.tensor([0.0, 3.0, 4.0]) * (len(asked) > 1)
+        views = len(points) // 16
+        return canonical.repeat_interleave(views, 0) + away, turn.repeat_interleave(views, 0)
+
+    monkeypatch.setattr(system, "estimate", estimate)
+    assert system(batch, "lifter", 0.0)["invariance"].item() == pytest.approx(term, abs=1e-5)
+    assert asked == [16, 16 * system.views]
+
+
+@pytest.mark.parametrize("name", ["ites_teacher", "c3dpo"])
+def test_rotations_of_shape_bases_are_rotations(name):
+    system, batch = BY_NAME[name].fitted().eval(), BY_NAME[name].batch()
+    observed = system.observe(batch)
+    seen = (observed.values,) if name == "ites_teacher" else (observed.values, observed.visible)
+    _, rotation = system.estimate(*seen)
+    assert rotation.std(0).max() > 1e-4, "one camera for all"
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(16, 3, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(16), atol=1e-5, rtol=0)
 
@@ -288,21 +310,22 @@ def test_a_student_without_a_teacher_says_what_to_do():
         EquivariantStudent(distance=7.0, channels=8, blocks=1).learn_from(TEACHER.fitted())
 
 
-def test_equivariance_is_zero_for_a_student_that_turns_with_the_pose():
-    """A student that knows the true depths of every view it is shown."""
+@pytest.mark.parametrize(("sign", "zero"), [(1.0, True), (-1.0, False)])
+def test_equivariance_is_zero_for_a_student_that_turns_with_the_pose(sign, zero, monkeypatch):
+    """A student that knows the true depths of every view it is shown, and one that has them mirrored there."""
     case = BY_NAME["ites_student"]
-    system = case.fitted()
-    batch = case.batch()
-    points = system.observe(batch).values
+    alone = replace(case, system=case.system | {"weights": {"equivariance": 1.0, "distillation": 0.0}})
+    system, batch = alone.fitted(), case.batch()
     depth = torch.randn(16, 17) * 0.2
     depth[:, 0] = 0
-    pose = system.placed(points, depth)
-    turns = random_axis_rotation(torch.rand(16, 1), "y")
-    views = [depth, rotate(turns, pose[:, None])[:, 0, :, 2]]
-    from selfsup3d.heads.cycle import cycle
-
-    went = cycle(lambda p: system.placed(p, views.pop(0)), system.project, points, turns)
-    torch.testing.assert_close(went.relifted, went.turned, atol=1e-5, rtol=1e-4)
+    pose = system.placed(system.observe(batch).values, depth)
+    turns = random_axis_rotation(uniform_noise(batch.seeds, (system.views,)), "y", 0.0, 2 * torch.pi)
+    shown = rotate(turns, pose[:, None])  # (16, views, 17, 3): the views that the loss makes of it
+    depths = [depth, sign * shown[..., 2].flatten(0, 1)]
+    monkeypatch.setattr(system, "offsets", lambda points: depths.pop(0))
+    equivariance = system(batch, "lifter", 0.0)["equivariance"]
+    assert (equivariance < 1e-4) == zero
+    assert not depths
 
 
 # --------------------------------------------------------------------------------------------------------------- NRSfM
