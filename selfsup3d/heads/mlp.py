@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,29 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
             layer.momentum = momentum
 
 
+class _Shrunk(torch.autograd.Function):
+    """W -> (W, s), s = min(1, c / |W|_F), with the gradients of both uses of W met in one pass over the matrix.
+
+    dL/dW = dL/dW' - dL/ds s^3 / c^2 W where s < 1. Left to autograd, the norm's part takes four passes, a third of the time
+    of a training step at a batch of 64.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
+        shrinkage = max_norm / torch.linalg.vector_norm(weight).clamp(min=max_norm)
+        ctx.save_for_backward(weight, shrinkage)
+        ctx.max_norm = max_norm
+        return weight.view_as(weight), shrinkage
+
+    @staticmethod
+    def backward(ctx: Any, of_weight: Tensor, of_shrinkage: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        weight, shrinkage = ctx.saved_tensors
+        share = torch.where(shrinkage < 1.0, -of_shrinkage * shrinkage**3 / ctx.max_norm**2, 0.0)
+        if torch.is_grad_enabled():  # a gradient of the gradient is wanted
+            return torch.addcmul(of_weight, weight, share), None
+        return of_weight.addcmul_(weight, share), None  # W' reaches one linear map, so nobody else holds its gradient
+
+
 class MaxNormLinear(nn.Linear):
     """A linear layer whose weight matrix, as used, never has a Frobenius norm above `max_norm`.
 
@@ -65,7 +88,11 @@ class MaxNormLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         # The inputs are shrunk in the weights' place: a batch of 64 of them is sixteen times smaller than the matrix.
-        return F.linear(input * self.shrinkage(), self.weight, self.bias)
+        if torch.is_grad_enabled():
+            weight, shrinkage = _Shrunk.apply(self.weight, self.max_norm)
+        else:
+            weight, shrinkage = self.weight, self.shrinkage()
+        return F.linear(input * shrinkage, weight, self.bias)
 
 
 class _Layer(nn.Sequential):

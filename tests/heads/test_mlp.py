@@ -16,6 +16,42 @@ def test_the_weight_that_is_used_never_exceeds_the_max_norm():
     torch.testing.assert_close(layer.constrained_weight(), layer.weight)  # inside the ball nothing changes
 
 
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_max_norm_has_the_gradients_of_its_formula(size):
+    """W' = W min(1, c / |W|), inside and outside of the ball; and gradients of gradients (penalties of critics)."""
+    torch.manual_seed(0)
+    layer = MaxNormLinear(5, 4, max_norm=0.7).double()
+    with torch.no_grad():
+        layer.weight.mul_(size)
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    given = (x, layer.weight, layer.bias)
+    found = torch.autograd.grad(layer(x).sin().sum(), given)
+    expected = torch.autograd.grad((x @ layer.constrained_weight().T + layer.bias).sin().sum(), given)
+    torch.testing.assert_close(found, expected)
+
+    def of(x, weight):
+        return torch.func.functional_call(layer, {"weight": weight}, (x,))
+
+    assert torch.autograd.gradgradcheck(of, (x, layer.weight.detach().clone().requires_grad_(True)))
+
+
+def test_max_norm_under_autocast_keeps_gradients_in_float32():
+    layer = MaxNormLinear(8, 4, max_norm=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(torch.randn(6, 8))
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    assert layer.weight.grad.dtype == torch.float32
+    assert torch.isfinite(layer.weight.grad).all()
+
+
+def test_max_norm_is_the_same_with_and_without_gradients():
+    layer, x = MaxNormLinear(8, 4, max_norm=0.1), torch.randn(6, 8)
+    with torch.inference_mode():
+        bare = layer(x)
+    assert torch.equal(layer(x), bare)
+
+
 def test_max_norm_holds_for_every_layer_through_training():
     torch.manual_seed(0)
     network = ResidualMLP(6, 3, width=16, blocks=2, norm="batch", max_norm=1.0)
