@@ -34,9 +34,8 @@ from selfsup3d.errors import InputError
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.gallery import error_sheet
 from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
-from selfsup3d.evaluation.records import save_frames
-from selfsup3d.evaluation.report import markdown, text
-from selfsup3d.files import write_json, write_text
+from selfsup3d.evaluation.report import save_result, text
+from selfsup3d.files import write_json
 from selfsup3d.system import System
 from selfsup3d.training.build import load_system
 from selfsup3d.training.evaluation_data import DataOptions, EvaluationData, open_evaluation_data
@@ -133,9 +132,7 @@ def _write_report(
     data: EvaluationData,
     device: torch.device,
 ) -> None:
-    write_json(folder / "result.json", result)
-    write_text(folder / "result.md", markdown(result))
-    save_frames(folder / "frames.npz", frames)
+    save_result(folder, result, frames)
     errors = frames.get("mpjpe", frames.get("pa_mpjpe"))
     if errors is None or not np.isfinite(errors).any():
         print(f"{folder}: no frame was measured, so there is no sheet", file=sys.stderr)

@@ -44,8 +44,8 @@ from selfsup3d.evaluation.images import find_lpips
 from selfsup3d.evaluation.lifting import lifted_frames
 from selfsup3d.evaluation.protocols import PRESETS, Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
-from selfsup3d.evaluation.report import difference, markdown, text
-from selfsup3d.files import write_json, write_text
+from selfsup3d.evaluation.report import difference, save_result, text
+from selfsup3d.files import write_json
 from selfsup3d.system import System
 from selfsup3d.training.build import load_system
 from selfsup3d.training.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
@@ -209,9 +209,7 @@ def _write_report(
     data: EvaluationData,
     device: torch.device,
 ) -> None:
-    write_json(folder / "result.json", result)
-    write_text(folder / "result.md", markdown(result))
-    save_frames(folder / "frames.npz", frames)
+    save_result(folder, result, frames)
     errors = frames.get("mpjpe", frames.get("pa_mpjpe", np.full(len(frames["index"]), np.nan)))
     told = dict(zip(frames["index"].tolist(), errors.tolist(), strict=True))
     for name, positions in ranked_rows(errors, rows, frames.get("person")).items():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from selfsup3d.evaluation.bootstrap import Interval
 from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
+from selfsup3d.evaluation.records import save_frames
+from selfsup3d.files import write_json, write_text
 
-__all__ = ["comparison", "difference", "markdown", "text"]
+__all__ = ["comparison", "difference", "markdown", "save_result", "text"]
 
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
@@ -52,6 +57,13 @@ def text(result: Mapping[str, Any]) -> str:
             lines.append("  " + "  ".join(cells).rstrip())
         lines.append("")
     return "\n".join(lines + _remarks(result)) + "\n"
+
+
+def save_result(folder: Path, result: Mapping[str, Any], frames: Mapping[str, np.ndarray]) -> None:
+    """Write result.json, the tables as result.md, and the per-frame values as frames.npz."""
+    write_json(folder / "result.json", result)
+    write_text(folder / "result.md", markdown(result))
+    save_frames(folder / "frames.npz", frames)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
