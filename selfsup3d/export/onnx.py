@@ -132,8 +132,8 @@ Exported = EncoderModule | DecoderModule | PredictionModule
 def example_inputs(module: Exported, size: int, count: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Random inputs of a module: `count` samples of side `size`; pictures are smooth fields of colours.
 
-    White noise is no picture: a trained encoder answers it with nearly no rotation at all, whose direction rounding
-    errors then turn by more than they change anything that is seen.
+    White noise is no picture: on it the rounding of float32 alone can lead a trained encoder further apart than
+    `TOLERANCE`, in whose bounds it stays on pictures.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(module, DecoderModule):
