@@ -169,6 +169,8 @@ class TeacherWeightConfig(Section):
     """Keypoints against the re-projection after turning, lifting again and turning back."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
+    compactness: NotNegative = 0.0
+    """Canonical poses stay near the dictionary's mean pose (ours, not the paper's)."""
 
 
 class TeacherConfig(Section):
@@ -190,6 +192,10 @@ class TeacherConfig(Section):
     """From root to head, in the camera's unit."""
     views: Count = 4
     """Random turns of each sample."""
+    sides: Literal["sphere", "views"] = "sphere"
+    """sphere = about any axis, the paper's; views = about the vertical axis, then a little up or down (ours)."""
+    rotation: Literal["so3", "6d"] = "so3"
+    """How the network tells a rotation: axis times angle, the paper's; or two columns (ours)."""
     weights: TeacherWeightConfig = TeacherWeightConfig()
 
 

@@ -1,13 +1,19 @@
 """The invariant teacher of ITES (Xu et al. 2021): one canonical pose however a person is turned.
 
 A network reads a 2D pose and gives coefficients of a learnt shape dictionary and a rotation. Seen from anywhere, the
-same pose must get the same coefficients; that, low rank and re-projection are all that is asked.
+same pose must get the same coefficients; that, low rank and re-projection are all that the paper asks.
+
+That much leaves a way out: the rotation stays nearly fixed, and the dictionary holds a flattened person for every side
+that people are seen from. What keeps the teacher off it is **[ours]**, and off by default: canonical poses that stay
+near the mean pose, so that turning is cheaper than bending (`compactness`); turned views like those that people are
+seen from (`sides="views"`); a rotation without a far side for the network to jump over (`rotation="6d"`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +21,13 @@ from torch import Tensor
 from selfsup3d.batch import Batch, Camera, PoseOutput
 from selfsup3d.draws import uniform_noise
 from selfsup3d.geometry.camera import unit_pinhole
-from selfsup3d.geometry.rotation import axis_angle_to_matrix, random_turn, rotate
+from selfsup3d.geometry.rotation import (
+    axis_angle_to_matrix,
+    random_turn,
+    random_view,
+    rotate,
+    rotation_6d_to_matrix,
+)
 from selfsup3d.heads.basis import ShapeBasis
 from selfsup3d.heads.facing import Handedness, facing_cost
 from selfsup3d.heads.mlp import ResidualMLP, frozen_statistics
@@ -25,28 +37,36 @@ from selfsup3d.skeleton import NUM_JOINTS
 
 __all__ = ["InvariantTeacher", "TeacherWeights"]
 
+_IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
 
 @dataclass(frozen=True)
 class TeacherWeights:
     """Weights of the terms; `cycle` compares re-projected 2D with the original, 0 = without.
 
-    `facing` is an anatomical prior of ours, off as in the paper (whose errors are of the better mirror image).
+    Ours, and off as in the paper: `facing`, an anatomical prior (the paper's errors are of the better mirror image);
+    `compactness`, the mean distance of joints of the canonical pose from those of the dictionary's mean pose.
     """
 
     reprojection: float = 5.0
     invariance: float = 1.0
     cycle: float = 0.0
     facing: float = 0.0
+    compactness: float = 0.0
 
 
 class InvariantTeacher(Lifter):
-    """34 -> width, bottleneck blocks, -> K coefficients and an so(3) vector.
+    """34 -> width, bottleneck blocks, -> K coefficients and a rotation.
 
     Args:
         width, bottleneck, blocks: of the network.
         atoms: K, besides the mean pose.
         distance: of the virtual camera of focal length 1. length: between root and head in its unit.
-        views: random turns a sample, about axes uniform on the sphere by angles uniform in [0, pi).
+        views: random turns a sample.
+        sides: to turn to. "sphere" = about axes uniform on the sphere by angles uniform in [0, pi) (the paper's);
+            "views" = about the vertical axis by any angle, then up or down by at most 20 degrees (`random_view`; ours).
+        rotation: "so3" = axis times angle (the paper's); "6d" = two columns (Zhou et al. 2019; ours), added to those of
+            the identity.
         weights: of the terms.
     """
 
@@ -59,10 +79,14 @@ class InvariantTeacher(Lifter):
         distance: float = 5.0,
         length: float = 0.7,
         views: int = 4,
+        sides: Literal["sphere", "views"] = "sphere",
+        rotation: Literal["so3", "6d"] = "so3",
         weights: TeacherWeights = TeacherWeights(),
     ) -> None:
         super().__init__(Normalizer("head", distance, length))
-        self.network = ResidualMLP(2 * NUM_JOINTS, atoms + 3, width, blocks, bottleneck, norm="batch")
+        self.sides, self.rotation = sides, rotation
+        outputs = atoms + (3 if rotation == "so3" else 6)
+        self.network = ResidualMLP(2 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
         self.basis = ShapeBasis(atoms)
         self.handedness = Handedness()
         self.distance, self.views, self.weights = distance, views, weights
@@ -70,8 +94,10 @@ class InvariantTeacher(Lifter):
     def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Canonical poses (N, 17, 3) and rotations (N, 3, 3) of normalised keypoints (N, 17, 2)."""
         found = self.network((points * self.distance).flatten(1))
-        count = self.basis.count
-        return self.basis(found[:, :count]), axis_angle_to_matrix(found[:, count:])
+        canonical, turned = self.basis(found[:, : self.basis.count]), found[:, self.basis.count :]
+        if self.rotation == "so3":
+            return canonical, axis_angle_to_matrix(turned)
+        return canonical, rotation_6d_to_matrix(turned + turned.new_tensor(_IDENTITY_6D))
 
     def lifted(self, points: Tensor) -> Tensor:
         """(N, 17, 3) root-relative, camera axes, as found (not mirrored)."""
@@ -89,8 +115,13 @@ class InvariantTeacher(Lifter):
     def _upright(self, joints: Tensor) -> Tensor:
         return joints * torch.stack((torch.ones_like(self.handedness.sign),) * 2 + (self.handedness.sign,))
 
+    def random_turns(self, seeds: Tensor) -> Tensor:
+        """(B, V, 3, 3) turns of a batch's poses, see `sides`."""
+        noise = uniform_noise(seeds, (self.views, 3))
+        return random_turn(noise, math.pi) if self.sides == "sphere" else random_view(noise[..., :2])
+
     def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
-        """Re-projection, invariance of the canonical pose over random turns, and the 2D cycle where it is on."""
+        """Re-projection, invariance of the canonical pose over random turns, and what else has a weight."""
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible, w = observed.values, observed.visible, self.weights
@@ -101,8 +132,11 @@ class InvariantTeacher(Lifter):
         terms = {"reprojection": w.reprojection * mean_over_joints(miss, visible).mean()}
         if w.facing > 0:
             terms["facing"] = w.facing * facing_cost(pose).mean()
+        if w.compactness > 0:
+            mean = self.basis.mean - self.basis.mean[:1]
+            terms["compactness"] = w.compactness * (canonical - mean).norm(dim=-1).mean()
         if w.invariance > 0 or w.cycle > 0:
-            turns = random_turn(uniform_noise(batch.seeds, (self.views, 3)), math.pi)  # (B, V, 3, 3)
+            turns = self.random_turns(batch.seeds)
             view = self.project(rotate(turns, pose[:, None]))
             with frozen_statistics(self.network):
                 again, back = self.estimate(view.flatten(0, 1))

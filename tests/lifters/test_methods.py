@@ -281,6 +281,38 @@ def test_the_teacher_s_switches_change_its_terms():
     assert terms(cycle=1.0) == {"reprojection", "invariance", "cycle"}
 
 
+def test_turned_views_of_the_teacher_are_those_that_people_are_seen_from():
+    seeds = TEACHER.batch(size=512).seeds
+    up = torch.tensor([0.0, 1.0, 0.0])
+    tilt = {}
+    for sides in ("sphere", "views"):
+        turned = InvariantTeacher(width=16, bottleneck=8, blocks=1, sides=sides).random_turns(seeds) @ up
+        tilt[sides] = torch.rad2deg(torch.acos(turned[..., 1].clamp(-1, 1)))
+    assert tilt["views"].max() < 20.1
+    assert tilt["sphere"].max() > 150
+
+
+@pytest.mark.parametrize(("rotation", "outputs"), [("so3", 3), ("6d", 6)])
+def test_the_teacher_s_rotation_starts_at_the_identity(rotation, outputs):
+    system = InvariantTeacher(width=16, bottleneck=8, blocks=1, atoms=4, rotation=rotation)
+    assert system.network.leave.out_features == 4 + outputs
+    torch.nn.init.zeros_(system.network.leave.weight)
+    torch.nn.init.zeros_(system.network.leave.bias)
+    _, found = system.estimate(torch.randn(8, 17, 2))
+    torch.testing.assert_close(found, torch.eye(3).expand(8, 3, 3))
+
+
+def test_compactness_is_the_distance_of_joints_from_the_mean_pose(monkeypatch):
+    case = replace(TEACHER, system=TEACHER.system | {"weights": {"invariance": 0.0, "compactness": 2.0}})
+    system, batch = case.fitted(), case.batch()
+    mean = system.basis.mean - system.basis.mean[:1]
+    away = torch.tensor([0.3, 0.0, 0.4])
+    monkeypatch.setattr(
+        system, "estimate", lambda points: ((mean + away).expand(16, 17, 3), torch.eye(3).expand(16, 3, 3))
+    )
+    assert system(batch, "lifter", 0.0)["compactness"].item() == pytest.approx(1.0)
+
+
 def test_the_student_learns_depths_from_its_teacher_which_stays_as_it_is():
     case = BY_NAME["ites_student"]
     system, batch = case.fitted().train(), case.batch()
