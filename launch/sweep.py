@@ -19,7 +19,9 @@ from selfsup3d.cli import run
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json, write_text
 from selfsup3d.training.sweep import Sweep, load_sweep
+from selfsup3d.training.sweep_pictures import sweep_pictures
 from selfsup3d.training.sweep_table import sweep_table
+from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main"]
 
@@ -37,6 +39,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="begin no run once this long has passed")
     parser.add_argument(
         "--results", type=Path, help="also write results and table into this folder, under the name of the sweep's own"
+    )
+    parser.add_argument(
+        "--pictures", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
     )
     parser.add_argument("--table", action="store_true", help="run nothing, write the table of what is there")
     own, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
@@ -58,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.results is not None:
             write_text(args.results / f"{sweep.config.output.name}.md", table)
             write_json(args.results / f"{sweep.config.output.name}.json", sweep.results)
+    if args.pictures is not None:
+        folder = sweep.config.output if args.results is None else args.results
+        write_png(folder / f"{sweep.config.output.name}.png", sweep_pictures(sweep, args.pictures))
     print(table)
     return 0
 

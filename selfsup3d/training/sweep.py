@@ -197,6 +197,10 @@ class Sweep:
             for seed in self.config.seeds
         ]
 
+    def folder(self, cell: Cell) -> Path:
+        """Of its run."""
+        return self.config.output / "runs" / cell.folder
+
     def done(self, cell: Cell) -> bool:
         """Whether its results are there and were made with the settings of now."""
         found = self.results["cells"].get(cell.key)
@@ -241,7 +245,7 @@ class Sweep:
 
     def _run(self, cell: Cell) -> dict[str, Any]:
         budget = self.config.columns[cell.column]
-        folder = self.config.output / "runs" / cell.folder
+        folder = self.folder(cell)
         steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0)
         stamp, settings = folder / "sweep.json", self.settings(cell)
         if stamp.exists() and parse_json(stamp.read_text(encoding="utf-8")) != [settings, steps]:
@@ -285,7 +289,7 @@ class Sweep:
                 other = Cell(flag[len("{run:") : -1], cell.column, cell.seed)
                 if not self.done(other):
                     raise InputError(f"{cell.key} needs the run of {other.key}, which is not done")
-                flags[index] = str(self.config.output / "runs" / other.folder)
+                flags[index] = str(self.folder(other))
         return ["--config", str(row.config), *self.config.flags, *flags, *self.extra, "--seed", str(cell.seed)]
 
     def _steps_for(self, cell: Cell, minutes: float) -> int:

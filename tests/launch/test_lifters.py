@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
@@ -76,8 +77,14 @@ def test_a_sweep_trains_measures_and_resumes(tmp_path, capsys, load_script):
     table = (tmp_path / "out" / "table.md").read_text()
     assert "| student" in table
     assert "poses/s" in table
-    assert run(load_script("sweep").main, ["--config", str(path), "--table"]) == 0
+    again = ["--config", str(path), "--table"]
+    assert run(load_script("sweep").main, [*again, "--pictures", "3D side"]) == 0
     assert table in capsys.readouterr().out
+    drawn = cv2.imread(str(tmp_path / "out" / "out.png"))
+    assert drawn.shape[0] > 8 * 192  # frames below one another
+    assert 3 * 192 < drawn.shape[1] < 4 * 192  # keypoints, teacher, student
+    assert run(load_script("sweep").main, [*again, "--pictures", "3D sid"]) == 2
+    assert "'3D side'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
