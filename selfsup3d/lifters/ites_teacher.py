@@ -3,10 +3,12 @@
 A network reads a 2D pose and gives coefficients of a learnt shape dictionary and a rotation. Seen from anywhere, the
 same pose must get the same coefficients; that, low rank and re-projection are all that the paper asks.
 
-That much leaves a way out: the rotation stays nearly fixed, and the dictionary holds a flattened person for every side
-that people are seen from. What keeps the teacher off it is **[ours]**, and off by default: canonical poses that stay
-near the mean pose, so that turning is cheaper than bending (`compactness`); turned views like those that people are
-seen from (`sides="views"`); a rotation without a far side for the network to jump over (`rotation="6d"`).
+That much also lets the dictionary hold flattened people, one kind for every side that they are seen from, in place of
+turning one. What works against it is **[ours]**, and off by default: canonical poses that stay near the mean pose, so
+that turning is cheaper than bending (`compactness`); turned views like those that people are seen from
+(`sides="views"`); a rotation without the jump that axis times angle has at half a turn (`rotation="6d"`). After 2,500
+steps by the flags of configs/lifters/benchmark.yaml on motion capture, PA-MPJPE is 64.2 mm on validation, without the
+three 93.5 mm; that of keypoints without depth is 98.8 mm.
 """
 
 from __future__ import annotations
