@@ -100,8 +100,11 @@ class PartGuidedConfig(Section):
     """Any timm backbone by name in place of the preset's."""
     backbone_weights: Path | None = None
     """File with weights of the backbone (safetensors); none = random. Nothing is ever downloaded."""
-    supervision: Literal["none", "2d", "3d", "puppet"] = "none"
-    """none = unsupervised; 2d = weakly supervised; 3d = the upper bound; puppet = the drawn puppet only."""
+    supervision: Literal["none", "teacher", "2d", "3d", "puppet"] = "none"
+    """none = unsupervised; teacher = so too, with what `teacher` reads from the real frames; 2d = weakly supervised;
+    3d = the upper bound; puppet = the drawn puppet only."""
+    teacher: Path | None = None
+    """A trained system of this kind, unsupervised itself: a run, a released model or a checkpoint. To train only."""
     puppets: bool = True
     """Painted puppets teach the pose path (off = the ablation without the warm-up, or labels alone)."""
     kinematics: bool = True
@@ -130,6 +133,8 @@ class PartGuidedConfig(Section):
             raise ValueError(
                 "puppets is off, but the puppet stage has nothing else to learn from: set stages.puppet to 0"
             )
+        if self.teacher is not None and self.supervision != "teacher":
+            raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
         return self
 
 

@@ -15,15 +15,15 @@ Algorithm 1 of the paper is one turn per loss, the fused mode is a single turn, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from selfsup3d.batch import Batch, PoseOutput
 
-__all__ = ["System", "Turn"]
+__all__ = ["System", "Taught", "Turn"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,25 @@ class System(nn.Module, ABC):
         """`losses`, with the batch checked for what the system needs."""
         batch.require(self.requires, by=type(self).__name__)
         return self.losses(batch, turn, progress)
+
+
+class Taught(System):
+    """A system that learns from a trained one. The teacher stands still, and is no part of the system's parameters or
+    checkpoints; it is not needed to predict.
+    """
+
+    _teachers: tuple[System, ...] = ()  # in a tuple, a module is no submodule
+
+    @property
+    def teacher(self) -> System | None:
+        """The teacher, if there is one."""
+        return self._teachers[0] if self._teachers else None
+
+    def learn_from(self, teacher: System) -> None:
+        """Set the teacher."""
+        self._teachers = (teacher.eval().requires_grad_(False),)
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
+        for teacher in self._teachers:  # moves along to the device, though it is no submodule
+            teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)

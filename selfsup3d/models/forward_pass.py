@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ from torch.func import functional_call
 
 from selfsup3d import objectives
 from selfsup3d.batch import Batch
+from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded
 from selfsup3d.models.encoder import Encoding
 from selfsup3d.models.layers import COLOUR
 from selfsup3d.models.pose import BodyPose, pose_of_joints
+from selfsup3d.models.reading import read_twice
 from selfsup3d.models.sides import sides_of, swap_sides
 from selfsup3d.models.warmup import known_places, painted_puppets
 from selfsup3d.models.zoom import into_window, window_of, zoom
@@ -84,14 +86,30 @@ class ForwardPass:
 
     @cached_property
     def told(self) -> dict[str, Tensor]:
-        """What the labels of the supervised variants tell the encoder of the target; nothing otherwise."""
+        """What labels, or a teacher, tell the encoder of the target; nothing in the unsupervised variants."""
         kind = self.system.variant.supervision
-        if kind not in ("2d", "3d") or self.freeze_pose:
+        if kind not in ("teacher", "2d", "3d") or self.freeze_pose:
             return {}
         confidence = self.batch.confidence if kind == "2d" else None
-        joints = project(self.need("joints_3d"), self.K) if kind == "3d" else self.need("joints_2d")
+        joints = self.need("joints_2d") if kind == "2d" else project(self.known_joints, self.K)
         seen = None if confidence is None else confidence > 0
         return known_places(joints / float(self.size[1]), self.need("seeds"), seen)
+
+    @cached_property
+    def known_joints(self) -> Tensor:
+        """Camera-frame joints (B, 17, 3) of the target: its labels, or what the teacher reads.
+
+        Raises:
+            InputError: there is no teacher.
+        """
+        if self.system.variant.supervision == "3d":
+            return self.need("joints_3d")
+        if self.system.teacher is None:
+            raise InputError(
+                "system.teacher: no trained system; train one without supervision first, then give its folder with "
+                "--system.teacher runs/FIRST (and begin with its weights: --weights runs/FIRST)"
+            )
+        return read_twice(cast("PartGuided", self.system.teacher), self.target, self.K)
 
     @property
     def lengths(self) -> Tensor | None:
@@ -181,12 +199,15 @@ class ForwardPass:
         return objectives.silhouette(soft_silhouette(self.maps_t[0]), self.need("target_saliency"))
 
     def pose_terms(self) -> dict[str, Tensor]:
-        """What teaches the pose path directly (B,): painted puppets, and labels of the real images in a supervised variant."""
+        """What teaches the pose path directly (B,): painted puppets, and what a teacher reads from the
+        real images, or their labels in a supervised variant.
+        """
         variant = self.system.variant
         terms = self.puppet_terms() if variant.puppets else {}
-        if variant.supervision == "3d":
-            labelled = self.pose_distance(self.encoding_t, pose_of_joints(self.need("joints_3d"), self.K))
-            terms |= {f"labelled_{name}": value for name, value in labelled.items()}
+        if variant.supervision in ("teacher", "3d"):
+            known = self.pose_distance(self.encoding_t, pose_of_joints(self.known_joints, self.K))
+            prefix = "labelled" if variant.supervision == "3d" else "taught"
+            terms |= {f"{prefix}_{name}": value for name, value in known.items()}
         if variant.supervision == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (

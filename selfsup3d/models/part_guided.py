@@ -34,7 +34,7 @@ from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.puppet import Puppet, default_puppet
 from selfsup3d.parts.transform import PartGeometry, part_geometry, part_maps
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS
-from selfsup3d.system import System, Turn
+from selfsup3d.system import Taught, Turn
 from selfsup3d.viz.parts import colour_labels
 from selfsup3d.viz.view3d import skeleton_views
 
@@ -71,8 +71,9 @@ class Variant:
     """What of the method is on; every ablation is a value here.
 
     Attributes:
-        supervision: "none"; "puppet" (the warm-up and nothing else); "2d" or "3d" (labels of the real images besides:
-            the weakly supervised variant and the upper bound).
+        supervision: "none"; "puppet" (the warm-up and nothing else); "teacher" (what a trained system reads from the
+            real images besides, see `models.reading`: still without labels); "2d" or "3d" (labels of the real images
+            besides: the weakly supervised variant and the upper bound).
         puppets: painted puppets teach the pose path; False leaves it to the other losses, or to labels alone.
         kinematics: T_fk and T_c; False predicts camera-frame joints.
         saliency: use m_sal. adaptation: the energies L_p and L_a. plates: lay decoded people over plates.
@@ -81,7 +82,7 @@ class Variant:
         bone_lengths: "fixed" (the prior's mean) or "given" (each person's, a label).
     """
 
-    supervision: Literal["none", "puppet", "2d", "3d"] = "none"
+    supervision: Literal["none", "puppet", "teacher", "2d", "3d"] = "none"
     puppets: bool = True
     kinematics: bool = True
     saliency: bool = True
@@ -92,7 +93,7 @@ class Variant:
     bone_lengths: Literal["fixed", "given"] = "fixed"
 
 
-class PartGuided(System):
+class PartGuided(Taught):
     """Encoder, puppet and decoder as one trainable system.
 
     Args:
@@ -128,8 +129,8 @@ class PartGuided(System):
 
     @property
     def taught(self) -> bool:
-        """Whether anything teaches the pose path directly: puppets or labels."""
-        return self.variant.puppets or self.variant.supervision in ("2d", "3d")
+        """Whether anything teaches the pose path directly: puppets, a teacher or labels."""
+        return self.variant.puppets or self.variant.supervision in ("teacher", "2d", "3d")
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -74,9 +74,10 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         config = validate(values, f"{path} ({hub.CONFIG})")
         # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
         # only: their files need not be here.
-        files = {PartGuidedConfig: "backbone_weights", CrossModalConfig: "backbone_weights", StudentConfig: "teacher"}
-        elsewhere = files.get(type(config.system))
-        system = config.system if elsewhere is None else config.system.model_copy(update={elsewhere: None})
+        files = {PartGuidedConfig: ("backbone_weights", "teacher"), CrossModalConfig: ("backbone_weights",),
+                 StudentConfig: ("teacher",)}  # fmt: skip
+        elsewhere = dict.fromkeys(files.get(type(config.system), ()))
+        system = config.system.model_copy(update=elsewhere)
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
 
@@ -110,7 +111,7 @@ def _part_guided(config: Config) -> System:
         frames=settings.frames,
         bone_lengths=settings.bone_lengths,
     )
-    return PartGuided(
+    system = PartGuided(
         encoder,
         decoder,
         puppet,
@@ -120,6 +121,26 @@ def _part_guided(config: Config) -> System:
         beta=(settings.beta.start, settings.beta.end),
         beta_switch=settings.beta.lower_at,
     )
+    if settings.teacher is not None:
+        system.learn_from(_part_guided_teacher(settings.teacher))
+    return system
+
+
+def _part_guided_teacher(path: Path) -> PartGuided:
+    """A trained system, unsupervised itself.
+
+    Raises:
+        InputError: nothing there, another kind of system, or one that was trained with labels.
+    """
+    teacher, config = load_system(path)
+    if not isinstance(config.system, PartGuidedConfig):
+        raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected a part_guided")
+    if config.system.supervision in ("2d", "3d"):
+        raise InputError(
+            f"system.teacher: {path} was trained with labels (supervision: {config.system.supervision}), so its student "
+            "would be no unsupervised one; give a system with supervision none, puppet or teacher"
+        )
+    return cast(PartGuided, teacher)
 
 
 SYSTEMS: dict[str, Callable[[Config], System]] = {
@@ -195,7 +216,9 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Source:
     if settings.root is None:
         raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
     if _needs_labels(config):
-        raise InputError("system: videos have no labels; use kind: part_guided with supervision: none or puppet")
+        raise InputError(
+            "system: videos have no labels; use kind: part_guided with supervision: none, puppet or teacher"
+        )
     folder = settings.root.resolve()
     place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     clips = prepare_clips(folder, cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size),

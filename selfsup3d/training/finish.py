@@ -32,6 +32,14 @@ from selfsup3d.viz.sheets import sheet, write_png
 
 __all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_baselines"]
 
+_SUPERVISION = {
+    "none": "none",
+    "puppet": "none; painted puppets and nothing else",
+    "teacher": "none; what a system without labels read from the frames",
+    "2d": "2D joints of the training frames",
+    "3d": "3D poses of the training frames",
+}
+
 _CMU = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from "
     "NSF EIA-0196217."
@@ -145,7 +153,7 @@ def _assumptions(config: Config) -> list[str]:
     if not isinstance(config.system, PartGuidedConfig):
         return []
     return [
-        f"- supervision: {config.system.supervision}",
+        f"- supervision: {_SUPERVISION[config.system.supervision]}",
         "",
         '"Unsupervised" still assumes one 2D puppet, bone-length ratios, the unpaired poses, the distribution of cameras '
         "and a label-free saliency.",

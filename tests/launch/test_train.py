@@ -153,6 +153,27 @@ def test_flags_and_weights_of_another_run(finished, recipe, tmp_path):
     assert all((a[name] - b[name]).abs().max() < 1e-6 for name in a if a[name].is_floating_point())
 
 
+def test_a_run_teaches_another_without_labels(finished, recipe, tmp_path, capsys):
+    first, _ = finished
+    taught = ("--weights", first, "--system.teacher", first, "--trainer.images", 0)
+    out = tmp_path / "student"
+    assert call("--config", recipe, "--output-dir", out, *taught, "--system.supervision", "teacher") == 0
+    assert "what a system without labels read from the frames" in (out / "model" / "README.md").read_text()
+    scalars = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
+    assert any("loss/puppet/puppet/taught_posed" in line for line in scalars)
+    moved = shutil.move(out, tmp_path / "elsewhere")
+    load_system(moved)  # it needs no teacher any more
+    capsys.readouterr()
+    assert call("--config", recipe, "--output-dir", tmp_path / "a", *taught) == 2
+    assert "set supervision to teacher" in capsys.readouterr().err
+    labelled = tmp_path / "labelled"
+    assert call("--config", recipe, "--output-dir", labelled, "--trainer.steps", 1, "--system.supervision", "3d") == 0
+    capsys.readouterr()
+    given = ("--system.teacher", labelled, "--system.supervision", "teacher")
+    assert call("--config", recipe, "--output-dir", tmp_path / "b", *given) == 2
+    assert f"system.teacher: {labelled} was trained with labels" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "flags", "told"),
     [

@@ -30,7 +30,12 @@ def make_system():
         encoder = Encoder(
             PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8, kinematics=kinematics
         )
-        return PartGuided(encoder, Decoder(10, 8, (16, 16, 8)), stages=stages, variant=Variant(**variant))
+        system = PartGuided(encoder, Decoder(10, 8, (16, 16, 8)), stages=stages, variant=Variant(**variant))
+        if variant.get("supervision") == "teacher":
+            teacher = make(kinematics=kinematics)
+            teacher.bone_lengths.fill_(0.3)
+            system.learn_from(teacher)
+        return system
 
     return make
 

@@ -13,6 +13,7 @@ STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
 VARIANTS = [
     {},
     {"supervision": "puppet"},
+    {"supervision": "teacher"},
     {"supervision": "2d"},
     {"supervision": "3d"},
     {"supervision": "3d", "bone_lengths": "given"},
