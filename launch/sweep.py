@@ -18,7 +18,8 @@ from typing import NoReturn
 from selfsup3d.cli import run
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json, write_text
-from selfsup3d.training.sweep import Sweep, load_sweep
+from selfsup3d.training.sweep import Sweep
+from selfsup3d.training.sweep_config import load_sweep
 from selfsup3d.training.sweep_pictures import sweep_pictures
 from selfsup3d.training.sweep_table import sweep_table
 from selfsup3d.viz.sheets import write_png

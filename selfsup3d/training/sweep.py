@@ -14,105 +14,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-from pydantic import Field, ValidationError, model_validator
+from typing import Any
 
 from selfsup3d.config import Config
-from selfsup3d.config_base import Count, Fraction, Positive, Section
-from selfsup3d.config_file import load_config, nearest, read_yaml
+from selfsup3d.config_file import load_config, nearest
 from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json
+from selfsup3d.training.sweep_config import SweepConfig, references
 from selfsup3d.training.sweep_facts import run_facts
 
-__all__ = ["Budget", "Cell", "Launcher", "Row", "Sweep", "SweepConfig", "load_sweep", "plateau_reached"]
+__all__ = ["Cell", "Launcher", "Sweep", "plateau_reached"]
 
 _STDERR = 2  # the file descriptor: stdout is kept for the table
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-
-
-class Budget(Section):
-    """How long a run is: in steps, or in minutes of training on this machine."""
-
-    steps: Count | None = None
-    """Steps."""
-    minutes: Positive | None = None
-    """Minutes; turned into steps once, by a short run."""
-    plateau: Fraction | None = None
-    """A run counts as converged where its validation error fell by less than this in its last fifth."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give either steps or minutes")
-        return self
-
-
-class Row(Section):
-    """One method or ablation."""
-
-    config: Path
-    """Of its runs."""
-    flags: tuple[str, ...] = ()
-    """For launch/train.py; "{run:NAME}" is the folder of another row's run in the same column, with the same seed."""
-    protocol: str = "strict"
-    """Put in place of "{protocol}" in evaluations."""
-
-
-class SweepConfig(Section):
-    """What to run, and what to show."""
-
-    title: str
-    """Of the tables."""
-    output: Path
-    """Folder: results.json, table.md, and runs/."""
-    rows: dict[str, Row] = Field(min_length=1)
-    """By name; a row that needs another's run stands below it."""
-    columns: dict[str, Budget] = Field(min_length=1)
-    """By name."""
-    evaluations: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """Name -> flags of launch/evaluate.py; all of the same weights."""
-    metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
-    """Shown for each evaluation."""
-    watched: str = "pa_mpjpe"
-    """The validation error that `plateau` is about."""
-    seeds: tuple[int, ...] = (0,)
-    """Each row and column is run with every one of them."""
-    flags: tuple[str, ...] = ()
-    """For launch/train.py, in every row."""
-    calibration_steps: Count = 60
-    """Length of the run that measures the speed."""
-
-
-def load_sweep(path: Path) -> SweepConfig:
-    """A sweep from a YAML file.
-
-    Raises:
-        InputError: a wrong key or value, a missing config, or a reference to a row that does not stand above.
-    """
-    try:
-        sweep = SweepConfig.model_validate(read_yaml(path))
-    except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
-        raise InputError("\n".join(lines)) from None
-    above: list[str] = []
-    for name, row in sweep.rows.items():
-        load_config(row.config)
-        for needed in _needed(row):
-            if needed not in above:
-                raise InputError(f"{path}: rows.{name}.flags: no row {needed!r} stands above{nearest(needed, above)}")
-        above.append(name)
-    return sweep
-
-
-def _needed(row: Row) -> Iterator[str]:
-    for flag in row.flags:
-        if flag.startswith("{run:") and flag.endswith("}"):
-            yield flag[len("{run:") : -1]
 
 
 @dataclass(frozen=True)
@@ -127,6 +45,11 @@ class Cell:
     def key(self) -> str:
         """In results.json."""
         return f"{self.row} | {self.column} | {self.seed}"
+
+    def other(self, reference: str) -> Cell:
+        """The cell that "{run:ROW}" or "{run:ROW@COLUMN}" refers to."""
+        row, _, column = reference.partition("@")
+        return Cell(row, column or self.column, self.seed)
 
     @property
     def folder(self) -> str:
@@ -193,7 +116,8 @@ class Sweep:
         return [
             Cell(row, column, seed)
             for column in (columns or self.config.columns)
-            for row in (rows or self.config.rows)
+            for row in self.config.rows_of(column)
+            if not rows or row in rows
             for seed in self.config.seeds
         ]
 
@@ -214,10 +138,10 @@ class Sweep:
             row.flags,
             row.protocol,
             self.config.flags,
-            self.config.columns[cell.column].model_dump(),
+            self.config.columns[cell.column].model_dump(exclude={"rows"}),
             self.config.evaluations,
             cell.seed,
-            [self.settings(Cell(name, cell.column, cell.seed)) for name in _needed(row)],
+            [self.settings(cell.other(reference)) for reference in references(row)],
         ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -286,7 +210,7 @@ class Sweep:
         flags = list(row.flags)
         for index, flag in enumerate(flags):
             if flag.startswith("{run:") and flag.endswith("}"):
-                other = Cell(flag[len("{run:") : -1], cell.column, cell.seed)
+                other = cell.other(flag[len("{run:") : -1])
                 if not self.done(other):
                     raise InputError(f"{cell.key} needs the run of {other.key}, which is not done")
                 flags[index] = str(self.folder(other))

@@ -5,7 +5,7 @@ import pytest
 from selfsup3d.config_file import load_config
 from selfsup3d.cross_modal.system import CrossModalVAE
 from selfsup3d.training.build import build_system, load_system
-from selfsup3d.training.sweep import load_sweep
+from selfsup3d.training.sweep_config import load_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs" / "cross_modal").glob("*.yaml"))

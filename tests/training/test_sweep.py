@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from selfsup3d.errors import InputError
-from selfsup3d.training.sweep import Cell, Sweep, load_sweep, plateau_reached, seconds_per_step
+from selfsup3d.training.sweep import Cell, Sweep, plateau_reached, seconds_per_step
+from selfsup3d.training.sweep_config import load_sweep
 from selfsup3d.training.sweep_table import sweep_table
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "lifters"
@@ -93,6 +94,40 @@ def test_a_row_gets_the_run_of_another_in_the_same_column_and_seed(file):
     alone = sweep(file(output=str(one.config.output) + "2"), Faked())
     with pytest.raises(InputError, match="not done"):
         alone.run(alone.cells(rows=["student"]), say=lambda line: None)
+
+
+def test_a_row_gets_the_run_of_an_earlier_column(file):
+    faked = Faked()
+    rows = {
+        "warm-up": {"config": str(CONFIGS / "ites_teacher.yaml")},
+        "student": {
+            "config": str(CONFIGS / "ites_student.yaml"),
+            "flags": ["--system.teacher", "{run:warm-up@first}"],
+        },
+    }
+    columns = {
+        "first": {"steps": 100, "rows": ["warm-up"]},
+        "short": {"steps": 10, "rows": ["student"]},
+        "long": {"steps": 20, "rows": ["student"]},
+    }
+    one = sweep(file(rows=rows, columns=columns), faked)
+    assert [cell.key for cell in one.cells()] == ["warm-up | first | 0", "student | short | 0", "student | long | 0"]
+    one.run(one.cells(), say=lambda line: None)
+    first, short, long = faked.of("train")
+    for student in (short, long):
+        assert student[student.index("--system.teacher") + 1] == first[first.index("--output-dir") + 1]
+    table = sweep_table(one)
+    assert table.count("| warm-up |") == 1
+    assert table.count("| student |") == 2
+    rows["warm-up"]["flags"] = ["--system.atoms", "4"]
+    again = sweep(file(rows=rows, columns=columns), faked)
+    assert not any(again.done(cell) for cell in again.cells())  # students of another warm-up
+    columns["short"]["rows"] = ["studnt"]
+    with pytest.raises(InputError, match=r"columns.short.rows: no row 'studnt'; did you mean 'student'\?"):
+        load_sweep(file(rows=rows, columns=columns))
+    columns["short"]["rows"] = ["student"]
+    with pytest.raises(InputError, match=r"rows.student.flags: no row 'warm-up@first' stands above"):
+        load_sweep(file(rows=rows, columns={"short": columns["short"], "first": columns["first"]}))
 
 
 def test_it_goes_on_where_it_was_cut_off(file):
