@@ -1,4 +1,8 @@
-"""Convolutions over the graph of joints with learnt edge weights, and attention between all joints."""
+"""Convolutions over the graph of joints with learnt edge weights, and attention between all joints.
+
+Features lie channels first, (C, 17, B): the maps between channels are one matrix product, those between joints a
+batch of small ones, BatchNorm sees rows, and none of them has to copy the features into another order.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,15 @@ from torch import Tensor, nn
 
 from selfsup3d.skeleton import H36M_17, NUM_JOINTS
 
-__all__ = ["Edges", "GraphBlock", "GraphConvolution", "NonLocal"]
+__all__ = ["Edges", "GraphBlock", "GraphConvolution", "NonLocal", "normalised"]
 
 Edges = Literal["per_channel", "shared"]
+
+
+def normalised(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    """relu(BatchNorm) of (C, 17, B), over joints and samples."""
+    normal: Tensor = norm(x.flatten(1)[None])[0]
+    return normal.relu_().view(x.shape)
 
 
 class GraphConvolution(nn.Module):
@@ -36,13 +46,14 @@ class GraphConvolution(nn.Module):
         return self.edges.masked_fill(~self.mask, float("-inf")).softmax(-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 17, inputs) -> (B, 17, outputs)."""
-        weights = self.weights()
-        diagonal = torch.diagonal(weights, dim1=-2, dim2=-1)  # (C or 1, 17)
-        others = weights - torch.diag_embed(diagonal)
-        moved = self.neighbours(x).permute(2, 1, 0)  # (C, 17, B)
-        gathered = torch.matmul(others.to(moved.dtype), moved).permute(2, 1, 0)
-        return self.own(x) * diagonal.T + gathered
+        """(inputs, 17, B) -> (outputs, 17, B)."""
+        weights = self.weights().expand(self.own.out_features, -1, -1)
+        diagonal = torch.diagonal(weights, dim1=-2, dim2=-1)  # (C, 17)
+        own = torch.diag_embed(diagonal)
+        gather = torch.cat((own, weights - own), -1)  # (C, 17, 34): from what joints say to themselves and to others
+        told = torch.stack((self.own.weight, self.neighbours.weight), 1).flatten(0, 1) @ x.flatten(1)
+        bias = (diagonal * self.own.bias[:, None])[..., None]
+        return torch.baddbmm(bias.to(told.dtype), gather.to(told.dtype), told.view(-1, 2 * NUM_JOINTS, x.shape[-1]))
 
 
 class GraphBlock(nn.Module):
@@ -54,10 +65,11 @@ class GraphBlock(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 17, C) -> (B, 17, C)."""
+        """(C, 17, B) -> (C, 17, B)."""
         y = x
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            y = norm(layer(y).transpose(1, 2)).transpose(1, 2).relu()
+            assert isinstance(norm, nn.BatchNorm1d)
+            y = normalised(norm, layer(y))
         return x + y
 
 
@@ -72,6 +84,12 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 17, C) -> (B, 17, C)."""
-        attended = nn.functional.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x))
-        return x + self.leave(attended)
+        """(C, 17, B) -> (C, 17, B)."""
+        maps = (self.query, self.key, self.value)
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        asked = nn.functional.linear(x.flatten(1).T, weight, bias)  # (17 B, 3 C / 2)
+        query, key, value = asked.view(NUM_JOINTS, x.shape[-1], 3, -1).permute(2, 1, 0, 3)  # (B, 17, C / 2) each
+        # By hand: fused kernels are made for long sequences, and cost more than all else at 17 joints.
+        attended = (query @ key.mT * key.shape[-1] ** -0.5).softmax(-1).to(value.dtype) @ value
+        rows = attended.transpose(0, 1).flatten(0, 1)  # (17 B, C / 2)
+        return x + torch.addmm(self.leave.bias[:, None], self.leave.weight, rows.T).view(x.shape)

@@ -19,7 +19,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation
 from selfsup3d.heads.cycle import cycle
 from selfsup3d.heads.facing import facing_cost
-from selfsup3d.heads.graph import Edges, GraphBlock, GraphConvolution, NonLocal
+from selfsup3d.heads.graph import Edges, GraphBlock, GraphConvolution, NonLocal, normalised
 from selfsup3d.heads.mlp import frozen_statistics
 from selfsup3d.lifters.base import mean_over_joints
 from selfsup3d.lifters.ites_teacher import InvariantTeacher
@@ -62,8 +62,8 @@ class DepthGraph(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """(N, 17, 2) -> (N, 17), float32."""
-        x = self.norm(self.enter(points).transpose(1, 2)).transpose(1, 2).relu()
-        return self.leave(self.blocks(x))[..., 0].float()
+        x = normalised(self.norm, self.enter(points.permute(2, 1, 0)))
+        return self.leave(self.blocks(x))[0].T.float()
 
 
 class EquivariantStudent(UnitCameraLifter):
