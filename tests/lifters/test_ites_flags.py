@@ -1,4 +1,4 @@
-"""The flags that the sweeps give the teacher of ITES, on poses they were not chosen on and on those they were."""
+"""The flags that the sweeps give ITES: those of the teacher, on poses they were not chosen on and on those they were."""
 
 import os
 from pathlib import Path
@@ -69,6 +69,25 @@ def test_the_sweeps_train_the_same_teacher():
 def test_an_ablation_differs_in_one_thing(row):
     chosen, other = flags("ites_ablations", "teacher alone"), flags("ites_ablations", row)
     assert len({name for name in chosen | other if chosen.get(name) != other.get(name)}) == 1
+
+
+def test_the_sweeps_train_the_same_student():
+    teacher = "--system.teacher"
+    chosen, other = flags("benchmark", "ITES student"), flags("ites_ablations", "student, shared edges")
+    assert (chosen.pop(teacher), other.pop(teacher)) == ("{run:ITES teacher}", "{run:teacher alone}")
+    assert chosen == other
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ("student, edges per channel", {"--system.edges"}),
+        ("student without distillation", {"--system.teacher", "--system.weights.distillation"}),
+    ],
+)
+def test_an_ablation_of_the_student_differs_in_one_thing(row, parts):
+    chosen, other = flags("ites_ablations", "student, shared edges"), flags("ites_ablations", row)
+    assert {name for name in chosen | other if chosen.get(name) != other.get(name)} == parts
 
 
 @pytest.mark.slow
