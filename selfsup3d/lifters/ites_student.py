@@ -7,7 +7,6 @@ the turned pose.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +23,7 @@ from selfsup3d.heads.mlp import frozen_statistics
 from selfsup3d.lifters.base import mean_over_joints
 from selfsup3d.lifters.ites_teacher import InvariantTeacher
 from selfsup3d.lifters.unit_camera import UnitCameraLifter
+from selfsup3d.system import System, Taught
 
 __all__ = ["DepthGraph", "EquivariantStudent", "StudentWeights"]
 
@@ -66,7 +66,7 @@ class DepthGraph(nn.Module):
         return self.leave(self.blocks(x))[0].T.float()
 
 
-class EquivariantStudent(UnitCameraLifter):
+class EquivariantStudent(Taught, UnitCameraLifter):
     """Learns depths from a frozen teacher, and that turning the pose turns the lifted pose.
 
     Args:
@@ -74,7 +74,7 @@ class EquivariantStudent(UnitCameraLifter):
         distance, length: of the virtual camera; the teacher's.
         views: random turns about the vertical axis by angles uniform in [0, 2 pi).
         weights: of the terms.
-        teacher: trained; it is no part of the student's parameters or checkpoint. Not needed to predict.
+        teacher: trained; see `system.Taught`.
     """
 
     def __init__(
@@ -92,27 +92,22 @@ class EquivariantStudent(UnitCameraLifter):
         super().__init__(distance, length)
         self.network = DepthGraph(channels, blocks, edges, attention)
         self.views, self.weights = views, weights
-        self._teacher: list[InvariantTeacher] = []  # in a list, a module is no submodule
         if teacher is not None:
             self.learn_from(teacher)
 
-    def learn_from(self, teacher: InvariantTeacher) -> None:
+    def learn_from(self, teacher: System) -> None:
         """Set the teacher.
 
         Raises:
             InputError: its virtual camera is another one.
         """
+        assert isinstance(teacher, InvariantTeacher)
         if (teacher.distance, teacher.normalizer.length) != (self.distance, self.normalizer.length):
             raise InputError(
                 f"system.teacher: its camera has distance {teacher.distance} and length {teacher.normalizer.length}, "
                 f"the student's {self.distance} and {self.normalizer.length}; give both the same"
             )
-        self._teacher[:] = [teacher.eval().requires_grad_(False)]
-
-    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> EquivariantStudent:
-        for teacher in self._teacher:  # moves along to the device, though it is no submodule
-            teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        super().learn_from(teacher)
 
     def offsets(self, points: Tensor) -> Tensor:
         """(N, 17) depths relative to the root."""
@@ -138,13 +133,13 @@ class EquivariantStudent(UnitCameraLifter):
         if w.facing > 0:
             terms["facing"] = w.facing * facing_cost(went.lifted).mean()
         if w.distillation > 0:
-            if not self._teacher:
+            if not isinstance(self.teacher, InvariantTeacher):
                 raise InputError(
                     "system.teacher: no trained teacher; train configs/lifters/ites_teacher.yaml, then give its folder "
                     "with --system.teacher runs/ites_teacher (or set --system.weights.distillation 0)"
                 )
             with torch.no_grad():
-                depth = self._teacher[0].lifted(points)[..., 2]
+                depth = self.teacher.lifted(points)[..., 2]
             error = (went.lifted[..., 2] - depth).abs()
             terms["distillation"] = w.distillation * mean_over_joints(error, visible).mean()
         return terms

@@ -316,7 +316,7 @@ def test_compactness_is_the_distance_of_joints_from_the_mean_pose(monkeypatch):
 def test_the_student_learns_depths_from_its_teacher_which_stays_as_it_is():
     case = BY_NAME["ites_student"]
     system, batch = case.fitted().train(), case.batch()
-    teacher = system._teacher[0]
+    teacher = system.teacher
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     assert not any("teacher" in name for name in system.state_dict())
     optimizer = torch.optim.Adam(system.parameters(), lr=1e-2)
