@@ -111,12 +111,19 @@ def _baselines(sweep: Sweep, column: str) -> list[list[str]]:
 
 
 def _rules(sweep: Sweep) -> str:
-    """The flags of every evaluation, told once."""
+    """The flags of every evaluation, told once; of each row where they differ by its protocol."""
     lines = []
-    for name in sweep.config.evaluations:
-        flags = {str(cell["evaluations"][name]["flags"]) for cell in sweep.results["cells"].values()
-                 if name in cell["evaluations"]}  # fmt: skip
-        lines.append(f"{name}: `{' '.join(sweep.config.evaluations[name])}`; " + ("; ".join(sorted(flags)) or "-"))
+    for name, flags in sweep.config.evaluations.items():
+        rules: dict[str, list[str]] = {}  # what is switched on -> rows
+        for row in sweep.config.rows:
+            found = [sweep.results["cells"].get(cell.key) for cell in sweep.cells(rows=[row])]
+            for told in (cell["evaluations"][name]["flags"] for cell in found if cell and name in cell["evaluations"]):
+                on = ", ".join(k if v is True else f"{k}={v}" for k, v in told.items() if v) or "strict"
+                if row not in rules.setdefault(on, []):
+                    rules[on].append(row)
+        every = len(rules) < 2
+        told = "; ".join(on if every else f"{on} ({', '.join(rows)})" for on, rows in rules.items())
+        lines.append(f"{name}: `{' '.join(flags)}`; {told or '-'}")
     return "Rules of each evaluation (mm):\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

@@ -36,7 +36,7 @@ class Faked:
             (folder / "metrics.json").write_text(json.dumps({"metrics": {"pa_mpjpe": self.curve[-1]}}))
         else:
             value = 10.0 * len(self.calls)
-            told = {"metrics": {"mpjpe": None, "pa_mpjpe": value}, "reasons": {}, "flags": {"reflection": False},
+            told = {"metrics": {"mpjpe": None, "pa_mpjpe": value}, "reasons": {}, "flags": {"reflection": given.get("--protocol") == "ites"},
                     "frames": 7, "baselines": {"mean_pose": {"mpjpe": 200.0, "pa_mpjpe": 120.0}}}  # fmt: skip
             Path(given["--json"]).write_text(json.dumps(told))
 
@@ -153,6 +153,14 @@ def test_changed_settings_make_a_cell_anew_and_those_that_need_it(file):
     }
     again = sweep(file(rows=rows), faked)
     assert not any(again.done(cell) for cell in again.cells())
+
+
+def test_rules_are_told_once_and_by_row_where_they_differ(file):
+    one = sweep(file(), Faked())
+    one.run(one.cells(), say=lambda line: None)
+    table = sweep_table(one)
+    assert "- true: `--split test`; strict\n" in table
+    assert "- paper: `--protocol {protocol}`; reflection (teacher); strict (student)\n" in table
 
 
 def test_minutes_become_steps_by_one_measurement_a_row(file):
