@@ -243,6 +243,12 @@ class C3DPOWeightConfig(Section):
     """The canonicaliser undoes random turns."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
+    compactness: NotNegative = 0.0
+    """Canonical poses stay near the basis' mean pose (ours, not the paper's)."""
+    invariance: NotNegative = 0.0
+    """One canonical pose from all sides (of ITES, not the paper's)."""
+    cycle: NotNegative = 0.0
+    """Keypoints against the re-projection after turning, lifting again and turning back (of ITES, not the paper's)."""
 
 
 class C3DPOConfig(Section):
@@ -260,6 +266,8 @@ class C3DPOConfig(Section):
     """Of the shape basis."""
     augment: bool = True
     """Turn the picture of training samples about the viewing axis."""
+    rotation: Literal["so3", "6d"] = "so3"
+    """How the network tells a rotation: axis times angle, the paper's; or two columns (ours)."""
     weights: C3DPOWeightConfig = C3DPOWeightConfig()
 
 

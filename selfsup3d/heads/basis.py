@@ -28,3 +28,11 @@ class ShapeBasis(nn.Module):
         """(..., K) -> (..., 17, 3), float32."""
         shape = torch.einsum("...k,kjd->...jd", coefficients, self.atoms).float() + self.mean
         return shape - shape[..., :1, :]
+
+    def away_from_mean(self, canonical: Tensor) -> Tensor:
+        """(..., 17, 3) canonical poses -> (...) mean distance of their joints from those of the mean pose **[ours]**.
+
+        Without a price on it, a basis may hold flattened people, one kind for every side that they are seen from, in
+        place of one kind that is turned.
+        """
+        return (canonical - (self.mean - self.mean[:1])).norm(dim=-1).mean(-1)

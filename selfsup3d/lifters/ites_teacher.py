@@ -23,23 +23,16 @@ from torch import Tensor
 from selfsup3d.batch import Batch, Camera, PoseOutput
 from selfsup3d.draws import uniform_noise
 from selfsup3d.geometry.camera import unit_pinhole
-from selfsup3d.geometry.rotation import (
-    axis_angle_to_matrix,
-    random_turn,
-    random_view,
-    rotate,
-    rotation_6d_to_matrix,
-)
+from selfsup3d.geometry.rotation import random_turn, random_view, rotate
 from selfsup3d.heads.basis import ShapeBasis
 from selfsup3d.heads.facing import Handedness, facing_cost
 from selfsup3d.heads.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.heads.normalizer import Normalized, Normalizer
+from selfsup3d.heads.orientation import ROTATION_NUMBERS, RotationKind, seen_again, told_rotation
 from selfsup3d.lifters.base import Lifter, mean_over_joints
 from selfsup3d.skeleton import NUM_JOINTS
 
 __all__ = ["InvariantTeacher", "TeacherWeights"]
-
-_IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -67,8 +60,7 @@ class InvariantTeacher(Lifter):
         views: random turns a sample.
         sides: to turn to. "sphere" = about axes uniform on the sphere by angles uniform in [0, pi) (the paper's);
             "views" = about the vertical axis by any angle, then up or down by at most 20 degrees (`random_view`; ours).
-        rotation: "so3" = axis times angle (the paper's); "6d" = two columns (Zhou et al. 2019; ours), added to those of
-            the identity.
+        rotation: "so3" (the paper's) or "6d" (ours), see `told_rotation`.
         weights: of the terms.
     """
 
@@ -82,12 +74,12 @@ class InvariantTeacher(Lifter):
         length: float = 0.7,
         views: int = 4,
         sides: Literal["sphere", "views"] = "sphere",
-        rotation: Literal["so3", "6d"] = "so3",
+        rotation: RotationKind = "so3",
         weights: TeacherWeights = TeacherWeights(),
     ) -> None:
         super().__init__(Normalizer("head", distance, length))
         self.sides, self.rotation = sides, rotation
-        outputs = atoms + (3 if rotation == "so3" else 6)
+        outputs = atoms + ROTATION_NUMBERS[rotation]
         self.network = ResidualMLP(2 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
         self.basis = ShapeBasis(atoms)
         self.handedness = Handedness()
@@ -96,10 +88,8 @@ class InvariantTeacher(Lifter):
     def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Canonical poses (N, 17, 3) and rotations (N, 3, 3) of normalised keypoints (N, 17, 2)."""
         found = self.network((points * self.distance).flatten(1))
-        canonical, turned = self.basis(found[:, : self.basis.count]), found[:, self.basis.count :]
-        if self.rotation == "so3":
-            return canonical, axis_angle_to_matrix(turned)
-        return canonical, rotation_6d_to_matrix(turned + turned.new_tensor(_IDENTITY_6D))
+        count = self.basis.count
+        return self.basis(found[:, :count]), told_rotation(found[:, count:], self.rotation)
 
     def lifted(self, points: Tensor) -> Tensor:
         """(N, 17, 3) root-relative, camera axes, as found (not mirrored)."""
@@ -135,20 +125,15 @@ class InvariantTeacher(Lifter):
         if w.facing > 0:
             terms["facing"] = w.facing * facing_cost(pose).mean()
         if w.compactness > 0:
-            mean = self.basis.mean - self.basis.mean[:1]
-            terms["compactness"] = w.compactness * (canonical - mean).norm(dim=-1).mean()
+            terms["compactness"] = w.compactness * self.basis.away_from_mean(canonical).mean()
         if w.invariance > 0 or w.cycle > 0:
             turns = self.random_turns(batch.seeds)
-            view = self.project(rotate(turns, pose[:, None]))
             with frozen_statistics(self.network):
-                again, back = self.estimate(view.flatten(0, 1))
-            again = again.view(*view.shape[:2], NUM_JOINTS, 3)
+                again, back = seen_again(self.estimate, self.project, pose, turns)
             if w.invariance > 0:
                 terms["invariance"] = w.invariance * (again - canonical[:, None]).norm(dim=-1).mean()
             if w.cycle > 0:
-                relifted = rotate(back.view(*view.shape[:2], 3, 3), again)
-                returned = self.project(rotate(turns.transpose(-1, -2), relifted))
-                error = (returned - points[:, None]).norm(dim=-1) * self.distance
+                error = (self.project(back) - points[:, None]).norm(dim=-1) * self.distance
                 terms["cycle"] = w.cycle * mean_over_joints(error, visible[:, None]).mean()
         return terms
 

@@ -84,6 +84,8 @@ CASES = [
     Case("ites_student shared",
          {"kind": "ites_student", "channels": 8, "blocks": 1, "edges": "shared", "weights": {"facing": 1.0}}),
     Case("c3dpo", {"kind": "c3dpo", "bottleneck": 16, "weights": {"facing": 1.0}, **SMALL}),
+    Case("c3dpo turned", {"kind": "c3dpo", "bottleneck": 16, "rotation": "6d",
+         "weights": {"compactness": 1.0, "invariance": 1.0, "cycle": 1.0}, **SMALL}),
     Case("deep_nrsfm", {"kind": "deep_nrsfm", "sizes": [20, 12, 6]}),
     Case("deep_nrsfm relu", {"kind": "deep_nrsfm", "sizes": [20, 12, 6], "threshold": "relu", "facing": 1.0}),
     Case("elepose", {"kind": "elepose", "flow_width": 16, "flow_layers": 2, "weights": {"facing": 1.0}, **SMALL}),

@@ -23,14 +23,21 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "lifters"
 def flags(sweep: str, row: str) -> dict[str, str]:
     content = yaml.safe_load((CONFIGS / f"{sweep}.yaml").read_text(encoding="utf-8"))
     words = [*content["flags"], *content["rows"][row]["flags"]]
-    return dict(zip(words[::2], words[1::2], strict=True)) | {"--config": content["rows"][row]["config"]}
+    given: dict[str, str] = {}
+    for word in words:
+        if word.startswith("--"):
+            given[flag := word] = ""  # a switch has no value
+        else:
+            given[flag] = word
+    return given | {"--config": content["rows"][row]["config"]}
 
 
-def trained(source, steps):
-    """A teacher by the benchmark's flags, and its losses at every step."""
+def trained(source, steps, row="ITES teacher"):
+    """A lifter by the benchmark's flags, and its losses at every step."""
     torch.manual_seed(0)
-    chosen = flags("benchmark", "ITES teacher") | {"--config": str(CONFIGS / "ites_teacher.yaml")}
-    config = parse_config([word for pair in chosen.items() for word in pair], "")
+    chosen = flags("benchmark", row)
+    chosen["--config"] = str(CONFIGS / Path(chosen["--config"]).name)
+    config = parse_config([word for pair in chosen.items() for word in pair if word], "")
     system = build_system(config)
     size = config.trainer.batch_size
     system.fit(source.batch(Draws(1, step, np.arange(size))) for step in range(8))

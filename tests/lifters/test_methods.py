@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from selfsup3d.data.projected import ProjectedPoses
 from selfsup3d.draws import Draws, uniform_noise
 from selfsup3d.errors import InputError
-from selfsup3d.geometry.rotation import random_axis_rotation, random_rotation, rotate
+from selfsup3d.geometry.rotation import random_axis_rotation, random_rotation, random_view, rotate
 from selfsup3d.heads.pose_scaler import PoseScaler
 from selfsup3d.lifters.c3dpo import C3DPO, pseudo_huber
 from selfsup3d.lifters.deep_nrsfm import DeepNRSfM, dictionary_sizes, orthonormal_columns
@@ -292,13 +293,16 @@ def test_turned_views_of_the_teacher_are_those_that_people_are_seen_from():
     assert tilt["sphere"].max() > 150
 
 
+@pytest.mark.parametrize("method", ["teacher", "c3dpo"])
 @pytest.mark.parametrize(("rotation", "outputs"), [("so3", 3), ("6d", 6)])
-def test_the_teacher_s_rotation_starts_at_the_identity(rotation, outputs):
-    system = InvariantTeacher(width=16, bottleneck=8, blocks=1, atoms=4, rotation=rotation)
+def test_rotations_start_at_the_identity(method, rotation, outputs):
+    sizes = {"width": 16, "bottleneck": 8, "blocks": 1, "rotation": rotation}
+    system = InvariantTeacher(atoms=4, **sizes) if method == "teacher" else C3DPO(bases=4, **sizes)
     assert system.network.leave.out_features == 4 + outputs
     torch.nn.init.zeros_(system.network.leave.weight)
     torch.nn.init.zeros_(system.network.leave.bias)
-    _, found = system.estimate(torch.randn(8, 17, 2))
+    points = torch.randn(8, 17, 2)
+    _, found = system.estimate(points) if method == "teacher" else system.estimate(points, torch.ones(8, 17))
     torch.testing.assert_close(found, torch.eye(3).expand(8, 3, 3))
 
 
@@ -385,6 +389,43 @@ def test_c3dpo_s_in_plane_rotation_turns_input_and_target_alike():
     without.augment = False
     batch = case.batch()
     assert with_(batch, "lifter", 0.0)["reprojection"] != without(batch, "lifter", 0.0)["reprojection"]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_c3dpo_is_shown_people_turned_about_their_vertical_axis(augment, monkeypatch):
+    """What asks for one canonical pose and a way back is zero for an estimator that has them, whichever way up the
+    picture is, and not for one that bends people instead of turning them."""
+    weights = {"facing": 0.0, "invariance": 1.0, "cycle": 1.0}
+    case = replace(BY_NAME["c3dpo"], system=BY_NAME["c3dpo"].system | {"augment": augment, "weights": weights})
+    system, batch = case.fitted(), case.batch()
+    assert set(system(batch, "lifter", 0.0)) == {"reprojection", "canonicalisation", "invariance", "cycle"}
+    asked, person = [], torch.randn(17, 3) * 0.3
+    person[0] = 0
+
+    def estimate(points, visible):  # the rotation that makes the person the picture, by least squares
+        asked.append(points)
+        up = torch.linalg.lstsq(person.expand(len(points), 17, 3), points).solution.mT  # (N, 2, 3)
+        return person.expand(len(points), 17, 3), torch.cat((up, torch.linalg.cross(up[:, :1], up[:, 1:])), 1)
+
+    first = random_view(torch.rand(16, 2))
+    truth = rotate(first, person.expand(16, 17, 3))
+    observed = replace(system.observe(batch), values=truth[..., :2])
+    monkeypatch.setattr(system, "observe", lambda batch: observed)
+    monkeypatch.setattr(system, "estimate", estimate)
+    terms = system(batch, "lifter", 0.0)
+    assert max(terms[name] for name in ("reprojection", "invariance", "cycle")) < 1e-4
+    picture, view = asked
+    assert not torch.allclose(view, picture, atol=0.1)
+    down = (first.mT @ torch.tensor([0.0, 1.0, 0.0]))[..., None]
+    before, after = (estimate(points, None)[1][:, :2] @ down for points in (picture, view))
+    assert (F.cosine_similarity(before, after, dim=1) > 0.9).all()  # as upright as before
+    monkeypatch.setattr(
+        system, "estimate", lambda points, visible: (F.pad(points, (0, 1)), torch.eye(3).expand(16, 3, 3))
+    )
+    terms = system(batch, "lifter", 0.0)
+    assert terms["reprojection"] < 1e-4
+    assert terms["invariance"] > 0.05
+    assert terms["cycle"] > 0.05
 
 
 def test_orthonormal_columns_are_those_of_the_svd():
