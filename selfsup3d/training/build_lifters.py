@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from selfsup3d import hub
 from selfsup3d.config import Config, ProjectedConfig
@@ -51,7 +51,8 @@ def _student(config: Config) -> System:
     settings = config.system
     assert isinstance(settings, StudentConfig)
     values = settings.model_dump(exclude={"kind", "teacher"})
-    teacher = None if settings.teacher is None else _teacher(settings.teacher)
+    unneeded = settings.teacher is None or settings.weights.distillation == 0
+    teacher = None if unneeded else _teacher(cast(Path, settings.teacher))
     return EquivariantStudent(**(values | {"weights": StudentWeights(**values["weights"])}), teacher=teacher)
 
 

@@ -52,6 +52,8 @@ class SweepConfig(Section):
 
     title: str
     """Of the tables."""
+    note: str = ""
+    """Below it: the command, the machine, what a reader must know."""
     output: Path
     """Folder: results.json, table.md, and runs/."""
     rows: dict[str, Row] = Field(min_length=1)

@@ -19,7 +19,7 @@ def sweep_table(sweep: Sweep) -> str:
 
     Cells that are not done are left out; a run that `plateau` calls not converged is marked *.
     """
-    blocks = [f"# {sweep.config.title}"]
+    blocks = [f"# {sweep.config.title}", sweep.config.note.strip()]
     marked = False
     for column in sweep.config.columns:
         rows = []

@@ -88,3 +88,9 @@ def test_baselines_know_the_poses_that_were_trained_on():
     config = Config.model_validate({"system": TEACHER, "data": DATA})
     assert build_prior(config.data).poses.shape == (160, 17, 3)
     assert build_labelled(config) is not None
+
+
+def test_a_student_without_distillation_needs_no_teacher(tmp_path):
+    system = {"kind": "ites_student", "channels": 8, "blocks": 1, "teacher": str(tmp_path / "nowhere")}
+    student = {"system": system | {"weights": {"distillation": 0}}, "data": DATA}
+    assert build_system(Config.model_validate(student)).teacher is None
