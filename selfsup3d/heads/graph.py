@@ -89,7 +89,7 @@ class NonLocal(nn.Module):
         weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
         asked = nn.functional.linear(x.flatten(1).T, weight, bias)  # (17 B, 3 C / 2)
         query, key, value = asked.view(NUM_JOINTS, x.shape[-1], 3, -1).permute(2, 1, 0, 3)  # (B, 17, C / 2) each
-        # By hand: fused kernels are made for long sequences, and cost more than all else at 17 joints.
+        # By hand: fused kernels are made for sequences longer than 17.
         attended = (query @ key.mT * key.shape[-1] ** -0.5).softmax(-1).to(value.dtype) @ value
         rows = attended.transpose(0, 1).flatten(0, 1)  # (17 B, C / 2)
         return x + torch.addmm(self.leave.bias[:, None], self.leave.weight, rows.T).view(x.shape)

@@ -45,8 +45,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 class _Shrunk(torch.autograd.Function):
     """W -> (W, s), s = min(1, c / |W|_F), with the gradients of both uses of W met in one pass over the matrix.
 
-    dL/dW = dL/dW' - dL/ds s^3 / c^2 W where s < 1. Left to autograd, the norm's part takes four passes, a quarter of the
-    time of a training step at a batch of 64.
+    dL/dW = dL/dW' - dL/ds s^3 / c^2 W where s < 1. Left to autograd, the norm's part takes four passes.
     """
 
     @staticmethod

@@ -15,7 +15,7 @@ from tests.lifters.test_ites_flags import trained
 @pytest.mark.slow
 @pytest.mark.skipif("SELFSUP3D_DATA" not in os.environ, reason="SELFSUP3D_DATA (real motion capture) is not set")
 def test_c3dpo_finds_depth_on_real_motion():
-    """Better than the validation keypoints without any depth (98.8 mm), by far; by the paper's terms it is not."""
+    """Better than the validation keypoints without any depth, by far; by the paper's terms it is not."""
     path = Path(os.environ["SELFSUP3D_DATA"]) / "mocap.npz"
     system, _ = trained(ProjectedPoses(load_mocap(path, "train")), 1200, "C3DPO with turned views")
     held_out = ProjectedPoses(load_mocap(path, "val"))

@@ -100,7 +100,7 @@ def test_an_ablation_of_the_student_differs_in_one_thing(row, parts):
 @pytest.mark.slow
 @pytest.mark.skipif("SELFSUP3D_DATA" not in os.environ, reason="SELFSUP3D_DATA (real motion capture) is not set")
 def test_the_teacher_finds_depth_on_real_motion():
-    """Better than the validation keypoints without any depth (98.8 mm), by far."""
+    """Better than the validation keypoints without any depth, by far."""
     path = Path(os.environ["SELFSUP3D_DATA"]) / "mocap.npz"
     system, _ = trained(ProjectedPoses(load_mocap(path, "train")), 1500)
     held_out = ProjectedPoses(load_mocap(path, "val"))
