@@ -15,6 +15,7 @@ from selfsup3d.draws import uniform_noise
 from selfsup3d.models.pose import BodyPose
 from selfsup3d.models.sides import sides_of
 from selfsup3d.models.zoom import jittered, window_of
+from selfsup3d.parts.feet import as_shins, shod, with_feet
 from selfsup3d.parts.labels import part_labels
 from selfsup3d.parts.painter import draw_look, look_uniforms, paint_puppet
 from selfsup3d.parts.puppet import Puppet
@@ -29,14 +30,16 @@ _STREAMS = {"look": 1, "camera": 2, "noise": 3, "window": 4}
 def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Pictures (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_plate`; part labels (B, H, W).
 
-    Looks and recording differ by `batch.seeds` alone.
+    They have feet, which count as shins. Looks and recording differ by `batch.seeds` alone.
     """
     plate, seeds = (batch.need(name, by="the puppet warm-up") for name in ("unpaired_plate", "seeds"))
-    look = draw_look(uniform_noise(seeds, (look_uniforms(puppet),), _STREAMS["look"]), puppet)
-    geometry = part_geometry(pose.joints.float(), pose.camera.K.float(), puppet, width_factors=look.width_factors)
-    maps = part_maps(geometry, size, puppet)
-    image = paint_puppet(maps, geometry, pose.joints.float(), plate, look, puppet)
-    return recorded(image, seeds), part_labels(maps, geometry, size, puppet).parts
+    painted = shod(puppet)
+    look = draw_look(uniform_noise(seeds, (look_uniforms(painted),), _STREAMS["look"]), painted)
+    points = with_feet(pose.joints.float(), look.splay, look.foot)
+    geometry = part_geometry(points, pose.camera.K.float(), painted, width_factors=look.width_factors)
+    maps = part_maps(geometry, size, painted)
+    image = paint_puppet(maps, geometry, points, plate, look, painted)
+    return recorded(image, seeds), as_shins(part_labels(maps, geometry, size, painted).parts, puppet)
 
 
 def known_places(points: Tensor, seeds: Tensor, seen: Tensor | None = None) -> dict[str, Tensor]:

@@ -41,6 +41,8 @@ class Look:
         light: (B, 3) unit vector towards the light, camera frame.
         ambient: (B,) brightness of what the light does not reach.
         width_factors: (B, P) for `part_geometry`.
+        splay: (B, 2) radians by which the left and the right toes turn outwards. foot: (B,) length of a foot in torso
+            lengths. Both for `parts.feet`.
     """
 
     colours: Tensor
@@ -52,6 +54,8 @@ class Look:
     light: Tensor
     ambient: Tensor
     width_factors: Tensor
+    splay: Tensor
+    foot: Tensor
 
 
 def look_uniforms(puppet: Puppet) -> int:
@@ -90,10 +94,19 @@ def draw_look(
     hair, shirt, trousers, shoes = u[:, 5:8] * u[:, 8:9], u[:, 9:12], u[:, 12:15], u[:, 15:18] * 0.8
     bare_arms, bare_legs = u[:, 18, None] < 0.4, u[:, 19, None] < 0.2
     forearm, shin = torch.where(bare_arms, skin, shirt), torch.where(bare_legs, skin, trousers)
-    wardrobe = {"head": skin, "torso": shirt, "upper_arm": shirt, "forearm": forearm, "thigh": trousers, "shin": shin}
+    wardrobe = {
+        "head": skin,
+        "torso": shirt,
+        "upper_arm": shirt,
+        "forearm": forearm,
+        "thigh": trousers,
+        "shin": shin,
+        "foot": shoes,
+    }
     kinds = [name.removeprefix("left_").removeprefix("right_") for name in puppet.names]
     dressed = torch.stack([wardrobe.get(kind, shirt) for kind in kinds], 1)  # (B, P, 3)
     head = torch.tensor([kind == "head" for kind in kinds], device=u.device)[:, None]
+    plain = torch.tensor([kind in ("head", "foot") for kind in kinds], device=u.device)
     colours = torch.where(odd & ~head, own[..., :3], dressed)
     colours = (colours * (0.9 + 0.2 * own[..., 3:4])).clamp(0, 1)
     tips = {"forearm": skin, "shin": shoes}
@@ -101,7 +114,7 @@ def draw_look(
 
     angle = torch.floor(own[..., 4] * 8) * (torch.pi / 8)
     cycles = 1.0 + 5.0 * own[..., 5]
-    strength = torch.where(own[..., 6] < patterned, 0.2 + 0.8 * own[..., 7], 0.0) * ~head[:, 0]
+    strength = torch.where(own[..., 6] < patterned, 0.2 + 0.8 * own[..., 7], 0.0) * ~plain
     wave = (cycles * angle.cos(), 0.5 * cycles * angle.sin(), own[..., 8], 0.2 + 0.6 * own[..., 9], strength)
     mottle = torch.stack((0.12 * own[..., 10], 1.0 + 3.0 * own[..., 11], own[..., 8]), -1)
     azimuth, height = 2 * torch.pi * u[:, 20], 2 * u[:, 21] - 1.0
@@ -117,6 +130,8 @@ def draw_look(
         light=torch.nn.functional.normalize(light, dim=-1),
         ambient=0.35 + 0.45 * u[:, 24],
         width_factors=factors.expand(B, P),
+        splay=0.9 * (u[:, 25:27] - 0.35),
+        foot=0.36 + 0.14 * u[:, 27],
     )
 
 
@@ -132,7 +147,7 @@ def paint_puppet(
     Args:
         maps: (B, P, H, W) of `part_maps`.
         geometry: what they were drawn from, leading dimension B.
-        joints_camera: (B, 17, 3) metres, for the way the head faces.
+        joints_camera: (B, 17 or more, 3) metres, for the way the head faces.
         plate: (B, 3, H, W) in [0, 1].
         look: of `draw_look`.
         puppet: the table of parts.

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from selfsup3d.skeleton import NUM_JOINTS, joint_index
+from selfsup3d.skeleton import H36M_17
 
 __all__ = ["Part", "Puppet", "default_puppet"]
 
@@ -26,7 +26,7 @@ class Part:
     Attributes:
         id: its index in the puppet, its channel in the part maps and its value in the labels.
         name: unique.
-        start, end: joints whose mean is the point at x = -1/2 and at x = +1/2. Two joints each make a part with a
+        start, end: points whose mean is the point at x = -1/2 and at x = +1/2. Two joints each make a part with a
             lateral extent of its own (the torso).
         profile: knots (x, h) of the half-width, x increasing, h > 0 in part widths and at most 1/2, concave, straight
             between knots; the part ends at the first and the last knot.
@@ -60,7 +60,7 @@ class Part:
 
     @property
     def anchors(self) -> tuple[str, ...]:
-        """All joints that place the part."""
+        """All points that place the part."""
         return self.start + self.end
 
     @property
@@ -80,12 +80,15 @@ class Puppet:
 
     Attributes:
         parts: P parts, `parts[p].id == p`.
+        points: names of the points that parts are pinned to, in the order they are given in: the 17 joints, and any
+            that are made of them (`parts.feet`).
         torso: the two joints whose distance is the torso length, the unit of the widths. Neck and pelvis: the one
             bone of the kinematic tree that no motion of a limb changes.
         fixed_torso: torso length over image height at which `width="fixed"` draws the table's widths.
     """
 
     parts: tuple[Part, ...]
+    points: tuple[str, ...] = H36M_17.joint_names
     torso: tuple[str, str] = ("neck", "pelvis")
     fixed_torso: float = 0.25
 
@@ -145,15 +148,15 @@ class Puppet:
 
     @cached_property
     def anchor_matrix(self) -> np.ndarray:
-        """(2P + 4L, 17): `points = anchor_matrix @ joints`, the P starts, the P ends, then the 4 anchors (start pair,
+        """(2P + 4L, N): `anchors = anchor_matrix @ points`, the P starts, the P ends, then the 4 anchors (start pair,
         end pair) of each of the L parts in `four_anchors`.
         """
         ends = [part.start for part in self.parts] + [part.end for part in self.parts]
         ends += [(joint,) for p in self.four_anchors for joint in self.parts[p].anchors]
-        matrix = np.zeros((len(ends), NUM_JOINTS))
+        matrix = np.zeros((len(ends), len(self.points)))
         for row, joints in enumerate(ends):
             for joint in joints:
-                matrix[row, joint_index(joint)] = 1.0 / len(joints)
+                matrix[row, self.points.index(joint)] = 1.0 / len(joints)
         return matrix
 
     @cached_property

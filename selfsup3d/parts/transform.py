@@ -117,7 +117,8 @@ def part_geometry(
     everywhere: coinciding joints, points behind the camera and points far outside the image included.
 
     Args:
-        joints_camera: (..., 17, 3) camera frame (x right, y down, z forward), metres.
+        joints_camera: (..., 17, 3) camera frame (x right, y down, z forward), metres; (..., N, 3) for a puppet with
+            more points.
         K: (..., 3, 3) pinhole of the image, px; broadcasts against the joints.
         puppet: the table of parts.
         width: "perspective" **[ours]**: table width · f · torso length / depth of the part. "fixed" (the paper's
@@ -128,8 +129,10 @@ def part_geometry(
     Raises:
         ValueError: wrong shapes, or width="fixed" without `image_height`.
     """
-    if joints_camera.shape[-2:] != (17, 3) or K.shape[-2:] != (3, 3):
-        raise ValueError(f"expected joints (..., 17, 3) and K (..., 3, 3), got {joints_camera.shape} and {K.shape}")
+    if joints_camera.shape[-2:] != (len(puppet.points), 3) or K.shape[-2:] != (3, 3):
+        raise ValueError(
+            f"expected joints (..., {len(puppet.points)}, 3) and K (..., 3, 3), got {joints_camera.shape} and {K.shape}"
+        )
     dtype = torch.promote_types(torch.float32, joints_camera.dtype)
     joints, K = joints_camera.to(dtype), K.to(dtype)
     with torch.autocast(joints.device.type, enabled=False):
