@@ -57,18 +57,19 @@ class Cell:
         return f"{self.row}-{self.column}-{self.seed}".replace(" ", "_").replace("/", "_")
 
 
-Launcher = Callable[[str, Sequence[str]], None]
-"""Runs launch/<name>.py with arguments; raises InputError where that fails."""
+Launcher = Callable[[str, Sequence[str], int], None]
+"""Runs launch/<name>.py with arguments in so many processes; raises InputError where that fails."""
 
 
-def run_script(name: str, arguments: Sequence[str]) -> None:
-    """Run a launch script in a process of its own, its output passed through to stderr.
+def run_script(name: str, arguments: Sequence[str], processes: int = 1) -> None:
+    """Run a launch script in a process of its own, or several that train together, its output passed through to stderr.
 
     Raises:
         InputError: it fails.
         KeyboardInterrupt: it was stopped by a signal.
     """
-    command = [sys.executable, str(LAUNCH / f"{name}.py"), *arguments]
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(together if processes > 1 else []), str(LAUNCH / f"{name}.py"), *arguments]
     done = subprocess.run(command, stdout=_STDERR, check=False)
     if done.returncode in (130, -2, -15):
         raise KeyboardInterrupt
@@ -132,13 +133,15 @@ class Sweep:
 
     def settings(self, cell: Cell) -> str:
         """A hash of everything that a cell's numbers depend on but the code."""
-        row = self.config.rows[cell.row]
+        row, budget = self.config.rows[cell.row], self.config.columns[cell.column]
+        # Results of sweeps that knew no processes stay valid.
+        untold = {"rows", "processes"} if budget.processes == 1 else {"rows"}
         told = [
             load_config(row.config).hash,
             row.flags,
             row.protocol,
             self.config.flags,
-            self.config.columns[cell.column].model_dump(exclude={"rows"}),
+            budget.model_dump(exclude=untold),
             self.config.evaluations,
             cell.seed,
             [self.settings(cell.other(reference)) for reference in references(row)],
@@ -170,7 +173,7 @@ class Sweep:
     def _run(self, cell: Cell) -> dict[str, Any]:
         budget = self.config.columns[cell.column]
         folder = self.folder(cell)
-        steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0)
+        steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0, budget.processes)
         stamp, settings = folder / "sweep.json", self.settings(cell)
         if stamp.exists() and parse_json(stamp.read_text(encoding="utf-8")) != [settings, steps]:
             shutil.rmtree(folder)  # left by other settings
@@ -180,13 +183,13 @@ class Sweep:
         if budget.plateau is not None:
             flags += ["--trainer.evaluate-every", str(max(1, steps // 10))]
         if not (folder / "metrics.json").exists():
-            self.launch("train", [*self._train_flags(cell), *flags])
+            self.launch("train", [*self._train_flags(cell), *flags], budget.processes)
         seconds = time.monotonic() - began
         numbers = {}
         for name, given in self.config.evaluations.items():
             place = folder / f"evaluation-{name.replace(' ', '_')}.json"
             given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
-            self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)])
+            self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)], 1)
             told = parse_json(place.read_text(encoding="utf-8"))
             kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
             numbers[name] = {key: told[key] for key in kept if key in told}
@@ -216,10 +219,11 @@ class Sweep:
                 flags[index] = str(self.folder(other))
         return ["--config", str(row.config), *self.config.flags, *flags, *self.extra, "--seed", str(cell.seed)]
 
-    def _steps_for(self, cell: Cell, minutes: float) -> int:
+    def _steps_for(self, cell: Cell, minutes: float, processes: int) -> int:
         """Steps that take so long, by a run measured once for each row."""
         speeds = self.results["speeds"]
-        if cell.row not in speeds:
+        name = cell.row if processes == 1 else f"{cell.row}, {processes} processes"
+        if name not in speeds:
             folder = self.config.output / "runs" / f"{cell.row}-speed".replace(" ", "_")
             shutil.rmtree(folder, ignore_errors=True)
             steps = self.config.calibration_steps
@@ -231,11 +235,11 @@ class Sweep:
                 "--trainer.images",
                 "0",
             ]
-            self.launch("train", [*self._train_flags(cell), *short, "--output-dir", str(folder)])
-            speeds[cell.row] = seconds_per_step(folder)
+            self.launch("train", [*self._train_flags(cell), *short, "--output-dir", str(folder)], processes)
+            speeds[name] = seconds_per_step(folder, processes)
             shutil.rmtree(folder, ignore_errors=True)
             self._write()
-        return max(1, int(60.0 * minutes / speeds[cell.row]))
+        return max(1, int(60.0 * minutes / speeds[name]))
 
     def _write(self) -> None:
         write_json(self.path, self.results)
@@ -246,10 +250,10 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return [parse_json(line) for line in text.splitlines()]
 
 
-def seconds_per_step(folder: Path) -> float:
+def seconds_per_step(folder: Path, processes: int = 1) -> float:
     """Mean over a run's log; the first entry, in which caches and threads warm up, is left out."""
     config: Config = load_config(folder / "config.yaml")
-    samples = config.trainer.batch_size * config.trainer.accumulation
+    samples = config.trainer.batch_size * config.trainer.accumulation * processes
     speeds = [line["samples_per_second"] for line in _lines(folder) if "samples_per_second" in line]
     speeds = speeds[1:] or speeds
     if not speeds:

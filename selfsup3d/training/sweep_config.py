@@ -26,6 +26,8 @@ class Budget(Section):
     """A run counts as converged where its validation error fell by less than this in its last fifth."""
     rows: tuple[str, ...] = ()
     """The rows that have this budget; none named = all."""
+    processes: Count = 1
+    """Of each run: a step sees as many times the batch."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -45,6 +47,8 @@ class Row(Section):
     """
     protocol: str = "strict"
     """Put in place of "{protocol}" in evaluations."""
+    beside: str = ""
+    """Shown under the sweep's `beside`, e.g. what a paper reports."""
 
 
 class SweepConfig(Section):
@@ -64,6 +68,14 @@ class SweepConfig(Section):
     """Name -> flags of launch/evaluate.py; all of the same weights."""
     metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
     """Shown for each evaluation."""
+    reference: str | None = None
+    """A row that the others are compared with, on the metrics of the first evaluation: a difference of means that is no
+    larger than the spread of this row's seeds is shown as "no difference".
+    """
+    compared: tuple[str, ...] = ("mpjpe",)
+    """Metrics of that comparison."""
+    beside: str = ""
+    """Title of a last column of remarks, see `Row`."""
     watched: str = "pa_mpjpe"
     """The validation error that `plateau` is about."""
     seeds: tuple[int, ...] = (0,)
@@ -92,6 +104,8 @@ def load_sweep(path: Path) -> SweepConfig:
         raise InputError("\n".join(lines)) from None
     for row in sweep.rows.values():
         load_config(row.config)
+    if sweep.reference is not None and sweep.reference not in sweep.rows:
+        raise InputError(f"{path}: reference: no row {sweep.reference!r}{nearest(sweep.reference, sweep.rows)}")
     for name, column in sweep.columns.items():
         for row_name in column.rows:
             if row_name not in sweep.rows:

@@ -11,33 +11,87 @@ from selfsup3d.training.sweep import Cell, Sweep
 
 __all__ = ["sweep_table"]
 
-_NAMES = {"mpjpe": "MPJPE", "pa_mpjpe": "PA", "n_mpjpe": "N", "mrpe": "root", "pck_150": "PCK", "auc": "AUC"}
+_NAMES = {
+    "mpjpe": "MPJPE",
+    "pa_mpjpe": "PA",
+    "n_mpjpe": "N",
+    "mrpe": "root",
+    "pck_150": "PCK",
+    "auc": "AUC",
+    "flip_any": "flips",
+    "miou_fg": "IoU FG",
+    "miou_parts": "IoU parts",
+    "saliency_iou": "saliency IoU",
+}
 
 
 def sweep_table(sweep: Sweep) -> str:
     """One table a column, a row each method; means over seeds, with the standard deviation where there are several.
 
-    Cells that are not done are left out; a run that `plateau` calls not converged is marked *.
+    Columns of which nothing is done are left out. A run that `plateau` calls not converged is marked *.
     """
     blocks = [f"# {sweep.config.title}", sweep.config.note.strip()]
     marked = False
-    for column in sweep.config.columns:
-        rows = []
-        for row in sweep.config.rows:
-            found = [sweep.results["cells"].get(Cell(row, column, seed).key) for seed in sweep.config.seeds]
-            done = [cell for cell in found if cell is not None]
-            if done:
-                mark = "" if all(cell["converged"] is not False for cell in done) else " *"
-                marked |= bool(mark)
-                rows.append([row + mark, *_facts(done), *_figures(sweep, done)])
-        if rows:
-            rows += _baselines(sweep, column)
-            head = ["", "steps", *_fact_names(sweep, column), *_figure_names(sweep)]
-            blocks += [f"## {column}", _markdown(head, rows), *_cross_modal(sweep, column)]
+    for column, budget in sweep.config.columns.items():
+        head = ["", "steps", *_fact_names(sweep, column), *_figure_names(sweep), *_comparison_names(sweep)]
+        rows, anything = [], False
+        for row in sweep.config.rows_of(column):
+            done = _done(sweep, row, column)
+            if not done:
+                rows.append([row, "not run", *[""] * (len(head) - 2), *_beside(sweep, row)])
+                continue
+            mark = "" if all(cell["converged"] is not False for cell in done) else " *"
+            marked, anything = marked or bool(mark), True
+            if len(done) < len(sweep.config.seeds):
+                mark += f" ({len(done)} of {len(sweep.config.seeds)} seeds)"
+            told = [*_facts(done), *_figures(sweep, done), *_comparison(sweep, row, column)]
+            rows.append([row + mark, *told, *_beside(sweep, row)])
+        if anything:
+            rows += [[*row, *[""] * (len(head) - len(row)), *_beside(sweep)] for row in _baselines(sweep, column)]
+            title = f"## {column}" if budget.processes == 1 else f"## {column}, {budget.processes} processes a run"
+            head += [sweep.config.beside] if sweep.config.beside else []
+            blocks += [title, _markdown(head, rows), *_cross_modal(sweep, column)]
     if marked:
         blocks.append("\\* not converged: the validation error was still falling in the last fifth of the run")
     blocks.append(_rules(sweep))
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _done(sweep: Sweep, row: str, column: str) -> list[dict[str, Any]]:
+    """Of every seed that is done."""
+    found = [sweep.results["cells"].get(Cell(row, column, seed).key) for seed in sweep.config.seeds]
+    return [cell for cell in found if cell is not None]
+
+
+def _beside(sweep: Sweep, row: str | None = None) -> list[str]:
+    return [sweep.config.rows[row].beside if row else ""] if sweep.config.beside else []
+
+
+def _comparison_names(sweep: Sweep) -> list[str]:
+    if sweep.config.reference is None:
+        return []
+    return [f"{_NAMES.get(metric, metric)} against {sweep.config.reference}" for metric in sweep.config.compared]
+
+
+def _comparison(sweep: Sweep, row: str, column: str) -> list[str]:
+    """Differences of means from the reference row's, where they are larger than the spread of its seeds."""
+    reference = sweep.config.reference
+    if reference is None:
+        return []
+    evaluation = next(iter(sweep.config.evaluations))
+    told = []
+    for metric in sweep.config.compared:
+        own, other = (
+            [cell["evaluations"][evaluation]["metrics"].get(metric) for cell in _done(sweep, name, column)]
+            for name in (row, reference)
+        )
+        if row == reference or not own or len(other) < 2 or None in own + other:
+            told.append("" if row == reference else "n/a")
+            continue
+        difference = statistics.fmean(own) - statistics.fmean(other)
+        digits = 1 if max(other) >= 2 else 3
+        told.append("no difference" if abs(difference) <= max(other) - min(other) else f"{difference:+.{digits}f}")
+    return told
 
 
 def _facts(done: Sequence[dict[str, Any]]) -> list[str]:
@@ -46,12 +100,8 @@ def _facts(done: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _fact_names(sweep: Sweep, column: str) -> list[str]:
-    for row in sweep.config.rows:
-        for seed in sweep.config.seeds:
-            cell = sweep.results["cells"].get(Cell(row, column, seed).key)
-            if cell is not None:
-                return list(cell.get("facts", {}))
-    return []
+    done = [cell for row in sweep.config.rows for cell in _done(sweep, row, column)]
+    return list(done[0].get("facts", {})) if done else []
 
 
 def _figure_names(sweep: Sweep) -> list[str]:

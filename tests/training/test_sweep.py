@@ -17,11 +17,13 @@ class Faked:
     """Stands for the launch scripts: writes what a run and an evaluation leave, and notes the arguments."""
 
     def __init__(self, curve=(100.0, 90.0, 80.0), speed=1000.0, fail_at=None):
+        self.processes = []
         self.calls, self.curve, self.speed, self.fail_at = [], curve, speed, fail_at
 
-    def __call__(self, name, arguments):
+    def __call__(self, name, arguments, processes):
         arguments = list(arguments)
         self.calls.append((name, arguments))
+        self.processes.append(processes)
         if self.fail_at is not None and len(self.calls) == self.fail_at:
             raise KeyboardInterrupt
         given = dict(itertools.pairwise(arguments))
@@ -198,9 +200,48 @@ def test_the_table_shows_every_number_and_marks_what_did_not_converge(file):
     assert "n/a" in table
     assert "±" in table
     assert "_mean pose_" in table
-    assert "| student" not in table
+    assert "| student | not run |" in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1, "rows of different width"
+
+
+def test_differences_within_the_spread_of_the_references_seeds_are_none(file):
+    faked = Faked()
+    student = {"config": str(CONFIGS / "ites_student.yaml")}
+    rows = {
+        "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "beside": "126.8"},
+        "near": dict(student),
+        "far": dict(student),
+        "half": dict(student),
+    }
+    one = sweep(file(rows=rows, seeds=[0, 1], reference="teacher", compared=["pa_mpjpe"], beside="paper"), faked)
+    one.run(one.cells(rows=["teacher", "near", "far"]), say=lambda line: None)
+    one.run(one.cells(rows=["half"])[:1], say=lambda line: None)
+    cells = one.results["cells"]
+    values = {"teacher": (100.0, 110.0), "near": (111.0, 118.0), "far": (80.0, 90.0), "half": (200.0,)}
+    for row, errors in values.items():
+        for seed, error in enumerate(errors):
+            cells[f"{row} | short | {seed}"]["evaluations"]["true"]["metrics"]["pa_mpjpe"] = error
+    lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
+             for line in sweep_table(one).splitlines() if line.startswith("|")}  # fmt: skip
+    assert lines[""][-2:] == ["PA against teacher", "paper"]
+    assert lines["teacher"][-2:] == ["", "126.8"]
+    assert lines["near"][-2:] == ["no difference", ""]
+    assert lines["far"][-2:] == ["-20.0", ""]
+    assert lines["half (1 of 2 seeds)"][-2:] == ["+95.0", ""]
+
+
+def test_a_column_has_its_number_of_processes(file):
+    faked = Faked()
+    one = sweep(file(columns={"pair": {"minutes": 1, "processes": 2}, "short": {"steps": 9}}), faked)
+    before = sweep(file(), Faked()).settings(Cell("teacher", "short", 0))
+    assert one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    assert [n for (name, _), n in zip(faked.calls, faked.processes, strict=True) if name == "train"] == [2, 2, 1]
+    assert one.results["cells"]["teacher | pair | 0"]["steps"] == 600  # 100 samples a step at 1,000 a second
+    assert "## pair, 2 processes a run" in sweep_table(one)
+    assert sweep(file(columns={"short": {"steps": 100, "processes": 1}}), Faked()).settings(
+        Cell("teacher", "short", 0)
+    ) == before  # fmt: skip
 
 
 def test_speed_is_the_mean_without_the_first_entry(tmp_path):
