@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ class Sweep:
             for column in (columns or self.config.columns)
             for row in self.config.rows_of(column)
             if not rows or row in rows
-            for seed in self.config.seeds
+            for seed in self.config.seeds_of(column)
         ]
 
     def folder(self, cell: Cell) -> Path:
@@ -135,7 +136,7 @@ class Sweep:
         """A hash of everything that a cell's numbers depend on but the code."""
         row, budget = self.config.rows[cell.row], self.config.columns[cell.column]
         # Results of sweeps that knew no processes stay valid.
-        untold = {"rows", "processes"} if budget.processes == 1 else {"rows"}
+        untold = {"rows", "seeds"} | ({"processes"} if budget.processes == 1 else set())
         told = [
             load_config(row.config).hash,
             row.flags,
@@ -188,7 +189,7 @@ class Sweep:
         numbers = {}
         for name, given in self.config.evaluations.items():
             place = folder / f"evaluation-{name.replace(' ', '_')}.json"
-            given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
+            given = tuple(self._evaluation_flag(flag, cell) for flag in given)
             self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)], 1)
             told = parse_json(place.read_text(encoding="utf-8"))
             kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
@@ -207,6 +208,12 @@ class Sweep:
             "evaluations": numbers,
             "folder": str(folder),
         }
+
+    def _evaluation_flag(self, flag: str, cell: Cell) -> str:
+        told = os.path.expandvars(flag.format(protocol=self.config.rows[cell.row].protocol))
+        if "$" in told:
+            raise InputError(f"evaluations: {flag}: this environment variable is not set")
+        return told
 
     def _train_flags(self, cell: Cell) -> list[str]:
         row = self.config.rows[cell.row]

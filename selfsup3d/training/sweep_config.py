@@ -26,6 +26,8 @@ class Budget(Section):
     """A run counts as converged where its validation error fell by less than this in its last fifth."""
     rows: tuple[str, ...] = ()
     """The rows that have this budget; none named = all."""
+    seeds: tuple[int, ...] = ()
+    """In place of the sweep's own."""
     processes: Count = 1
     """Of each run: a step sees as many times the batch."""
 
@@ -65,7 +67,7 @@ class SweepConfig(Section):
     columns: dict[str, Budget] = Field(min_length=1)
     """By name."""
     evaluations: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """Name -> flags of launch/evaluate.py; all of the same weights."""
+    """Name -> flags of launch/evaluate.py, in which $NAME is an environment variable; all of the same weights."""
     metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
     """Shown for each evaluation."""
     reference: str | None = None
@@ -89,6 +91,10 @@ class SweepConfig(Section):
         """Names of the rows that have a column's budget, in order."""
         chosen = self.columns[column].rows
         return [name for name in self.rows if not chosen or name in chosen]
+
+    def seeds_of(self, column: str) -> tuple[int, ...]:
+        """Seeds that every row of a column is run with."""
+        return self.columns[column].seeds or self.seeds
 
 
 def load_sweep(path: Path) -> SweepConfig:

@@ -42,8 +42,8 @@ def sweep_table(sweep: Sweep) -> str:
                 continue
             mark = "" if all(cell["converged"] is not False for cell in done) else " *"
             marked, anything = marked or bool(mark), True
-            if len(done) < len(sweep.config.seeds):
-                mark += f" ({len(done)} of {len(sweep.config.seeds)} seeds)"
+            if len(done) < len(sweep.config.seeds_of(column)):
+                mark += f" ({len(done)} of {len(sweep.config.seeds_of(column))} seeds)"
             told = [*_facts(done), *_figures(sweep, done), *_comparison(sweep, row, column)]
             rows.append([row + mark, *told, *_beside(sweep, row)])
         if anything:
@@ -59,7 +59,7 @@ def sweep_table(sweep: Sweep) -> str:
 
 def _done(sweep: Sweep, row: str, column: str) -> list[dict[str, Any]]:
     """Of every seed that is done."""
-    found = [sweep.results["cells"].get(Cell(row, column, seed).key) for seed in sweep.config.seeds]
+    found = [sweep.results["cells"].get(Cell(row, column, seed).key) for seed in sweep.config.seeds_of(column)]
     return [cell for cell in found if cell is not None]
 
 
@@ -124,7 +124,7 @@ def _cross_modal(sweep: Sweep, column: str) -> list[str]:
     for name in sweep.config.evaluations:
         found = {}
         for row in sweep.config.rows:
-            cell = sweep.results["cells"].get(Cell(row, column, sweep.config.seeds[0]).key)
+            cell = sweep.results["cells"].get(Cell(row, column, sweep.config.seeds_of(column)[0]).key)
             if cell is not None and "cross_modal" in cell["evaluations"][name]:
                 found[row] = cell["evaluations"][name]["cross_modal"]
         if found:

@@ -244,6 +244,22 @@ def test_a_column_has_its_number_of_processes(file):
     ) == before  # fmt: skip
 
 
+def test_a_column_may_have_seeds_of_its_own(file):
+    one = sweep(file(columns={"one": {"steps": 9, "seeds": [3]}, "all": {"steps": 9}}, seeds=[0, 1]), Faked())
+    assert [(cell.column, cell.seed) for cell in one.cells(rows=["teacher"])] == [("one", 3), ("all", 0), ("all", 1)]
+
+
+def test_evaluations_know_environment_variables(file, monkeypatch):
+    faked = Faked()
+    one = sweep(file(evaluations={"true": ["--data.root", "$SOME_FOLDER/poses.npz"]}), faked)
+    monkeypatch.delenv("SOME_FOLDER", raising=False)
+    with pytest.raises(InputError, match=r"\$SOME_FOLDER/poses.npz: this environment variable is not set"):
+        one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    monkeypatch.setenv("SOME_FOLDER", "/there")
+    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    assert "/there/poses.npz" in faked.of("evaluate")[0]
+
+
 def test_speed_is_the_mean_without_the_first_entry(tmp_path):
     (tmp_path / "config.yaml").write_text("trainer: {batch_size: 10, accumulation: 2}\n")
     lines = [{"step": i, "samples_per_second": s} for i, s in enumerate((1.0, 20.0, 10.0))]
