@@ -302,6 +302,8 @@ class Config(Section):
     """never = start anew; auto = go on from the newest checkpoint in output_dir, if any; or a run or checkpoint."""
     weights: Path | None = None
     """Start from these weights (a run or a released model) with fresh optimizers."""
+    fresh: tuple[str, ...] = ()
+    """Tensors that `weights` does not give, by name or pattern (encoder.head.leave.*): they begin at random."""
     overwrite: bool = False
     """Remove an earlier run from output_dir first."""
 
@@ -325,6 +327,8 @@ class Config(Section):
     def hash(self) -> str:
         """16 hex digits that identify what is trained: everything but where the run lives and how it was started."""
         told = {k: v for k, v in self.to_dict().items() if k not in ("output_dir", "resume", "overwrite")}
+        if not self.fresh:
+            del told["fresh"]  # as in runs of before there was a choice
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:

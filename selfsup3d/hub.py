@@ -11,7 +11,8 @@ This module knows no architecture: who loads hands in `build`, which makes an un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,13 +169,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: damaged or truncated ({error}); copy or download it again") from None
 
 
-def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path, fresh: Sequence[str] = ()) -> None:
     """Load tensors into a network that must have exactly these names and shapes; dtypes are converted.
 
+    Args:
+        fresh: names or patterns (encoder.head.*) of those that the network keeps as they are.
+
     Raises:
-        InputError: another architecture; the first differences are named.
+        InputError: another architecture, the first differences are named; or a pattern that fits no tensor.
     """
     own = system.state_dict()
+    for pattern in fresh:
+        kept = fnmatch.filter(own, pattern)
+        if not kept:
+            raise InputError(f"fresh: no tensor is called {pattern!r}; the first are {', '.join(list(own)[:3])}")
+        tensors = {**tensors, **{name: own[name] for name in kept}}
     missing = [name for name in own if name not in tensors]
     unexpected = [name for name in tensors if name not in own]
     shapes = [

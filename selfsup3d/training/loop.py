@@ -170,7 +170,7 @@ def _prepare(
     found = find_checkpoint(config.resume, config.folder)
     if found is None and config.weights is not None:
         folder = hub.locate_model(config.weights)
-        hub.fill(system, hub.read_tensors(folder / hub.WEIGHTS), folder / hub.WEIGHTS)
+        hub.fill(system, hub.read_tensors(folder / hub.WEIGHTS), folder / hub.WEIGHTS, config.fresh)
     elif found is None:
         # Whole steps in every process: the statistics do not depend on how a step is split.
         whole = settings.batch_size * settings.accumulation * accelerator.num_processes

@@ -200,6 +200,20 @@ def test_start_from_released_weights(tmp_path):
         torch.testing.assert_close(system.state_dict()[name], value, rtol=1e-5, atol=1e-7)
 
 
+def test_fresh_tensors_begin_at_random(tmp_path):
+    train(config(tmp_path / "a"), Autoencoder(), Noise())
+    system = Autoencoder()
+    name, *others = system.state_dict()
+    before = system.state_dict()[name].clone()
+    train(config(tmp_path / "b", weights=tmp_path / "a", fresh=(name,), optimizer={"lr": 1e-12}, ema=0.0),
+          system, Noise())  # fmt: skip
+    torch.testing.assert_close(system.state_dict()[name], before, rtol=1e-5, atol=1e-7)
+    given = final(tmp_path / "a", "model.safetensors")
+    assert all(torch.allclose(system.state_dict()[other], given[other], atol=1e-6) for other in others)
+    with pytest.raises(InputError, match=r"fresh: no tensor is called 'nothing.\*'"):
+        train(config(tmp_path / "c", weights=tmp_path / "a", fresh=("nothing.*",)), Autoencoder(), Noise())
+
+
 def test_longer_run_goes_on_from_a_finished_one(tmp_path):
     train(config(tmp_path, steps=4), Autoencoder(), Noise())
     assert train(config(tmp_path, steps=6, resume="auto"), Autoencoder(), Noise()).step == 6

@@ -108,5 +108,5 @@ def config(folder, **trainer) -> Config:
         "fit_batches": 2,
         "optimizer": {"lr": 0.01},
     }
-    top = {key: trainer.pop(key) for key in ("resume", "weights", "overwrite", "seed") if key in trainer}
+    top = {key: trainer.pop(key) for key in ("resume", "weights", "fresh", "overwrite", "seed") if key in trainer}
     return Config.model_validate({"output_dir": folder, "trainer": settings | trainer, **top})
