@@ -20,6 +20,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.files import write_json, write_text
 from selfsup3d.training.sweep import Sweep
 from selfsup3d.training.sweep_config import load_sweep
+from selfsup3d.training.sweep_curves import sweep_curves
 from selfsup3d.training.sweep_pictures import sweep_pictures
 from selfsup3d.training.sweep_table import sweep_table
 from selfsup3d.viz.sheets import write_png
@@ -44,6 +45,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--pictures", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
     )
+    parser.add_argument(
+        "--curves", metavar="METRIC", help="also draw this error during training against samples and against time"
+    )
     parser.add_argument("--table", action="store_true", help="run nothing, write the table of what is there")
     own, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     args = parser.parse_args(own)
@@ -67,6 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.pictures is not None:
         folder = sweep.config.output if args.results is None else args.results
         write_png(folder / f"{sweep.config.output.name}.png", sweep_pictures(sweep, args.pictures))
+    if args.curves is not None:
+        folder = sweep.config.output if args.results is None else args.results
+        write_png(folder / f"{sweep.config.output.name}_curves.png", sweep_curves(sweep, args.curves))
     print(table)
     return 0
 

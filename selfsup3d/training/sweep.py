@@ -203,6 +203,7 @@ class Sweep:
             "settings": settings,
             "steps": steps,
             "seconds": round(seconds, 1),
+            "course": validation_course(folder, self.config.metrics, budget.processes),
             "converged": converged,
             "facts": self.facts(folder),
             "evaluations": numbers,
@@ -274,6 +275,34 @@ def validation_curve(folder: Path, metric: str) -> list[tuple[int, float]]:
     final = parse_json((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"].get(metric)
     steps = load_config(folder / "config.yaml").trainer.steps
     return [*curve, *([(steps, final)] if final is not None else [])]
+
+
+def validation_course(folder: Path, metrics: Sequence[str], processes: int) -> dict[str, list[float]]:
+    """Each evaluation on the validation split, the last at the end: samples and minutes of training before it, metrics.
+
+    Minutes are of steps alone, by the speeds in the run's log; an interruption does not count.
+    """
+    config: Config = load_config(folder / "config.yaml")
+    per_step = config.trainer.batch_size * config.trainer.accumulation * processes
+    course: dict[str, list[float]] = {}
+    step, seconds = 0, 0.0
+    for line in [*_lines(folder), None]:
+        if line is not None and "samples_per_second" in line:
+            seconds += max(line["step"] - step, 0) * per_step / line["samples_per_second"]
+            step = line["step"]
+        if line is None or any(key.startswith("val/") for key in line):
+            found = (
+                parse_json((folder / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+                if line is None
+                else {key.removeprefix("val/"): value for key, value in line.items()}
+            )
+            at = config.trainer.steps if line is None else line["step"]
+            if course and course["samples"][-1] == at * per_step:
+                continue  # the last step was evaluated twice
+            told = {"samples": at * per_step, "minutes": round(seconds / 60.0, 2)}
+            for name, value in (told | {m: found.get(m) for m in metrics}).items():
+                course.setdefault(name, []).append(value)
+    return course
 
 
 def plateau_reached(curve: Sequence[tuple[int, float]], largest_fall: float) -> bool:

@@ -12,12 +12,13 @@ import numpy as np
 from selfsup3d.viz.colours import ERROR, Colour
 from selfsup3d.viz.sheets import tile
 
-__all__ = ["curves", "distinct_colours", "scatter", "titled"]
+__all__ = ["curves", "distinct_colours", "lines", "scatter", "titled"]
 
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (30, 30, 30)
 _FRAME: Colour = (170, 170, 170)
 _LINE: Colour = (40, 90, 220)
+_GRID: Colour = (226, 226, 226)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4
 _MOST_LABELS, _LONGEST = 14, 36  # of a legend, and letters of an entry
@@ -144,6 +145,67 @@ def curves(
         raise ValueError("there is no curve to draw")
     panels = [_panel(name, x, y, beside, size) for name, (x, y) in series.items()]
     return tile([panels[k : k + columns] for k in range(0, len(panels), columns)], gap=6)
+
+
+def lines(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    across: str,
+    up: str,
+    size: tuple[int, int] = (480, 320),
+) -> np.ndarray:
+    """Several curves in one frame, with points, numbers on both axes and a legend on the right.
+
+    Args:
+        series: name -> x (N,) and y (N,).
+        across, up: what the axes show.
+        size: width and height without the legend, px.
+
+    Raises:
+        ValueError: no curve.
+    """
+    if not series:
+        raise ValueError("there is no curve to draw")
+    width, height = size
+    left, top, right, bottom = 44, 24, width - 12, height - 34
+    x, y = (np.concatenate([np.asarray(pair[k], float) for pair in series.values()]) for k in (0, 1))
+    ticks = [_ticks(0.0 if k == 0 else float(v.min()), float(v.max())) for k, v in enumerate((x, y))]
+    canvas = np.full((height, width, 3), _PAPER, np.uint8)
+
+    def placed(values: np.ndarray, axis: int) -> np.ndarray:
+        low, high = ticks[axis][0], ticks[axis][-1]
+        unit = (np.asarray(values, float) - low) / max(high - low, 1e-12)
+        return left + unit * (right - left) if axis == 0 else bottom - unit * (bottom - top)
+
+    for value in ticks[0]:
+        place = round(float(placed(np.array(value), 0)))
+        cv2.line(canvas, (place, top), (place, bottom), _GRID, 1)
+        cv2.putText(
+            canvas, f"{value:,g}", (place - 4 * len(f"{value:,g}"), bottom + 14), _FONT, 0.36, _INK, 1, cv2.LINE_AA
+        )
+    for value in ticks[1]:
+        place = round(float(placed(np.array(value), 1)))
+        cv2.line(canvas, (left, place), (right, place), _GRID, 1)
+        cv2.putText(canvas, f"{value:g}", (4, place + 4), _FONT, 0.36, _INK, 1, cv2.LINE_AA)
+    colours = dict(zip(series, distinct_colours(len(series)), strict=True))
+    for name, (xs, ys) in series.items():
+        points = np.stack([placed(xs, 0), placed(ys, 1)], 1)
+        shifted = np.rint(points * 2**_SHIFT).astype(np.int32)
+        cv2.polylines(canvas, [shifted], False, colours[name], 1, cv2.LINE_AA, _SHIFT)
+        for point in shifted.tolist():
+            cv2.circle(canvas, (point[0], point[1]), 2 << _SHIFT, colours[name], -1, cv2.LINE_AA, _SHIFT)
+    cv2.putText(canvas, up, (4, 14), _FONT, 0.38, _INK, 1, cv2.LINE_AA)
+    cv2.putText(canvas, across, (left, height - 6), _FONT, 0.38, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([canvas, _legend(list(series), colours, height)], 1)
+
+
+def _ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Round numbers that span a range."""
+    rough = max(high - low, 1e-9) / most
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    return [float(step * k) for k in np.arange(first, max(last, first + 1) + 1)]
 
 
 def _panel(

@@ -2,14 +2,17 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from selfsup3d.errors import InputError
-from selfsup3d.training.sweep import Cell, Sweep, plateau_reached, seconds_per_step
+from selfsup3d.training.sweep import Cell, Sweep, plateau_reached, seconds_per_step, validation_course
 from selfsup3d.training.sweep_config import load_sweep
+from selfsup3d.training.sweep_curves import sweep_curves
 from selfsup3d.training.sweep_table import sweep_table
 
+PIXEL = np.zeros((1, 1, 3), np.uint8)
 CONFIGS = Path(__file__).parents[2] / "configs" / "lifters"
 
 
@@ -258,6 +261,44 @@ def test_evaluations_know_environment_variables(file, monkeypatch):
     monkeypatch.setenv("SOME_FOLDER", "/there")
     one.run(one.cells(rows=["teacher"]), say=lambda line: None)
     assert "/there/poses.npz" in faked.of("evaluate")[0]
+
+
+def test_the_course_of_a_run_counts_samples_and_minutes(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {steps: 60, batch_size: 10}\n")
+    lines = [
+        {"step": 20, "samples_per_second": 10.0},
+        {"step": 30, "val/pa_mpjpe": 90.0},
+        {"step": 40, "samples_per_second": 20.0},
+        {"step": 60, "samples_per_second": 20.0},
+    ]
+    (tmp_path / "scalars.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "metrics.json").write_text(json.dumps({"metrics": {"pa_mpjpe": 80.0}}))
+    course = validation_course(tmp_path, ["pa_mpjpe", "mpjpe"], processes=2)
+    # 400 samples at 10 a second, then 800 at 20: 40 s + 40 s
+    assert course == {
+        "samples": [600, 1200], "minutes": [0.67, 1.33], "pa_mpjpe": [90.0, 80.0], "mpjpe": [None, None],
+    }  # fmt: skip
+    lines[3]["val/pa_mpjpe"] = 80.0
+    (tmp_path / "scalars.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert validation_course(tmp_path, ["pa_mpjpe"], processes=2)["samples"] == [600, 1200]
+
+
+def test_a_curve_begins_where_the_run_ended_whose_weights_it_began_with(file, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("selfsup3d.training.sweep_curves.lines", lambda curves, **told: drawn.append(curves) or PIXEL)
+    student = {"config": str(CONFIGS / "ites_student.yaml"), "flags": ["--weights", "{run:teacher}"]}
+    rows = {"teacher": {"config": str(CONFIGS / "ites_teacher.yaml")}, "student": student}
+    one = sweep(file(rows=rows, metrics=["pa_mpjpe"]), Faked(curve=(100.0, 90.0, 80.0, 70.0)))
+    one.run(one.cells(), say=lambda line: None)
+    sweep_curves(one, "pa_mpjpe")
+    samples = {name: x.tolist() for name, (x, _) in drawn[0].items()}
+    assert samples == {"teacher": [1250, 2500, 3750, 5000], "student": [5000, 6250, 7500, 8750, 10000]}
+    assert drawn[0]["student"][1].tolist() == [70.0, 100.0, 90.0, 80.0, 70.0]
+    with pytest.raises(InputError, match="no metric 'pa'"):
+        sweep_curves(one, "pa")
+    empty = sweep(file(rows=rows, output=str(one.config.output) + "-empty"), Faked())
+    with pytest.raises(InputError, match="evaluate_every"):
+        sweep_curves(empty, "pa_mpjpe")
 
 
 def test_speed_is_the_mean_without_the_first_entry(tmp_path):

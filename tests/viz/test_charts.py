@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from selfsup3d.viz.charts import curves, distinct_colours, scatter
+from selfsup3d.viz.charts import _ticks, curves, distinct_colours, lines, scatter
 
 
 def test_points_are_drawn_in_their_label_s_colour():
@@ -41,3 +41,26 @@ def test_curves_have_a_panel_each_and_one_runs_through_all():
     assert curves({"a": (x, falling)}).shape[0] < picture.shape[0]
     with pytest.raises(ValueError, match="no curve"):
         curves({})
+
+
+def test_lines_in_one_frame_have_numbers_on_both_axes():
+    x = np.array([0.0, 10.0, 20.0])
+    series = {
+        "falling": (x, np.array([180.0, 150.0, 140.0])),
+        "longer": (np.array([5.0, 40.0]), np.array([160.0, 120.0])),
+    }
+    drawn = lines(series, across="minutes", up="mm")
+    assert drawn.shape[0] == 320
+    assert drawn.shape[1] > 480
+    for colour in distinct_colours(2):
+        assert (np.abs(drawn.astype(int) - colour).sum(-1) < 30).any()
+    with pytest.raises(ValueError, match="no curve"):
+        lines({}, across="minutes", up="mm")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (143.2, 188.0), (0.0, 288000.0), (5.0, 5.0)])
+def test_ticks_are_round_and_hold_the_range(low, high):
+    ticks = _ticks(low, high)
+    assert ticks[0] <= low + 1e-9
+    assert ticks[-1] >= high - 1e-9
+    assert 2 <= len(ticks) <= 10
