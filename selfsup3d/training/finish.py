@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from selfsup3d.training.build import OneDataset, Split, build_prior, evaluated
 from selfsup3d.training.ema import evaluating
 from selfsup3d.viz.sheets import sheet, write_png
 
-__all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_baselines"]
+__all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_baselines", "save_release"]
 
 _SUPERVISION = {
     "none": "none",
@@ -105,29 +105,54 @@ def release(config: Config, system: System, result: Mapping[str, Any], pictures:
             write_png(folder / run_folder.GRID, sheet(panels))
 
 
-def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """README.md of a released model: what it is, how to load it, what it was trained on, what it assumes, results."""
-    name = config.folder.name
+def save_release(
+    folder: Path, config: Config, system: System, results: Sequence[Mapping[str, Any]], half: bool = True
+) -> None:
+    """Write a model to give away: without paths of the machine that it was trained on, a section for each result.
+
+    Args:
+        folder: where to; what stands there is replaced as a whole.
+        config, system: as `training.build.load_system` gives them.
+        results: for the card.
+        half: store weights as fp16.
+    """
+    told = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
+    for name in ("teacher", "backbone_weights"):
+        if name in told["system"]:
+            told["system"][name] = None
+    hub.save_pretrained(folder, system, told, model_card(config, *results, path=folder.as_posix()), half=half)
+
+
+def model_card(config: Config, *results: Mapping[str, Any], path: str | None = None) -> str:
+    """README.md of a released model: what it is, how to load it, what it was trained on and assumes, use, results.
+
+    Args:
+        config: of the run.
+        results: see `evaluation.evaluator.evaluate`; a section each.
+        path: where the model will lie; None = in its run.
+    """
+    path = path or f"{config.folder.name}/{run_folder.MODEL}"
     datasets = config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,)
     lines = [
-        f"# {name}",
+        f"# {Path(path).name if Path(path).name != run_folder.MODEL else Path(path).parent.name}",
         "",
         f"A `{config.system.kind}` system of selfsup3d, trained for "
         f"{config.trainer.steps} steps with seed {config.seed}. The settings stand in `config.json`.",
         "",
         "```python",
         "from selfsup3d.training.build import load_system",
-        f'system, config = load_system("{name}/{run_folder.MODEL}")',
+        f'system, config = load_system("{path}")',
         "```",
         "",
         "## Training data and assumptions",
         "",
         *(line for data in datasets for line in _data_lines(data)),
         *_assumptions(config),
+        *_use(config),
     ]
-    if any(_from_cmu(path) for data in datasets if (path := _poses_file(data)) is not None):
+    if any(_from_cmu(file) for data in datasets if (file := _poses_file(data)) is not None):
         lines += ["", _CMU]
-    return "\n".join([*lines, "", "## Results", "", markdown(result)])
+    return "\n".join([*lines, "", "## Results", "", "\n".join(markdown(result) for result in results)])
 
 
 def _data_lines(data: OneDataset) -> list[str]:
@@ -157,6 +182,33 @@ def _assumptions(config: Config) -> list[str]:
         "",
         '"Unsupervised" still assumes one 2D puppet, bone-length ratios, the unpaired poses, the distribution of cameras '
         "and a label-free saliency.",
+    ]
+
+
+def _use(config: Config) -> list[str]:
+    """Limits, intended use and misuse of a system that looks at people."""
+    if not isinstance(config.system, PartGuidedConfig):
+        return []
+    rendered = any(
+        data.kind == "synthetic"
+        for data in (config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,))
+    )
+    return [
+        "",
+        "## Limits",
+        "",
+        "- One person a picture, at the size above; more detail than that is not seen, and lost when painting.",
+        *(["- It has seen rendered people only. On photographs its poses are worse than any figure below."] * rendered),
+        "- The most frequent large errors are left taken for right and people taken to face the other way (`flip_*` below).",
+        "- Bones have the mean lengths of the unpaired poses, whoever is seen; depth rests on the given focal length.",
+        "- It says nothing of how sure it is.",
+        "",
+        "## Intended use, and misuse",
+        "",
+        "Research on learning pose and appearance without labels, and pictures of people who have agreed to it. Not for "
+        "watching, identifying or judging people, not for pictures of people filmed without their consent, and not for "
+        "painting somebody in a pose that they never took as if it had happened. Nothing here is fit for medical or "
+        "safety decisions.",
     ]
 
 

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from selfsup3d.cli import run
 from selfsup3d.config import Config
 from selfsup3d.data.mocap_formats.convert import read_recording
 from selfsup3d.prediction.records import PoseRecord
-from selfsup3d.training.build import build_system
+from selfsup3d.training.build import build_system, load_system
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,28 @@ def test_poses_become_bvh_and_glb(script, poses, tmp_path, capsys):
     assert (tmp_path / "out" / "pose.glb").read_bytes()[:4] == b"glTF"
     assert run(script.main, ["--poses", str(poses), "--output", str(tmp_path / "out"), "--formats", "bvh"]) == 2
     assert "pose.bvh exists already" in capsys.readouterr().err
+
+
+def test_a_model_to_give_away_has_no_paths_and_tells_its_results(script, model, tmp_path, capsys):
+    result = tmp_path / "test.json"
+    result.write_text(json.dumps({"dataset": "synthetic", "split": "test", "protocol": "strict", "frames": 3, "skipped": 0,
+                                  "flags": {}, "metrics": {"mpjpe": 123.4}, "reasons": {}, "baselines": {}}))  # fmt: skip
+    given = ["--checkpoint", str(model), "--output", str(tmp_path / "out"), "--formats", "model"]
+    assert run(script.main, [*given, "--results", str(result)]) == 0
+    told = json.loads((tmp_path / "out" / "model" / "config.json").read_text())["config"]
+    assert (told["output_dir"], told["weights"], told["system"]["teacher"]) == (None, None, None)
+    assert str(tmp_path.parent) not in json.dumps(told)
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert "123.4" in card
+    assert "## Intended use, and misuse" in card
+    kept, _ = load_system(tmp_path / "out" / "model")
+    before, _ = load_system(model)
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(kept.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    assert run(script.main, given) == 2
+    assert "model exists already" in capsys.readouterr().err
+    assert run(script.main, [*given, "--overwrite", "--results", str(model)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.slow
