@@ -134,4 +134,4 @@ def _siblings(path: Path) -> str:
     """The config of the closest name in the same folder, if any."""
     if not path.parent.is_dir():
         return f" (the folder {path.parent} does not exist)"
-    return nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
+    return nearest(path.name, [p.name for p in path.parent.glob("[!.]*.y*ml")])

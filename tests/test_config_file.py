@@ -59,6 +59,10 @@ def test_missing_file_names_the_nearest(tmp_path):
     (tmp_path / "quickstart.yaml").write_text("seed: 1")
     with pytest.raises(InputError, match=r"quickstrat\.yaml: no such file; did you mean 'quickstart.yaml'"):
         load_config(tmp_path / "quickstrat.yaml")
+    (tmp_path / ".mine.yaml").write_text("seed: 1")
+    with pytest.raises(InputError, match="no such file") as caught:
+        load_config(tmp_path / "mine.yaml")
+    assert "'.mine.yaml'" not in str(caught.value), "hidden files are nobody's configs"
     with pytest.raises(InputError, match=r"no such file \(the folder .*nowhere does not exist\)"):
         load_config(tmp_path / "nowhere" / "a.yaml")
 

@@ -78,7 +78,13 @@ def check_names(system: System, config: TrainerConfig) -> None:
     moments = range(0, config.steps, max(1, config.steps // 500))
     steps = sorted({step for moment in moments for step in (moment, min(moment + 1, config.steps - 1))})
     used = sorted({turn.optimizer for step in steps for turn in system.turns(step, step / config.steps)})
+    longer = {turn.optimizer for k in range(1000) for turn in system.turns(k, k / 1000)}
     for name in config.optimizers:
+        if name in longer and name not in used:
+            raise InputError(
+                f"trainer.optimizers.{name}: in a run of {config.steps} steps no step uses it, its stage is shorter than "
+                "one; raise trainer.steps"
+            )
         if name not in used:
             raise InputError(
                 f"trainer.optimizers.{name}: no turn of the system uses it{nearest(name, used)}; used: {', '.join(used)}"

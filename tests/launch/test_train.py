@@ -185,6 +185,11 @@ def test_a_run_teaches_another_without_labels(finished, recipe, tmp_path, capsys
         ("", ("--resume", "atuo"), "--resume atuo: no such file or folder"),
         ("", ("--weights", "nowhere"), "nowhere: no such file or folder"),
         ("trainer: {mixed_precision: fp16, device: cpu}", (), "trainer.mixed_precision: fp16 needs a GPU"),
+        (
+            "trainer: {steps: 4, optimizers: {joint: {lr: 1}}}",
+            ("--system.stages.puppet", "0.98", "--system.stages.decoder", "0.01", "--system.stages.joint", "0.01"),
+            "trainer.optimizers.joint: in a run of 4 steps no step uses it, its stage is shorter than one",
+        ),
         ("trainer: {optimizers: {critic: {lr: 1}}}", (), "trainer.optimizers.critic: no turn of the system uses it"),
     ],
 )
