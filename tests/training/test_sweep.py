@@ -328,10 +328,12 @@ def test_unknown_rows_are_named(file):
         one.cells(rows=["teachr"])
 
 
-@pytest.mark.parametrize("name", ["benchmark", "ites_ablations", "poses"])
+@pytest.mark.parametrize(
+    "name", ["lifters/benchmark", "lifters/ites_ablations", "lifters/poses", "synth_v1/results", "synth_v1/gpu"]
+)
 def test_the_sweeps_of_the_project_are_valid(name, monkeypatch):
     monkeypatch.chdir(CONFIGS.parents[1])
-    config = load_sweep(CONFIGS / f"{name}.yaml")
+    config = load_sweep(CONFIGS.parent / f"{name}.yaml")
     from selfsup3d.cli import parse_config
 
     for row in config.rows.values():

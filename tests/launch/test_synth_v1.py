@@ -1,0 +1,52 @@
+"""The sweep of results on synth-v1, from its own file, on a few clips and steps."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from selfsup3d.cli import run
+from selfsup3d.training.build import load_system
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_recipe_and_an_ablation_run_and_resume(tmp_path, monkeypatch, capsys, load_script):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
+    told = yaml.safe_load((ROOT / "configs" / "synth_v1" / "results.yaml").read_text())
+    told |= {"output": str(tmp_path / "out"), "seeds": [0]}
+    for column in told["columns"].values():
+        column.pop("minutes", None)
+        column["steps"] = 12
+    path = tmp_path / "sweep.yaml"
+    path.write_text(json.dumps(told))  # is YAML, and keeps "5e-4" a text
+    small = ["--data.preset", "tiny-test", "--data.size", "32", "--trainer.batch-size", "2", "--trainer.log-every", "2",
+             "--trainer.images", "0", "--trainer.evaluate-every", "3", "--trainer.device", "cpu"]  # fmt: skip
+    call = load_script("sweep").main
+    rows = ["--rows", "warm-up", "second run", "without kinematics"]
+    assert (
+        run(
+            call, ["--config", str(path), *rows, "--results", str(tmp_path / "kept"), "--curves", "mpjpe", "--", *small]
+        )
+        == 0
+    )
+    cells = json.loads((tmp_path / "kept" / "out.json").read_text())["cells"]
+    assert set(cells) == {
+        "warm-up | warm-up | 0", "second run | second run | 0", "without kinematics | 10 minutes of joint training | 0",
+    }  # fmt: skip
+    assert cells["warm-up | warm-up | 0"]["course"]["samples"] == [12, 24, 36, 48], "two processes with a batch of two"
+    table = (tmp_path / "kept" / "out.md").read_text()
+    assert "| self-taught | not run |" in table
+    assert "126.8 / 51.7" in table
+    assert cv2.imread(str(tmp_path / "kept" / "out_curves.png")) is not None
+    first, _ = load_system(tmp_path / "out" / "runs" / "warm-up-warm-up-0")
+    second, config = load_system(tmp_path / "out" / "runs" / "second_run-second_run-0")
+    assert config.system.supervision == "teacher"
+    assert (first.bone_lengths == second.bone_lengths).all(), "the skeleton comes with the weights"
+    capsys.readouterr()
+    assert run(call, ["--config", str(path), *rows, "--", *small]) == 0
+    assert "[" not in capsys.readouterr().err, "nothing is run twice"
