@@ -107,6 +107,8 @@ class PartGuidedConfig(Section):
     """A trained system of this kind, unsupervised itself: a run, a released model or a checkpoint. To train only."""
     puppets: bool = True
     """Painted puppets teach the pose path (off = the ablation without the warm-up, or labels alone)."""
+    disturbance: bool = True
+    """What `teacher` reads from real frames is learned from disturbed copies of them: colours, blur, noise, holes."""
     kinematics: bool = True
     """Predict limb vectors and a camera; off = camera-frame joints directly (the ablation without T_fk and T_c)."""
     frames: Literal["parallel_transport", "gram_schmidt"] = "parallel_transport"

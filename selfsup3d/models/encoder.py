@@ -198,6 +198,7 @@ class Encoder(nn.Module):
         freeze_pose: bool = False,
         window: Tensor | None = None,
         swapped: Tensor | None = None,
+        disturbed: Tensor | None = None,
     ) -> Encoding:
         """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
 
@@ -205,6 +206,7 @@ class Encoder(nn.Module):
             freeze_pose: keep no graph of the pose path.
             window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
             swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
+            disturbed: what the pose is read from in place of the images, which give the appearance alone.
 
         Raises:
             ValueError: images that are not square.
@@ -212,12 +214,14 @@ class Encoder(nn.Module):
         if images.shape[-2] != images.shape[-1]:
             raise ValueError(f"images must be square, got {tuple(images.shape)}")
         learning = torch.is_grad_enabled() and not freeze_pose
+        read = images if disturbed is None else disturbed
         with torch.set_grad_enabled(learning):
-            located = self.localizer(images.contiguous(memory_format=torch.channels_last))
+            located = self.localizer(read.contiguous(memory_format=torch.channels_last))
         window = located.detach() if window is None else window
         pictures = zoom(images, window).contiguous(memory_format=torch.channels_last)
+        spoilt = pictures if disturbed is None else zoom(read, window).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(learning):
-            pose = self.pose_path(pictures, window, located, swapped, K)
+            pose = self.pose_path(spoilt, window, located, swapped, K)
         return Encoding(**vars(pose), appearance=self.appearance(pictures, pose.part_logits.detach()))
 
     def pose_path(

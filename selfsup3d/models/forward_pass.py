@@ -20,6 +20,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.decoder import Decoded
+from selfsup3d.models.disturbance import disturbed
 from selfsup3d.models.encoder import Encoding
 from selfsup3d.models.layers import COLOUR
 from selfsup3d.models.pose import BodyPose, pose_of_joints
@@ -81,8 +82,11 @@ class ForwardPass:
 
     @cached_property
     def encoding_t(self) -> Encoding:
-        """Encoding of the target."""
-        return self.system.encoder(self.target, self.K, self.freeze_pose, **self.told)
+        """Encoding of the target; what a teacher reads there, the student must read from a disturbed copy."""
+        told, variant = self.told, self.system.variant
+        if told and variant.supervision == "teacher" and variant.disturbance:
+            told |= {"disturbed": disturbed(self.target, self.need("seeds"))}
+        return self.system.encoder(self.target, self.K, self.freeze_pose, **told)
 
     @cached_property
     def told(self) -> dict[str, Tensor]:

@@ -76,6 +76,7 @@ class Variant:
             besides: the weakly supervised variant and the upper bound).
         puppets: painted puppets teach the pose path; False leaves it to the other losses, or to labels alone.
         kinematics: T_fk and T_c; False predicts camera-frame joints.
+        disturbance: what a teacher reads in pictures is learned from disturbed copies of them.
         saliency: use m_sal. adaptation: the energies L_p and L_a. plates: lay decoded people over plates.
         optimizers: "fused" or "per_loss" (Algorithm 1 literally).
         frames: frame field of the kinematics.
@@ -84,6 +85,7 @@ class Variant:
 
     supervision: Literal["none", "puppet", "teacher", "2d", "3d"] = "none"
     puppets: bool = True
+    disturbance: bool = True
     kinematics: bool = True
     saliency: bool = True
     adaptation: bool = True

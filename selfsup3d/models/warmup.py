@@ -7,11 +7,11 @@ No label is needed: pose and camera are the unpaired sample's own. What differs 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup3d.batch import Batch
 from selfsup3d.draws import uniform_noise
+from selfsup3d.models.disturbance import recorded
 from selfsup3d.models.pose import BodyPose
 from selfsup3d.models.sides import sides_of
 from selfsup3d.models.zoom import jittered, window_of
@@ -23,7 +23,7 @@ from selfsup3d.parts.transform import part_geometry, part_maps
 
 __all__ = ["known_places", "painted_puppets"]
 
-_STREAMS = {"look": 1, "camera": 2, "noise": 3, "window": 4}
+_STREAMS = {"look": 1, "window": 4}
 
 
 @torch.no_grad()
@@ -52,16 +52,3 @@ def known_places(points: Tensor, seeds: Tensor, seen: Tensor | None = None) -> d
     """
     window = jittered(window_of(points, seen), uniform_noise(seeds, (3,), _STREAMS["window"]))
     return {"window": window.detach(), "swapped": sides_of(points, seen)[0]}
-
-
-def recorded(image: Tensor, seeds: Tensor) -> Tensor:
-    """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
-    u = uniform_noise(seeds, (4,), _STREAMS["camera"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
-    blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    image = torch.lerp(image, blurred, 0.8 * (u[:, 0] - 0.5).clamp_min(0.0))
-    image = (0.8 + 0.4 * u[:, 1]) * image + 0.1 * (u[:, 2] - 0.5)
-    # Grain from two short hashed rows: hashing every pixel would cost more than painting it.
-    grain = uniform_noise(seeds, (image.shape[-1],), _STREAMS["noise"])  # (B, W)
-    rows = grain[:, None, :, None] * 37.0 + grain[:, None, None, :] * 91.0  # (B, 1, W, W)
-    noise = torch.frac(torch.sin(rows * 12.9898) * 43758.5453) - 0.5
-    return (image + 0.06 * u[:, 3] * noise[..., : image.shape[-2], :]).clamp(0.0, 1.0)

@@ -103,6 +103,7 @@ def _part_guided(config: Config) -> System:
     variant = Variant(
         supervision=settings.supervision,
         puppets=settings.puppets,
+        disturbance=settings.disturbance,
         kinematics=settings.kinematics,
         saliency=settings.saliency,
         adaptation=settings.adaptation,
