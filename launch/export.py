@@ -54,6 +54,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--formats", nargs="+", choices=[*MODEL_FORMATS, *POSE_FORMATS], help="default: all that fit but model"
     )
     parser.add_argument("--results", nargs="+", type=Path, default=[], help="for the card of a model")
+    parser.add_argument("--about", default="", help="a paragraph for that card: how the model came about")
     parser.add_argument("--fps", type=float, help="of poses that have no frame rate")
     parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
     args = parser.parse_args(argv)
@@ -88,7 +89,7 @@ def _export_poses(args: argparse.Namespace) -> int:
 def _export_model(args: argparse.Namespace) -> int:
     system, config = load_system(args.checkpoint)
     if "model" in args.formats:
-        save_release(args.output / "model", config, system, [_result(path) for path in args.results])
+        save_release(args.output / "model", config, system, [_result(path) for path in args.results], args.about)
         print(args.output / "model")
         if args.formats == ["model"]:
             return 0

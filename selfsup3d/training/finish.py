@@ -106,30 +106,38 @@ def release(config: Config, system: System, result: Mapping[str, Any], pictures:
 
 
 def save_release(
-    folder: Path, config: Config, system: System, results: Sequence[Mapping[str, Any]], half: bool = True
+    folder: Path,
+    config: Config,
+    system: System,
+    results: Sequence[Mapping[str, Any]],
+    about: str = "",
+    half: bool = True,
 ) -> None:
     """Write a model to give away: without paths of the machine that it was trained on, a section for each result.
 
     Args:
         folder: where to; what stands there is replaced as a whole.
         config, system: as `training.build.load_system` gives them.
-        results: for the card.
+        results, about: for the card.
         half: store weights as fp16.
     """
     told = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
     for name in ("teacher", "backbone_weights"):
         if name in told["system"]:
             told["system"][name] = None
-    hub.save_pretrained(folder, system, told, model_card(config, *results, path=folder.as_posix()), half=half)
+    hub.save_pretrained(
+        folder, system, told, model_card(config, *results, path=folder.as_posix(), about=about), half=half
+    )
 
 
-def model_card(config: Config, *results: Mapping[str, Any], path: str | None = None) -> str:
+def model_card(config: Config, *results: Mapping[str, Any], path: str | None = None, about: str = "") -> str:
     """README.md of a released model: what it is, how to load it, what it was trained on and assumes, use, results.
 
     Args:
         config: of the run.
         results: see `evaluation.evaluator.evaluate`; a section each.
         path: where the model will lie; None = in its run.
+        about: a paragraph at the beginning.
     """
     path = path or f"{config.folder.name}/{run_folder.MODEL}"
     datasets = config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,)
@@ -138,6 +146,7 @@ def model_card(config: Config, *results: Mapping[str, Any], path: str | None = N
         "",
         f"A `{config.system.kind}` system of selfsup3d, trained for "
         f"{config.trainer.steps} steps with seed {config.seed}. The settings stand in `config.json`.",
+        *(["", about] if about else []),
         "",
         "```python",
         "from selfsup3d.training.build import load_system",

@@ -34,13 +34,15 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
     drawn: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {"samples": {}, "minutes": {}}
     for cell in sweep.cells():
         course = sweep.results["cells"].get(cell.key, {}).get("course", {})
-        if len(course.get(metric, ())) < 3 or None in course[metric]:
+        if not course.get(metric) or None in course[metric]:
             continue
         name = cell.row + (f", seed {cell.seed}" if several else "")
         for axis, curves in drawn.items():
             start, value = _begin(sweep, cell, axis, metric)
             known = [] if value is None else [(start, value)]
             known += [(start + x, y) for x, y in zip(course[axis], course[metric], strict=True)]
+            if len(known) < 3:
+                continue  # its two ends stand in the table
             curves[name] = (np.array([x for x, _ in known]), np.array([y for _, y in known]))
     if not drawn["samples"]:
         raise InputError("no finished run was evaluated on its way; set trainer.evaluate_every")

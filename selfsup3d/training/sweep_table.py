@@ -33,7 +33,7 @@ def sweep_table(sweep: Sweep) -> str:
     blocks = [f"# {sweep.config.title}", sweep.config.note.strip()]
     marked = False
     for column, budget in sweep.config.columns.items():
-        head = ["", "steps", *_fact_names(sweep, column), *_figure_names(sweep), *_comparison_names(sweep)]
+        head = ["", "steps", *_fact_names(sweep, column), *_figure_names(sweep), *_comparison_names(sweep, column)]
         rows, anything = [], False
         for row in sweep.config.rows_of(column):
             done = _done(sweep, row, column)
@@ -67,8 +67,8 @@ def _beside(sweep: Sweep, row: str | None = None) -> list[str]:
     return [sweep.config.rows[row].beside if row else ""] if sweep.config.beside else []
 
 
-def _comparison_names(sweep: Sweep) -> list[str]:
-    if sweep.config.reference is None:
+def _comparison_names(sweep: Sweep, column: str) -> list[str]:
+    if sweep.config.reference not in sweep.config.rows_of(column):
         return []
     return [f"{_NAMES.get(metric, metric)} against {sweep.config.reference}" for metric in sweep.config.compared]
 
@@ -76,7 +76,7 @@ def _comparison_names(sweep: Sweep) -> list[str]:
 def _comparison(sweep: Sweep, row: str, column: str) -> list[str]:
     """Differences of means from the reference row's, where they are larger than the spread of its seeds."""
     reference = sweep.config.reference
-    if reference is None:
+    if reference is None or reference not in sweep.config.rows_of(column):
         return []
     evaluation = next(iter(sweep.config.evaluations))
     told = []

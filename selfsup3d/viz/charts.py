@@ -169,7 +169,7 @@ def lines(
     width, height = size
     left, top, right, bottom = 44, 24, width - 12, height - 34
     x, y = (np.concatenate([np.asarray(pair[k], float) for pair in series.values()]) for k in (0, 1))
-    ticks = [_ticks(0.0 if k == 0 else float(v.min()), float(v.max())) for k, v in enumerate((x, y))]
+    ticks = [_ticks(0.0 if k == 0 else float(v.min()), float(v.max()), most=(5, 8)[k]) for k, v in enumerate((x, y))]
     canvas = np.full((height, width, 3), _PAPER, np.uint8)
 
     def placed(values: np.ndarray, axis: int) -> np.ndarray:

@@ -44,12 +44,13 @@ def test_a_model_to_give_away_has_no_paths_and_tells_its_results(script, model, 
     result.write_text(json.dumps({"dataset": "synthetic", "split": "test", "protocol": "strict", "frames": 3, "skipped": 0,
                                   "flags": {}, "metrics": {"mpjpe": 123.4}, "reasons": {}, "baselines": {}}))  # fmt: skip
     given = ["--checkpoint", str(model), "--output", str(tmp_path / "out"), "--formats", "model"]
-    assert run(script.main, [*given, "--results", str(result)]) == 0
+    assert run(script.main, [*given, "--results", str(result), "--about", "The last of two runs."]) == 0
     told = json.loads((tmp_path / "out" / "model" / "config.json").read_text())["config"]
     assert (told["output_dir"], told["weights"], told["system"]["teacher"]) == (None, None, None)
     assert str(tmp_path.parent) not in json.dumps(told)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
     assert "123.4" in card
+    assert "The last of two runs." in card
     assert "## Intended use, and misuse" in card
     kept, _ = load_system(tmp_path / "out" / "model")
     before, _ = load_system(model)
