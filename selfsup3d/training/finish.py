@@ -150,6 +150,7 @@ def model_card(config: Config, *results: Mapping[str, Any], path: str | None = N
         "",
         "```python",
         "from selfsup3d.training.build import load_system",
+        "",
         f'system, config = load_system("{path}")',
         "```",
         "",
