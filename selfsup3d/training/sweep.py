@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -189,7 +188,7 @@ class Sweep:
         numbers = {}
         for name, given in self.config.evaluations.items():
             place = folder / f"evaluation-{name.replace(' ', '_')}.json"
-            given = tuple(self._evaluation_flag(flag, cell) for flag in given)
+            given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
             self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)], 1)
             told = parse_json(place.read_text(encoding="utf-8"))
             kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
@@ -209,12 +208,6 @@ class Sweep:
             "evaluations": numbers,
             "folder": str(folder),
         }
-
-    def _evaluation_flag(self, flag: str, cell: Cell) -> str:
-        told = os.path.expandvars(flag.format(protocol=self.config.rows[cell.row].protocol))
-        if "$" in told:
-            raise InputError(f"evaluations: {flag}: this environment variable is not set")
-        return told
 
     def _train_flags(self, cell: Cell) -> list[str]:
         row = self.config.rows[cell.row]

@@ -67,7 +67,7 @@ class SweepConfig(Section):
     columns: dict[str, Budget] = Field(min_length=1)
     """By name."""
     evaluations: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """Name -> flags of launch/evaluate.py, in which $NAME is an environment variable; all of the same weights."""
+    """Name -> flags of launch/evaluate.py; all of the same weights."""
     metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
     """Shown for each evaluation."""
     reference: str | None = None

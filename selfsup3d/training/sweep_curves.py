@@ -46,7 +46,7 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
             curves[name] = (np.array([x for x, _ in known]), np.array([y for _, y in known]))
     if not drawn["samples"]:
         raise InputError("no finished run was evaluated on its way; set trainer.evaluate_every")
-    unit = "" if metric.startswith(("pck", "auc", "flip", "miou")) else " [mm]"
+    unit = "" if metric.startswith(("pck", "auc", "flip", "miou", "saliency")) else " [mm]"
     told = {"samples": "samples seen", "minutes": "minutes of training"}
     return tile([[lines(curves, across=told[axis], up=f"val {metric}{unit}")] for axis, curves in drawn.items()], gap=6)
 

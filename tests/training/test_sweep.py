@@ -252,17 +252,6 @@ def test_a_column_may_have_seeds_of_its_own(file):
     assert [(cell.column, cell.seed) for cell in one.cells(rows=["teacher"])] == [("one", 3), ("all", 0), ("all", 1)]
 
 
-def test_evaluations_know_environment_variables(file, monkeypatch):
-    faked = Faked()
-    one = sweep(file(evaluations={"true": ["--data.root", "$SOME_FOLDER/poses.npz"]}), faked)
-    monkeypatch.delenv("SOME_FOLDER", raising=False)
-    with pytest.raises(InputError, match=r"\$SOME_FOLDER/poses.npz: this environment variable is not set"):
-        one.run(one.cells(rows=["teacher"]), say=lambda line: None)
-    monkeypatch.setenv("SOME_FOLDER", "/there")
-    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
-    assert "/there/poses.npz" in faked.of("evaluate")[0]
-
-
 def test_the_course_of_a_run_counts_samples_and_minutes(tmp_path):
     (tmp_path / "config.yaml").write_text("trainer: {steps: 60, batch_size: 10}\n")
     lines = [
