@@ -24,7 +24,7 @@ from selfsup3d.config_file import load_config, nearest
 from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.files import write_json
-from selfsup3d.training.sweep_config import SweepConfig, references
+from selfsup3d.training.sweep_config import SweepConfig, reference, references
 from selfsup3d.training.sweep_facts import run_facts
 
 __all__ = ["Cell", "Launcher", "Sweep", "plateau_reached"]
@@ -144,7 +144,7 @@ class Sweep:
             budget.model_dump(exclude=untold),
             self.config.evaluations,
             cell.seed,
-            [self.settings(cell.other(reference)) for reference in references(row)],
+            [self.settings(cell.other(name)) for name in references(row)],
         ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -213,8 +213,8 @@ class Sweep:
         row = self.config.rows[cell.row]
         flags = list(row.flags)
         for index, flag in enumerate(flags):
-            if flag.startswith("{run:") and flag.endswith("}"):
-                other = cell.other(flag[len("{run:") : -1])
+            if (name := reference(flag)) is not None:
+                other = cell.other(name)
                 if not self.done(other):
                     raise InputError(f"{cell.key} needs the run of {other.key}, which is not done")
                 flags[index] = str(self.folder(other))

@@ -12,7 +12,7 @@ from selfsup3d.config_base import Count, Fraction, Positive, Section
 from selfsup3d.config_file import load_config, nearest, read_yaml
 from selfsup3d.errors import InputError
 
-__all__ = ["Budget", "Row", "SweepConfig", "load_sweep", "references"]
+__all__ = ["Budget", "Row", "SweepConfig", "load_sweep", "reference", "references"]
 
 
 class Budget(Section):
@@ -134,7 +134,10 @@ def load_sweep(path: Path) -> SweepConfig:
 
 
 def references(row: Row) -> Iterator[str]:
-    """What stands between "{run:" and "}" in a row's flags."""
-    for flag in row.flags:
-        if flag.startswith("{run:") and flag.endswith("}"):
-            yield flag[len("{run:") : -1]
+    """The runs that a row's flags name, as `reference` gives them."""
+    return (name for flag in row.flags if (name := reference(flag)) is not None)
+
+
+def reference(flag: str) -> str | None:
+    """What stands between "{run:" and "}", or None for any other flag."""
+    return flag[len("{run:") : -1] if flag.startswith("{run:") and flag.endswith("}") else None

@@ -9,6 +9,7 @@ import numpy as np
 from selfsup3d.config_file import nearest
 from selfsup3d.errors import InputError
 from selfsup3d.training.sweep import Cell, Sweep
+from selfsup3d.training.sweep_config import reference
 from selfsup3d.viz.charts import lines
 from selfsup3d.viz.sheets import tile
 
@@ -36,7 +37,8 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
         course = sweep.results["cells"].get(cell.key, {}).get("course", {})
         if not course.get(metric) or None in course[metric]:
             continue
-        name = cell.row + (f", seed {cell.seed}" if several else "")
+        alone = sum(cell.row in sweep.config.rows_of(column) for column in sweep.config.columns) == 1
+        name = cell.row + ("" if alone else f", {cell.column}") + (f", seed {cell.seed}" if several else "")
         for axis, curves in drawn.items():
             start, value = _begin(sweep, cell, axis, metric)
             known = [] if value is None else [(start, value)]
@@ -55,8 +57,8 @@ def _begin(sweep: Sweep, cell: Cell, axis: str, metric: str) -> tuple[float, flo
     """What a cell's curve starts at: the end of the run whose weights it began with, and of those before it."""
     flags = sweep.config.rows[cell.row].flags
     for flag, value in itertools.pairwise(flags):
-        if flag == "--weights" and value.startswith("{run:"):
-            other = cell.other(value[len("{run:") : -1])
+        if flag == "--weights" and (name := reference(value)) is not None:
+            other = cell.other(name)
             course = sweep.results["cells"].get(other.key, {}).get("course")
             if course:
                 return _begin(sweep, other, axis, metric)[0] + course[axis][-1], course[metric][-1]

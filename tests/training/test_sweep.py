@@ -283,6 +283,11 @@ def test_a_curve_begins_where_the_run_ended_whose_weights_it_began_with(file, mo
     samples = {name: x.tolist() for name, (x, _) in drawn[0].items()}
     assert samples == {"teacher": [1250, 2500, 3750, 5000], "student": [5000, 6250, 7500, 8750, 10000]}
     assert drawn[0]["student"][1].tolist() == [70.0, 100.0, 90.0, 80.0, 70.0]
+    columns = {"short": {"steps": 100}, "long": {"steps": 200, "rows": ["teacher"]}}
+    two = sweep(file(rows=rows, metrics=["pa_mpjpe"], columns=columns, output=str(one.config.output) + "-two"), Faked())
+    two.run(two.cells(), say=lambda line: None)
+    sweep_curves(two, "pa_mpjpe")
+    assert set(drawn[-1]) == {"teacher, short", "teacher, long", "student"}, "a row in two columns has two curves"
     with pytest.raises(InputError, match="no metric 'pa'"):
         sweep_curves(one, "pa")
     empty = sweep(file(rows=rows, output=str(one.config.output) + "-empty"), Faked())
