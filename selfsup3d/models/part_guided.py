@@ -135,10 +135,15 @@ class PartGuided(Taught):
         return self.variant.puppets or self.variant.supervision in ("teacher", "2d", "3d")
 
     @property
+    def paints(self) -> bool:
+        """Whether any stage trains the decoder."""
+        return self.variant.supervision != "puppet" and self.stages.puppet < 1.0
+
+    @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
         """Fields of the batch that this variant trains on."""
         fields = ["source", "target", "unpaired", "unpaired_camera", "unpaired_plate", "seeds", "K"]
-        if self.variant.saliency and self.variant.supervision != "puppet":
+        if self.variant.saliency and self.paints:
             fields += ["target_saliency"]
         if self.variant.supervision == "3d":
             fields += ["joints_3d"]
@@ -263,7 +268,7 @@ class PartGuided(Taught):
         encoding = self.encode(target, K)
         body = self.pose(encoding, batch.bone_lengths if self.variant.bone_lengths == "given" else None)
         size = (target.shape[-2], target.shape[-1])
-        if self.variant.supervision == "puppet":  # no decoder was trained: the puppet itself is the segmentation
+        if not self.paints:  # the puppet itself is the segmentation
             maps, geometry = self.maps(body.joints, K, size)
             labels = part_labels(maps, geometry, size, self.puppet).parts
             image, parts = None, nn.functional.one_hot(labels, maps.shape[1] + 1).permute(0, 3, 1, 2).float()

@@ -8,6 +8,7 @@ from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.forward_pass import ForwardPass
 from selfsup3d.models.part_guided import ALGORITHM_1, PartGuided, Stages
+from selfsup3d.parts.labels import part_labels
 
 STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
 VARIANTS = [
@@ -194,6 +195,17 @@ def test_stages_follow_their_fractions(make_system):
     assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + [
         "joint"
     ] * 2
+
+
+def test_where_no_stage_paints_the_puppet_is_the_segmentation(make_system, batch):
+    system = fitted(make_system(supervision="teacher", stages=Stages(1.0, 0.0, 0.0)), batch).eval()
+    assert "target_saliency" not in system.requires
+    output = system.predict(batch)
+    body = system.pose(system.encode(batch.target, batch.K))
+    maps, geometry = system.maps(body.joints, batch.K, (32, 32))
+    assert output.image is None
+    assert (output.segmentation.argmax(1) == part_labels(maps, geometry, (32, 32), system.puppet).parts).all()
+    assert fitted(make_system(), batch).eval().predict(batch).image is not None
 
 
 def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
