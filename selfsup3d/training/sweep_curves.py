@@ -38,7 +38,8 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
         if not course.get(metric) or None in course[metric]:
             continue
         alone = sum(cell.row in sweep.config.rows_of(column) for column in sweep.config.columns) == 1
-        name = cell.row + ("" if alone else f", {cell.column}") + (f", seed {cell.seed}" if several else "")
+        length = "" if alone else f", {sweep.results['cells'][cell.key]['steps']:,} steps"
+        name = cell.row + length + (f", seed {cell.seed}" if several else "")
         for axis, curves in drawn.items():
             start, value = _begin(sweep, cell, axis, metric)
             known = [] if value is None else [(start, value)]

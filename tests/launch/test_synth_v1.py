@@ -27,7 +27,7 @@ def test_the_recipe_and_an_ablation_run_and_resume(tmp_path, monkeypatch, capsys
     small = ["--data.preset", "tiny-test", "--data.size", "32", "--trainer.batch-size", "2", "--trainer.log-every", "2",
              "--trainer.images", "0", "--trainer.evaluate-every", "3", "--trainer.device", "cpu"]  # fmt: skip
     call = load_script("sweep").main
-    rows = ["--rows", "warm-up", "second run", "without kinematics"]
+    rows = ["--rows", "warm-up", "first round", "without kinematics"]
     assert (
         run(
             call, ["--config", str(path), *rows, "--results", str(tmp_path / "kept"), "--curves", "mpjpe", "--", *small]
@@ -36,7 +36,7 @@ def test_the_recipe_and_an_ablation_run_and_resume(tmp_path, monkeypatch, capsys
     )
     cells = json.loads((tmp_path / "kept" / "out.json").read_text())["cells"]
     assert set(cells) == {
-        "warm-up | warm-up | 0", "second run | second run | 0", "without kinematics | 10 minutes of joint training | 0",
+        "warm-up | warm-up | 0", "first round | first round | 0", "without kinematics | 10 minutes of joint training | 0",
     }  # fmt: skip
     assert cells["warm-up | warm-up | 0"]["course"]["samples"] == [12, 24, 36, 48], "two processes with a batch of two"
     table = (tmp_path / "kept" / "out.md").read_text()
@@ -44,7 +44,7 @@ def test_the_recipe_and_an_ablation_run_and_resume(tmp_path, monkeypatch, capsys
     assert "126.8 / 51.7" in table
     assert cv2.imread(str(tmp_path / "kept" / "out_curves.png")) is not None
     first, _ = load_system(tmp_path / "out" / "runs" / "warm-up-warm-up-0")
-    second, config = load_system(tmp_path / "out" / "runs" / "second_run-second_run-0")
+    second, config = load_system(tmp_path / "out" / "runs" / "first_round-first_round-0")
     assert config.system.supervision == "teacher"
     assert (first.bone_lengths == second.bone_lengths).all(), "the skeleton comes with the weights"
     capsys.readouterr()

@@ -287,7 +287,9 @@ def test_a_curve_begins_where_the_run_ended_whose_weights_it_began_with(file, mo
     two = sweep(file(rows=rows, metrics=["pa_mpjpe"], columns=columns, output=str(one.config.output) + "-two"), Faked())
     two.run(two.cells(), say=lambda line: None)
     sweep_curves(two, "pa_mpjpe")
-    assert set(drawn[-1]) == {"teacher, short", "teacher, long", "student"}, "a row in two columns has two curves"
+    assert set(drawn[-1]) == {"teacher, 100 steps", "teacher, 200 steps", "student"}, (
+        "a row in two columns has two curves"
+    )
     with pytest.raises(InputError, match="no metric 'pa'"):
         sweep_curves(one, "pa")
     empty = sweep(file(rows=rows, output=str(one.config.output) + "-empty"), Faked())
