@@ -26,9 +26,9 @@ from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
 from selfsup3d.benchmarks.registry import BENCHMARKS
 from selfsup3d.benchmarks.report import table
 from selfsup3d.cli import run
-from selfsup3d.config_file import nearest
+from selfsup3d.config.load import nearest
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_json, write_text
+from selfsup3d.io.files import write_json, write_text
 
 __all__ = ["main"]
 

@@ -23,9 +23,9 @@ from typing import NoReturn
 import torch
 
 from selfsup3d.cli import run
-from selfsup3d.data.video import frame_files
 from selfsup3d.errors import InputError
-from selfsup3d.synthesis import Synthesizer
+from selfsup3d.inference.synthesizer import Synthesizer
+from selfsup3d.io.video import frame_files
 
 __all__ = ["main"]
 

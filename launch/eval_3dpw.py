@@ -26,20 +26,20 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from selfsup3d.builders.evaluation_data import DataOptions, EvaluationData, open_evaluation_data
+from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import run
-from selfsup3d.cross_modal.system import CrossModalVAE
-from selfsup3d.data.row_draws import Keypoints
-from selfsup3d.data.threedpw import JointSource
+from selfsup3d.data.datasets.threedpw import JointSource
+from selfsup3d.data.sampling.row_sampler import Keypoints
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.gallery import error_sheet
 from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
 from selfsup3d.evaluation.report import save_result, text
-from selfsup3d.files import write_json
-from selfsup3d.system import System
-from selfsup3d.training.build import load_system
-from selfsup3d.training.evaluation_data import DataOptions, EvaluationData, open_evaluation_data
-from selfsup3d.training.finish import run_baselines
+from selfsup3d.experiments.release import run_baselines
+from selfsup3d.io.files import write_json
+from selfsup3d.models.cross_modal.system import CrossModalVAE
+from selfsup3d.models.system import System
 from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main", "spread_rows"]

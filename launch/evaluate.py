@@ -28,12 +28,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from selfsup3d.builders.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
+from selfsup3d.builders.mixtures import add_datasets
+from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import run
-from selfsup3d.config import Config
-from selfsup3d.cross_modal.system import CrossModalVAE
-from selfsup3d.data.mpi_inf_3dhp import Annotation
-from selfsup3d.data.row_draws import Keypoints
-from selfsup3d.data.threedpw import JointSource
+from selfsup3d.config.run import Config
+from selfsup3d.data.datasets.mpi_inf_3dhp import Annotation
+from selfsup3d.data.datasets.threedpw import JointSource
+from selfsup3d.data.sampling.row_sampler import Keypoints
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, supervised_bound
 from selfsup3d.evaluation.bootstrap import compare_frames
@@ -45,13 +47,11 @@ from selfsup3d.evaluation.lifting import lifted_frames
 from selfsup3d.evaluation.protocols import PRESETS, Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.evaluation.report import difference, save_result, text
-from selfsup3d.files import write_json
-from selfsup3d.system import System
-from selfsup3d.training.build import load_system
-from selfsup3d.training.evaluation_data import DATASETS, DataOptions, EvaluationData, open_evaluation_data
-from selfsup3d.training.finish import run_baselines
-from selfsup3d.training.latent_report import write_latent_report
-from selfsup3d.training.mixtures import add_datasets
+from selfsup3d.experiments.latent_report import write_latent_report
+from selfsup3d.experiments.release import run_baselines
+from selfsup3d.io.files import write_json
+from selfsup3d.models.cross_modal.system import CrossModalVAE
+from selfsup3d.models.system import System
 from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main"]

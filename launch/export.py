@@ -18,9 +18,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from selfsup3d.builders.systems import evaluated, load_system
 from selfsup3d.cli import Parser, refuse_overwrite, run
-from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
+from selfsup3d.experiments.release import save_release
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
 from selfsup3d.export.onnx import (
@@ -33,10 +34,9 @@ from selfsup3d.export.onnx import (
     export_program,
     onnx_difference,
 )
-from selfsup3d.models.part_guided import PartGuided
-from selfsup3d.prediction.records import load_record
-from selfsup3d.training.build import evaluated, load_system
-from selfsup3d.training.finish import save_release
+from selfsup3d.inference.records import load_record
+from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.models.part_guided.system import PartGuided
 
 __all__ = ["main"]
 

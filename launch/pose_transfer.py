@@ -27,17 +27,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
-from selfsup3d.data.keypoint_files import read_keypoints
-from selfsup3d.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.errors import InputError
-from selfsup3d.prediction.backdrop import BACKGROUND_HELP, named_background
-from selfsup3d.prediction.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
-from selfsup3d.prediction.predictor import Predictor, lift_keypoints, pictures_of, smoothed
-from selfsup3d.prediction.smoothing import OneEuro
-from selfsup3d.prediction.windows import WINDOW_MODES, WindowOptions, cut, find_windows
-from selfsup3d.synthesis import Person, Synthesizer
-from selfsup3d.training.build import load_system
+from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
+from selfsup3d.inference.keypoint_files import read_keypoints
+from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
+from selfsup3d.inference.predictor import Predictor, lift_keypoints, pictures_of, smoothed
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.synthesizer import Person, Synthesizer
+from selfsup3d.inference.windows import WINDOW_MODES, WindowOptions, cut, find_windows
+from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png

@@ -22,17 +22,16 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from selfsup3d.builders.systems import evaluated, load_system
 from selfsup3d.cli import Parser, image_size, refuse_overwrite, run
-from selfsup3d.config import Config
-from selfsup3d.data.keypoint_files import KeypointFormat, read_keypoints
-from selfsup3d.data.video import IMAGE_SUFFIXES, frame_files, video_info
+from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
-from selfsup3d.files import no_trace
-from selfsup3d.prediction.clock import Clock
-from selfsup3d.prediction.drawing import beside, overlay, overlays
-from selfsup3d.prediction.predictor import (
+from selfsup3d.inference.clock import Clock
+from selfsup3d.inference.drawing import beside, overlay, overlays
+from selfsup3d.inference.keypoint_files import KeypointFormat, read_keypoints
+from selfsup3d.inference.predictor import (
     PartSource,
     PosedFrame,
     Predictor,
@@ -41,11 +40,12 @@ from selfsup3d.prediction.predictor import (
     smoothed,
     somebody_of,
 )
-from selfsup3d.prediction.records import PoseRecord
-from selfsup3d.prediction.smoothing import OneEuro
-from selfsup3d.prediction.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
-from selfsup3d.system import System
-from selfsup3d.training.build import evaluated, load_system
+from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
+from selfsup3d.io.files import no_trace
+from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, video_info
+from selfsup3d.models.system import System
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import write_png

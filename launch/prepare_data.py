@@ -22,23 +22,23 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from selfsup3d.cli import run
-from selfsup3d.data.dataset_tree import Tree
-from selfsup3d.data.frame_index import FrameIndex, load_index, select_split
-from selfsup3d.data.h36m.layouts import find_h36m
-from selfsup3d.data.index_build import Report, build_index, cached_index_path, stamped
-from selfsup3d.data.index_check import Findings, check_index, statistics
-from selfsup3d.data.mocap_formats.convert import MocapOptions, subjects_of
-from selfsup3d.data.mpi_inf_3dhp import USUAL_CAMERAS, Annotation, find_mpi_inf_3dhp
-from selfsup3d.data.people import CropMode
-from selfsup3d.data.plates import Plates
-from selfsup3d.data.prepare import prepare_clips
-from selfsup3d.data.saliency import SaliencyMethod
-from selfsup3d.data.threedpw import JointSource, find_threedpw
-from selfsup3d.data.threedpw_joints import write_regressed
+from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.dataset_tree import Tree
+from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split
+from selfsup3d.data.datasets.h36m.layouts import find_h36m
+from selfsup3d.data.datasets.index_build import Report, build_index, cached_index_path, stamped
+from selfsup3d.data.datasets.index_check import Findings, check_index, statistics
+from selfsup3d.data.datasets.mpi_inf_3dhp import USUAL_CAMERAS, Annotation, find_mpi_inf_3dhp
+from selfsup3d.data.datasets.threedpw import JointSource, find_threedpw
+from selfsup3d.data.datasets.threedpw_joints import write_regressed
+from selfsup3d.data.mocap.convert import MocapOptions, subjects_of
+from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_json
-from selfsup3d.training.check_sheet import check_sheet
-from selfsup3d.training.prepare_datasets import fit_plates, prepare_mocap, shard_clips, shard_index
+from selfsup3d.io.files import write_json
+from selfsup3d.preparation.datasets import fit_plates, prepare_mocap, shard_clips, shard_index
+from selfsup3d.preparation.index_sheet import check_sheet
+from selfsup3d.preparation.person_clips import CropMode
+from selfsup3d.preparation.videos import prepare_clips
 
 __all__ = ["main"]
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from selfsup3d.cli import run
+from selfsup3d.config.sweep import load_sweep
 from selfsup3d.errors import InputError
-from selfsup3d.files import write_json, write_text
-from selfsup3d.training.sweep import Sweep
-from selfsup3d.training.sweep_config import load_sweep
-from selfsup3d.training.sweep_curves import sweep_curves
-from selfsup3d.training.sweep_pictures import sweep_pictures
-from selfsup3d.training.sweep_table import sweep_table
+from selfsup3d.experiments.sweep import Sweep
+from selfsup3d.experiments.sweep_curves import sweep_curves
+from selfsup3d.experiments.sweep_pictures import sweep_pictures
+from selfsup3d.experiments.sweep_table import sweep_table
+from selfsup3d.io.files import write_json, write_text
 from selfsup3d.viz.sheets import write_png
 
 __all__ = ["main"]

@@ -17,17 +17,17 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from selfsup3d.builders.mixtures import add_datasets
+from selfsup3d.builders.systems import build_labelled, build_source, build_system
 from selfsup3d.cli import parse_config, run
-from selfsup3d.config import Config
+from selfsup3d.config.run import Config
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.report import text
-from selfsup3d.system import System
+from selfsup3d.experiments.release import evaluate_system, example_frames, release, run_baselines
+from selfsup3d.models.system import System
 from selfsup3d.training import run_folder
-from selfsup3d.training.build import build_labelled, build_source, build_system
 from selfsup3d.training.device import make_accelerator
-from selfsup3d.training.finish import evaluate_system, example_frames, release, run_baselines
 from selfsup3d.training.loop import train
-from selfsup3d.training.mixtures import add_datasets
 from selfsup3d.training.sharding import check_shardable
 
 __all__ = ["main"]

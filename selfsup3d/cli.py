@@ -20,8 +20,8 @@ import cv2
 import tyro
 from pydantic import BaseModel
 
-from selfsup3d.config import Config
-from selfsup3d.config_file import load_config, nearest, validate
+from selfsup3d.config.load import load_config, nearest, validate
+from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 
 __all__ = ["Parser", "image_size", "parse_config", "refuse_overwrite", "run"]

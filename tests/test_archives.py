@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.data.frame_index import load_index
-from selfsup3d.data.mocap import load_mocap
-from selfsup3d.data.plates import _read as read_plate
-from selfsup3d.data.safe_pickle import load_npz
-from selfsup3d.data.shards import ShardSource
-from selfsup3d.data.shards_write import Record, write_shards
+from selfsup3d.data.datasets.backgrounds import _read as read_plate
+from selfsup3d.data.datasets.frame_index import load_index
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.sampling.shards import ShardSource
+from selfsup3d.data.sampling.shards_write import Record, write_shards
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.records import load_frames, save_frames
-from selfsup3d.prediction.motion import load_motion
-from selfsup3d.prediction.records import PoseRecord, load_record
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.inference.motion import load_motion
+from selfsup3d.inference.records import PoseRecord, load_record
+from selfsup3d.io.safe_pickle import load_npz
+from selfsup3d.structures.skeleton import H36M_17
 
 PACKAGE = Path(__file__).parents[1]
 

@@ -1,86 +1,82 @@
-"""The import graph: a file imports only from layers below its own; siblings of one layer do not import one another."""
+"""The import graph: a file imports only from layers below its own, siblings do not import one another, and no files
+import each other in a circle. Imports for type checking alone count as well.
+"""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "selfsup3d"
+ROOT = Path(__file__).parents[1]
 
-# Lowest first. Units of one row are siblings.
+# Lowest first. Units of one row are siblings; a unit is a file or a folder, and the longest that fits a file counts.
 LAYERS = [
     ["errors"],
-    ["files", "documents", "skeleton"],
+    ["structures.skeleton"],
     ["geometry"],
-    ["batch", "draws"],
-    ["parts"],
-    ["data", "viz", "objectives", "schedules"],
-    ["system", "hub"],
-    ["models", "heads"],
-    ["lifters", "cross_modal"],
+    ["structures", "io"],
+    ["puppet", "config"],
+    ["data", "viz"],
+    ["preparation", "models.system", "models.schedules"],
+    ["models"],
     ["evaluation"],
-    [
-        "config_base",
-        "config_cross_modal",
-        "config_datasets",
-        "config_lifters",
-        "config",
-        "config_file",
-    ],  # describes everything, imports next to nothing; read by builders, training and launch
-    ["cli"],
-    ["training"],
-    ["prediction"],
-    ["synthesis", "export"],
-    ["demo", "benchmarks"],
+    ["builders", "cli"],
+    ["training", "inference", "export"],
+    ["experiments"],
+    ["benchmarks", "demo"],
 ]
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
-WITHIN_ROW = {  # the file reader builds the config, which is put together from sections
-    ("config_file", "config"),
-    ("config", "config_base"),
-    ("config", "config_cross_modal"),
-    ("config", "config_datasets"),
-    ("config", "config_lifters"),
-    ("config_datasets", "config_base"),
-    ("config_lifters", "config_base"),
-    ("config_cross_modal", "config_base"),
-}
 
 
-def unit_of(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_of(path): path for path in sorted((ROOT / "selfsup3d").rglob("*.py"))}
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of this package that a file imports at run time (imports for type checking alone are left out)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
+    """Modules of this package that a file imports anywhere in it."""
     found = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("selfsup3d"):
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "selfsup3d" else [node.module]
-            found.update(names)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "selfsup3d":
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in FILES else node.module)
         elif isinstance(node, ast.Import):
-            found.update(a.name for a in node.names if a.name.startswith("selfsup3d"))
-    return found
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "selfsup3d")
+    return found - {"selfsup3d"}
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
+GRAPH = {module: imports(path) for module, path in FILES.items()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_downward(path):
-    unit = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert unit in RANK, f"{unit} has no layer: add it to LAYERS"
-    for module in imports(path):
-        other = unit_of(module)
-        if other in ("", unit) or module == "selfsup3d.__version__" or (unit, other) in WITHIN_ROW:
-            continue
-        assert RANK[other] < RANK[unit], f"{unit} imports {module}, which is not in a layer below"
+def unit_of(module: str) -> str:
+    name = module.removeprefix("selfsup3d.")
+    units = [unit for unit in RANK if name == unit or name.startswith(f"{unit}.")]
+    assert units, f"{module} has no layer: add it to LAYERS"
+    return max(units, key=len)
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if module != "selfsup3d"])
+def test_imports_point_downward(module):
+    unit = unit_of(module)
+    for other in GRAPH[module]:
+        below = unit_of(other)
+        assert below == unit or RANK[below] < RANK[unit], f"{module} imports {other}, which is not in a layer below"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    left = {module: {other for other in found if other in FILES} for module, found in GRAPH.items()}
+    while left:
+        leaves = {module for module, found in left.items() if not found & left.keys()}
+        assert leaves, f"these import each other in a circle: {_circle(left)}"
+        left = {module: found for module, found in left.items() if module not in leaves}
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """One circle of a graph in which every file has an import left."""
+    walk = [next(iter(graph))]
+    while walk[-1] not in walk[:-1]:
+        walk.append(sorted(graph[walk[-1]] & graph.keys())[0])
+    return walk[walk.index(walk[-1]) :]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, measure
-from selfsup3d.data.views import Frames, read_view, square_view, virtual_view, warp_view
+from selfsup3d.io.crops import Frames, read_view, square_view, virtual_view, warp_view
 
 __all__ = ["BENCHMARK", "run"]
 

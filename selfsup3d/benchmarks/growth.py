@@ -15,7 +15,7 @@ from selfsup3d.benchmarks.estimate import Presets, estimate
 from selfsup3d.benchmarks.harness import Settings
 from selfsup3d.benchmarks.loader_share import quickstart_stream, sample_ms
 from selfsup3d.benchmarks.machine import describe, versions
-from selfsup3d.models.presets import PRESETS
+from selfsup3d.models.part_guided.presets import PRESETS
 
 __all__ = ["axes", "grow", "page"]
 

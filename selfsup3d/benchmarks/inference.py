@@ -9,8 +9,8 @@ import torch
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, measure
 from selfsup3d.benchmarks.machine import peak_memory_mb
 from selfsup3d.benchmarks.training_step import made_up_batch, make_system
-from selfsup3d.models.presets import PRESETS
-from selfsup3d.synthesis import Synthesizer
+from selfsup3d.inference.synthesizer import Synthesizer
+from selfsup3d.models.part_guided.presets import PRESETS
 
 __all__ = ["BENCHMARK", "run"]
 

@@ -18,7 +18,7 @@ from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
 from selfsup3d.geometry.limb_frames import FRAMES, Frames
 from selfsup3d.geometry.rotation import minimal_rotation, multiply
-from selfsup3d.skeleton import FK_PARENTS
+from selfsup3d.structures.skeleton import FK_PARENTS
 
 __all__ = ["BENCHMARK", "run", "smpl_arguments"]
 

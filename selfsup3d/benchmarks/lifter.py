@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, measure
 from selfsup3d.benchmarks.machine import gemm_peak
 from selfsup3d.benchmarks.training_step import count_flops
-from selfsup3d.data.projected import ProjectedPoses
+from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
-from selfsup3d.draws import Draws
-from selfsup3d.heads.mlp import MaxNormLinear
-from selfsup3d.lifters.martinez import Martinez
+from selfsup3d.models.lifters.martinez import Martinez
+from selfsup3d.models.modules.mlp import MaxNormLinear
+from selfsup3d.structures.random import Draws
 from selfsup3d.training.device import cpu_has_bf16
 
 __all__ = ["INFERENCE", "SMALL_BATCH", "TRAINING"]

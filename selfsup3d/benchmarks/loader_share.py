@@ -13,13 +13,13 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader
 
-from selfsup3d.batch import Batch
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, synchronize
 from selfsup3d.benchmarks.training_step import Stage, TrainingStep, make_system
-from selfsup3d.config import Config, SyntheticConfig, TrainerConfig
-from selfsup3d.data.stream import StepStream
-from selfsup3d.draws import Draws
-from selfsup3d.training.build import build_source
+from selfsup3d.builders.systems import build_source
+from selfsup3d.config.run import Config, SyntheticConfig, TrainerConfig
+from selfsup3d.data.sampling.step_dataset import StepStream
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws
 
 __all__ = ["BENCHMARK", "quickstart_stream", "run", "sample_ms"]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-from selfsup3d.batch import Batch
 from selfsup3d.benchmarks.harness import Settings
 from selfsup3d.benchmarks.machine import describe, versions
-from selfsup3d.config import Config
+from selfsup3d.builders.systems import build_source, build_system
+from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
-from selfsup3d.system import System
-from selfsup3d.training.build import build_source, build_system
-from selfsup3d.training.finish import example_frames
+from selfsup3d.experiments.release import example_frames
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch
 from selfsup3d.training.loop import train
 
 __all__ = ["page", "run_long"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfsup3d.benchmarks.apart import Cell, measure_apart
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings
-from selfsup3d.models.presets import PRESETS
+from selfsup3d.models.part_guided.presets import PRESETS
 
 __all__ = ["BENCHMARK", "line", "run"]
 

@@ -20,10 +20,10 @@ from selfsup3d.benchmarks.harness import Benchmark, Disagreement, Result, Settin
 from selfsup3d.benchmarks.machine import peak_memory_mb
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.camera import default_intrinsics, orbit_rotation, transform, unproject
-from selfsup3d.parts.coverage import polygon_coverage_plain
-from selfsup3d.parts.labels import part_labels
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.parts.transform import CANONICAL_EXTENT, PartGeometry, canonical_maps, part_geometry, part_maps
+from selfsup3d.puppet.coverage import polygon_coverage_plain
+from selfsup3d.puppet.labels import part_labels
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.puppet.transform import CANONICAL_EXTENT, PartGeometry, canonical_maps, part_geometry, part_maps
 
 __all__ = ["BENCHMARK", "run", "scene"]
 

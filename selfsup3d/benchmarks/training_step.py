@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfsup3d.batch import Batch
-from selfsup3d.config import OptimizerConfig, TrainerConfig
-from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.config.run import OptimizerConfig, TrainerConfig
+from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
-from selfsup3d.draws import Draws
-from selfsup3d.models.part_guided import PartGuided, Variant
-from selfsup3d.models.pose import BodyPose
-from selfsup3d.models.presets import build_networks
-from selfsup3d.models.warmup import painted_puppets
-from selfsup3d.parts.puppet import Puppet, default_puppet
+from selfsup3d.models.part_guided.pose import BodyPose
+from selfsup3d.models.part_guided.presets import build_networks
+from selfsup3d.models.part_guided.puppet_images import painted_puppets
+from selfsup3d.models.part_guided.system import PartGuided, Variant
+from selfsup3d.puppet.puppet import Puppet, default_puppet
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws
 from selfsup3d.training.ema import AveragedWeights
 from selfsup3d.training.optimizers import TurnOptimizers
 

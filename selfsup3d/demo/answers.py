@@ -17,9 +17,9 @@ from selfsup3d.demo.pictures import Framing, read_upload, window_of
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
-from selfsup3d.prediction.records import PoseRecord
-from selfsup3d.prediction.windows import cut
-from selfsup3d.synthesis import Orbit, Person, Synthesizer
+from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
+from selfsup3d.inference.windows import cut
 from selfsup3d.viz.parts import colour_labels
 from selfsup3d.viz.sheets import to_uint8
 from selfsup3d.viz.skeleton import draw_skeleton

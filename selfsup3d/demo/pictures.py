@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from selfsup3d.errors import InputError
-from selfsup3d.prediction.windows import whole_frame
+from selfsup3d.inference.windows import whole_frame
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "SUFFIXES", "Framing", "read_upload", "window_of"]
 

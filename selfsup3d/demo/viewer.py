@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 from selfsup3d.viz.colours import bone_colours
 
 __all__ = ["CSS", "HTML", "script", "skeleton_json"]

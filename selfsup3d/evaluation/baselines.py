@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsup3d.batch import Batch
-from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
-from selfsup3d.skeleton import FK_PARENTS, NUM_JOINTS
+from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.skeleton import FK_PARENTS, NUM_JOINTS
 
 __all__ = [
     "Baselines",

@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
-from selfsup3d.cross_modal.fusion import fuse
-from selfsup3d.cross_modal.modalities import ImageModality, Pose
-from selfsup3d.cross_modal.system import CrossModalVAE
-from selfsup3d.draws import Draws, gaussian_noise
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, known_joints
 from selfsup3d.evaluation.factorisation import factorisation
 from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.metrics import root_relative
 from selfsup3d.evaluation.protocols import Protocol
-from selfsup3d.heads.gaussian import Gaussian
-from selfsup3d.skeleton import NUM_JOINTS
+from selfsup3d.models.cross_modal.fusion import fuse
+from selfsup3d.models.cross_modal.modalities import ImageModality, Pose
+from selfsup3d.models.cross_modal.system import CrossModalVAE
+from selfsup3d.models.modules.gaussian import Gaussian
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws, gaussian_noise
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["MISSING", "Seen", "cross_modal_numbers", "see", "without_joints"]
 

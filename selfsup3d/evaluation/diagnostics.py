@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup3d.evaluation.metrics import mpjpe, valid_joints
 from selfsup3d.geometry.kinematics import canonicalize
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = ["FLIPS", "body_frame_poses", "flip_gains", "frechet_distance", "occluded_joints"]
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from selfsup3d import __version__
-from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, FrameSource, features_of, known_joints
 from selfsup3d.evaluation.diagnostics import occluded_joints
@@ -31,9 +30,10 @@ from selfsup3d.evaluation.records import Records
 from selfsup3d.evaluation.summary import result_numbers, summarise
 from selfsup3d.evaluation.synthesis import cycle, synthesis_values
 from selfsup3d.geometry.rotation import minimal_rotation
-from selfsup3d.parts.puppet import Puppet, default_puppet
-from selfsup3d.skeleton import NUM_JOINTS, joint_index
-from selfsup3d.system import System
+from selfsup3d.models.system import System
+from selfsup3d.puppet.puppet import Puppet, default_puppet
+from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
 
 __all__ = ["collect", "evaluate", "evaluate_frames", "frame_indices", "parts_of_joint"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch, PoseOutput
 from selfsup3d.evaluation.baselines import FrameSource, known_joints
 from selfsup3d.evaluation.metrics import root_relative
-from selfsup3d.skeleton import H36M_17
-from selfsup3d.system import System
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.skeleton import H36M_17
 from selfsup3d.viz.parts import colour_labels
 from selfsup3d.viz.sheets import sheet, to_uint8
 from selfsup3d.viz.skeleton import draw_skeleton

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
 from selfsup3d.geometry.camera import normalize_pixels
+from selfsup3d.structures.batch import Batch
 
 __all__ = ["flat_pose", "keypoint_features"]
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
-from selfsup3d.cross_modal.modalities import Pose
-from selfsup3d.cross_modal.system import CrossModalVAE
-from selfsup3d.draws import gaussian_noise
 from selfsup3d.evaluation.baselines import FrameSource, known_joints
 from selfsup3d.evaluation.cross_modal import Seen
 from selfsup3d.evaluation.embedding import embed
 from selfsup3d.evaluation.metrics import root_relative
+from selfsup3d.models.cross_modal.modalities import Pose
+from selfsup3d.models.cross_modal.system import CrossModalVAE
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import gaussian_noise
 from selfsup3d.viz.charts import scatter, titled
 from selfsup3d.viz.colours import PREDICTION
 from selfsup3d.viz.sheets import tile, to_uint8

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from selfsup3d.batch import Batch
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, FrameSource
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.protocols import Protocol
-from selfsup3d.lifters.base import require_lifter
-from selfsup3d.models.part_guided import intrinsics_of
-from selfsup3d.system import System
+from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.models.part_guided.system import intrinsics_of
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch
 
 __all__ = ["SeenJoints", "lifted_frames"]
 

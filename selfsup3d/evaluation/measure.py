@@ -17,7 +17,7 @@ from selfsup3d.evaluation.metrics import (
     without_root,
 )
 from selfsup3d.evaluation.protocols import JOINT_SETS, Flags
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 
 __all__ = ["Measured", "measure"]
 

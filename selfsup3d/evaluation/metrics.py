@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.geometry.align import aligned_distances
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = [
     "AUC_THRESHOLDS",

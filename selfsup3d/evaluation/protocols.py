@@ -13,7 +13,7 @@ from typing import Any
 
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.metrics import FlipBest
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = ["JOINT_SETS", "PRESETS", "Flags", "Protocol", "dataset_protocol"]
 

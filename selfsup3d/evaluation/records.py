@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_path
+from selfsup3d.io.files import atomic_path
 
 __all__ = ["Records", "load_frames", "save_frames"]
 

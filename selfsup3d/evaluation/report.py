@@ -11,7 +11,7 @@ import numpy as np
 from selfsup3d.evaluation.bootstrap import Interval
 from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
 from selfsup3d.evaluation.records import save_frames
-from selfsup3d.files import write_json, write_text
+from selfsup3d.io.files import write_json, write_text
 
 __all__ = ["comparison", "difference", "markdown", "save_result", "text"]
 

@@ -15,7 +15,7 @@ from selfsup3d.evaluation.measure import Measured, measure
 from selfsup3d.evaluation.metrics import mrpe, root_relative, scale_to
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.evaluation.records import Records
-from selfsup3d.skeleton import H36M_17, NUM_JOINTS
+from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS
 
 __all__ = ["Summary", "result_numbers", "summarise"]
 

@@ -11,11 +11,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
 from selfsup3d.evaluation.baselines import mean_colour
 from selfsup3d.evaluation.images import Lpips, masked_psnr, masked_ssim
 from selfsup3d.evaluation.metrics import mpjpe, pa_mpjpe
-from selfsup3d.system import System
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch
 
 __all__ = ["TASKS", "Synthesizes", "Task", "cycle", "synthesis_values"]
 

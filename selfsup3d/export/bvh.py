@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from selfsup3d.export.rig import RigMotion, fit_rig
-from selfsup3d.files import write_text
+from selfsup3d.io.files import write_text
 
 __all__ = ["euler_zxy", "write_bvh"]
 

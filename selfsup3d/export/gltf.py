@@ -16,9 +16,9 @@ import torch
 
 from selfsup3d import __version__
 from selfsup3d.export.rig import RigMotion, fit_rig
-from selfsup3d.files import atomic_path
 from selfsup3d.geometry.rotation import matrix_to_axis_angle
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.io.files import atomic_path
+from selfsup3d.structures.skeleton import H36M_17
 from selfsup3d.viz.colours import joint_colours
 
 __all__ = ["capsule", "quaternions", "write_glb"]

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_path
 from selfsup3d.geometry.camera import default_intrinsics
-from selfsup3d.models.part_guided import PartGuided
-from selfsup3d.parts.transform import PartGeometry, regular_polygon
+from selfsup3d.io.files import atomic_path
+from selfsup3d.models.part_guided.system import PartGuided
+from selfsup3d.puppet.transform import PartGeometry, regular_polygon
 
 __all__ = [
     "TOLERANCE",

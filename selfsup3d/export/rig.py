@@ -23,7 +23,7 @@ from torch import Tensor
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
 from selfsup3d.geometry.rotation import minimal_rotation, unit
-from selfsup3d.skeleton import FK_PARENTS, H36M_17, joint_index
+from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, joint_index
 
 __all__ = ["Node", "RigMotion", "fit_rig"]
 

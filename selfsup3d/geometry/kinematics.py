@@ -22,7 +22,15 @@ from torch import Tensor
 from selfsup3d.geometry.limb_frames import FRAMES, Frame, Frames, carry, local_coordinates, tilted_frame, to_direction
 from selfsup3d.geometry.rotation import rotate, unit
 from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
-from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, NUM_JOINTS, NUM_LOCAL, fk_levels, joint_index
+from selfsup3d.structures.skeleton import (
+    FK_PARENTS,
+    H36M_17,
+    LOCAL_JOINTS,
+    NUM_JOINTS,
+    NUM_LOCAL,
+    fk_levels,
+    joint_index,
+)
 
 __all__ = [
     "Frames",

@@ -1,1 +1,1 @@
-"""The part-guided system and its networks."""
+"""Models: systems that train, their networks and shared modules."""

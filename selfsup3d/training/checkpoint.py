@@ -23,11 +23,11 @@ from typing import Any
 
 from torch.amp.grad_scaler import GradScaler
 
-from selfsup3d import hub
-from selfsup3d.documents import parse_json
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_folder, remove_folder, write_json
-from selfsup3d.system import System
+from selfsup3d.io import hub
+from selfsup3d.io.files import atomic_folder, remove_folder, write_json
+from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.models.system import System
 from selfsup3d.training.ema import AveragedWeights
 from selfsup3d.training.optimizers import TurnOptimizers
 from selfsup3d.training.sharding import Shards, parts_like, whole_tensors

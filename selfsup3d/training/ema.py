@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from selfsup3d.system import System
+from selfsup3d.models.system import System
 from selfsup3d.training.sharding import local
 
 __all__ = ["AveragedWeights", "evaluating"]

@@ -3,7 +3,7 @@
     from selfsup3d.training.loop import train
     result = train(config, system, source)
 
-The loop knows nothing of a system but the interface in `selfsup3d.system`. Two rules make a run independent of how
+The loop knows nothing of a system but the interface in `selfsup3d.models.system`. Two rules make a run independent of how
 many processes, workers and interruptions it has: every loss is a mean over samples of a per-sample value, and every
 random draw comes from (seed, step, sample). Generators that networks draw from (dropout) are seeded from
 (seed, step, rank) anew at each step.
@@ -23,13 +23,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfsup3d import hub
-from selfsup3d.batch import Batch
-from selfsup3d.config import Config, TrainerConfig
-from selfsup3d.data.stream import SampleSource, StepStream
-from selfsup3d.draws import Draws
+from selfsup3d.config.run import Config, TrainerConfig
+from selfsup3d.data.sampling.step_dataset import SampleSource, StepStream
 from selfsup3d.errors import InputError
-from selfsup3d.system import System, Turn
+from selfsup3d.io import hub
+from selfsup3d.models.system import System, Turn
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws
 from selfsup3d.training import run_folder
 from selfsup3d.training.checkpoint import TrainingState, find_checkpoint
 from selfsup3d.training.device import any_process, make_accelerator, same_buffers

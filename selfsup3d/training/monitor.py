@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from selfsup3d.documents import parse_json
-from selfsup3d.files import write_text
+from selfsup3d.io.files import write_text
+from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.viz.sheets import sheet
 
 __all__ = ["Monitor", "bounded_interval"]

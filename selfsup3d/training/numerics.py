@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfsup3d.batch import Batch
-from selfsup3d.heads.critic import alone
-from selfsup3d.system import System, Turn
+from selfsup3d.models.modules.critic import alone
+from selfsup3d.models.system import System, Turn
+from selfsup3d.structures.batch import Batch
 from selfsup3d.training.ema import evaluating
 
 __all__ = ["describe_nonfinite"]

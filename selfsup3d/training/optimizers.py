@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from selfsup3d import schedules
-from selfsup3d.config import OptimizerConfig, TrainerConfig
-from selfsup3d.config_file import nearest
+from selfsup3d.config.load import nearest
+from selfsup3d.config.run import OptimizerConfig, TrainerConfig
 from selfsup3d.errors import InputError
-from selfsup3d.system import System, Turn
+from selfsup3d.models import schedules
+from selfsup3d.models.system import System, Turn
 from selfsup3d.training.sharding import joined, local, part_of, whole
 
 __all__ = ["TurnOptimizers", "check_names", "learning_rate", "make_optimizer"]

@@ -16,10 +16,10 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from selfsup3d.config import Config
-from selfsup3d.config_file import read_yaml
+from selfsup3d.config.load import read_yaml
+from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
-from selfsup3d.files import no_trace, remove_partial
+from selfsup3d.io.files import no_trace, remove_partial
 from selfsup3d.training.monitor import EVENTS, SCALARS
 
 __all__ = ["CHECKPOINTS", "CONFIG", "GRID", "METRICS", "MODEL", "claim", "claimed"]

@@ -19,9 +19,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from selfsup3d.config import TrainerConfig
+from selfsup3d.config.run import TrainerConfig
 from selfsup3d.errors import InputError
-from selfsup3d.system import System
+from selfsup3d.models.system import System
 
 __all__ = [
     "Shards",

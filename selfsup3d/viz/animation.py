@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_path
+from selfsup3d.io.files import atomic_path
 
 __all__ = ["FORMATS", "write_animation"]
 

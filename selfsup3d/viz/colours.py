@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfsup3d.skeleton import Skeleton
+from selfsup3d.structures.skeleton import Skeleton
 
 __all__ = ["ERROR", "LEFT", "MIDDLE", "PREDICTION", "RIGHT", "TRUTH", "bone_colours", "heat", "joint_colours"]
 

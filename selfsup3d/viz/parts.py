@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfsup3d.parts.puppet import Puppet, default_puppet
+from selfsup3d.puppet.puppet import Puppet, default_puppet
 from selfsup3d.viz.colours import heat
 
 __all__ = ["colour_labels", "colour_part_maps", "error_heat"]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from selfsup3d.files import atomic_path
+from selfsup3d.io.files import atomic_path
 from selfsup3d.viz.colours import Colour
 
 __all__ = ["sheet", "tile", "to_uint8", "write_png"]

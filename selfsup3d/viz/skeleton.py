@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from selfsup3d.skeleton import H36M_17, Skeleton
+from selfsup3d.structures.skeleton import H36M_17, Skeleton
 from selfsup3d.viz.colours import Colour, bone_colours, heat, joint_colours
 
 __all__ = ["draw_skeleton"]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 from selfsup3d.viz.colours import ERROR, TRUTH, Colour, bone_colours
 from selfsup3d.viz.skeleton import fixed_point
 

@@ -8,7 +8,7 @@ import torch
 from selfsup3d.benchmarks import kinematics, pa_mpjpe
 from selfsup3d.benchmarks.harness import Disagreement, Settings
 from selfsup3d.geometry.kinematics import forward_kinematics, normalize_local_vectors
-from selfsup3d.skeleton import FK_PARENTS
+from selfsup3d.structures.skeleton import FK_PARENTS
 
 QUICK = Settings(threads=1, quick=True)
 

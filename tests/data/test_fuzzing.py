@@ -18,23 +18,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selfsup3d import hub
-from selfsup3d.config_file import load_config
-from selfsup3d.data.boxes import read_boxes
-from selfsup3d.data.clips import ClipStore, finish_store, save_clip
-from selfsup3d.data.keypoint_files import read_keypoints
-from selfsup3d.data.mocap import load_mocap
-from selfsup3d.data.mocap_formats.asf_amc import read_asf_amc
-from selfsup3d.data.mocap_formats.bvh import read_bvh_recording
-from selfsup3d.data.mocap_formats.c3d_points import read_c3d
-from selfsup3d.data.mocap_formats.expmap import read_expmap
-from selfsup3d.data.mocap_formats.joint_tables import load_table
-from selfsup3d.data.safe_pickle import load_npz, load_pickle
-from selfsup3d.data.saliency import Saliency
-from selfsup3d.data.video import read_frames, read_image, video_info
+from selfsup3d.config.load import load_config
+from selfsup3d.data.mocap.asf_amc import read_asf_amc
+from selfsup3d.data.mocap.bvh import read_bvh_recording
+from selfsup3d.data.mocap.c3d_points import read_c3d
+from selfsup3d.data.mocap.expmap import read_expmap
+from selfsup3d.data.mocap.joint_tables import load_table
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.saliency.saliency import Saliency
+from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, save_clip
 from selfsup3d.errors import InputError
-from selfsup3d.skeleton import H36M_17, Skeleton
-from tests.data.mocap_formats.test_formats import AMC, ASF, GOOD
+from selfsup3d.inference.keypoint_files import read_keypoints
+from selfsup3d.io import hub
+from selfsup3d.io.safe_pickle import load_npz, load_pickle
+from selfsup3d.io.video import read_frames, read_image, video_info
+from selfsup3d.preparation.boxes import read_boxes
+from selfsup3d.structures.skeleton import H36M_17, Skeleton
+from tests.data.mocap.test_formats import AMC, ASF, GOOD
 
 pytestmark = pytest.mark.slow
 

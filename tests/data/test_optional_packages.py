@@ -5,12 +5,12 @@ import sys
 import numpy as np
 import pytest
 
-from selfsup3d.data.given_masks import GivenMasks
-from selfsup3d.data.h36m import readers
-from selfsup3d.data.h36m.cameras import load_cameras
-from selfsup3d.data.index_build import build_index
-from selfsup3d.data.mpi_inf_3dhp import find_mpi_inf_3dhp
-from selfsup3d.data.shards_write import write_shards
+from selfsup3d.data.datasets.h36m import readers
+from selfsup3d.data.datasets.h36m.cameras import load_cameras
+from selfsup3d.data.datasets.index_build import build_index
+from selfsup3d.data.datasets.masks import GivenMasks
+from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
+from selfsup3d.data.sampling.shards_write import write_shards
 from selfsup3d.errors import InputError
 
 

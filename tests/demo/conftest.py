@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup3d.config import Config
+from selfsup3d.builders.systems import build_system
+from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.demo.answers import Answers
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.synthesis import Synthesizer
-from selfsup3d.training.build import build_system
+from selfsup3d.inference.synthesizer import Synthesizer
 
 
 @pytest.fixture(scope="session")

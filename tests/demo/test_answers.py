@@ -8,8 +8,8 @@ from selfsup3d.demo import answers as module
 from selfsup3d.demo.answers import SHOWN
 from selfsup3d.demo.viewer import script, skeleton_json
 from selfsup3d.errors import InputError
-from selfsup3d.prediction.records import load_record
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.inference.records import load_record
+from selfsup3d.structures.skeleton import H36M_17
 
 
 def test_a_look_holds_pose_pictures_and_files(answers, pictures):

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from safetensors.torch import save
 
 from selfsup3d.cli import run
-from selfsup3d.heads.critic import across_processes
+from selfsup3d.models.modules.critic import across_processes
 from selfsup3d.training import device
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train

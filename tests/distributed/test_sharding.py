@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfsup3d.training.build import build_source, load_system
+from selfsup3d.builders.systems import build_source, load_system
 from tests.distributed.test_training import ROOT, finish, last_line, start, tensors
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfsup3d.batch import Batch, Camera, PoseOutput
-from selfsup3d.system import System
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch, Camera, PoseOutput
 
 SIZE = 24
 PARTS = 10

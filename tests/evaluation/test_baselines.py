@@ -13,7 +13,7 @@ from selfsup3d.evaluation.baselines import (
 )
 from selfsup3d.evaluation.metrics import mpjpe
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.skeleton import FK_PARENTS
+from selfsup3d.structures.skeleton import FK_PARENTS
 from tests.evaluation.fakes import Source
 
 

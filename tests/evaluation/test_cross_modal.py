@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.batch import Batch
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.cross_modal import cross_modal_numbers, see, without_joints
 from selfsup3d.evaluation.cross_modal_tables import comparison, cross_modal_tables
@@ -17,7 +16,8 @@ from selfsup3d.evaluation.latent_figures import (
 )
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.evaluation.report import markdown, text
-from tests.cross_modal.catalogue import CASES
+from selfsup3d.structures.batch import Batch
+from tests.models.cross_modal.catalogue import CASES
 
 FRAMES = 24
 

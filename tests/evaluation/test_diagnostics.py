@@ -6,8 +6,8 @@ import torch
 from selfsup3d.evaluation.diagnostics import body_frame_poses, flip_gains, frechet_distance, occluded_joints
 from selfsup3d.evaluation.evaluator import parts_of_joint
 from selfsup3d.geometry.rotation import random_rotation, rotate
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 
 def poses(count, seed=0):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from selfsup3d.batch import MissingFieldError
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, labelled_baselines, mean_canonical_pose, mean_pose
 from selfsup3d.evaluation.bootstrap import compare_frames, paired_bootstrap
@@ -17,7 +16,8 @@ from selfsup3d.evaluation.metrics import mpjpe, mrpe, n_mpjpe, pa_mpjpe
 from selfsup3d.evaluation.protocols import Flags, Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.geometry.rotation import minimal_rotation
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.batch import MissingFieldError
+from selfsup3d.structures.skeleton import H36M_17
 from tests.evaluation.fakes import KnownErrors, Painter, Source
 
 LITERAL = {

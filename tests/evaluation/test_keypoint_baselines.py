@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.batch import Batch
-from selfsup3d.data.keypoints import KeypointModel
-from selfsup3d.data.projected import ProjectedPoses
+from selfsup3d.data.sampling.keypoint_noise import KeypointModel
+from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.evaluation.baselines import labelled_baselines
 from selfsup3d.evaluation.keypoint_baselines import flat_pose, keypoint_features
 from selfsup3d.evaluation.metrics import pa_mpjpe, root_relative
+from selfsup3d.structures.batch import Batch
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.batch import Batch, MissingFieldError, PoseOutput
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.lifting import SeenJoints, lifted_frames
@@ -10,7 +9,8 @@ from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.evaluation.report import markdown, text
 from selfsup3d.geometry.camera import project
-from selfsup3d.lifters.martinez import Martinez
+from selfsup3d.models.lifters.martinez import Martinez
+from selfsup3d.structures.batch import Batch, MissingFieldError, PoseOutput
 from tests.evaluation.fakes import KnownErrors, Source
 
 

@@ -20,7 +20,7 @@ from selfsup3d.evaluation.metrics import (
     root_relative_errors,
     valid_joints,
 )
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 MM = 1000.0
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from selfsup3d.data.synthetic.prior import ProceduralPrior
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
 from selfsup3d.geometry.rotation import rotation_about
+from selfsup3d.structures.random import Draws
 
 
 @pytest.fixture(scope="session")

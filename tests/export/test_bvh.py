@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pytest
 
-from selfsup3d.data.mocap_formats.convert import read_recording
+from selfsup3d.data.mocap.convert import read_recording
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import euler_zxy, write_bvh
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 
 
 def independent_joints(text):

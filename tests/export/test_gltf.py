@@ -6,7 +6,7 @@ import pytest
 
 from selfsup3d.export.gltf import capsule, quaternions, write_glb
 from selfsup3d.export.rig import fit_rig
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 
 
 def read_independently(path):

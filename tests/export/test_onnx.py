@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
-from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
 from selfsup3d.export import onnx as onnx_export
 from selfsup3d.export.onnx import (
@@ -18,12 +17,13 @@ from selfsup3d.export.onnx import (
     onnx_difference,
 )
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.models.backbone import PatchResNet
-from selfsup3d.models.decoder import Decoder
-from selfsup3d.models.encoder import Encoder
-from selfsup3d.models.part_guided import PartGuided
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.parts.transform import part_geometry, part_maps
+from selfsup3d.models.part_guided.backbone import PatchResNet
+from selfsup3d.models.part_guided.decoder import Decoder
+from selfsup3d.models.part_guided.encoder import Encoder
+from selfsup3d.models.part_guided.system import PartGuided
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.puppet.transform import part_geometry, part_maps
+from selfsup3d.structures.random import Draws
 
 SIZE = 32
 
@@ -81,7 +81,7 @@ def test_the_whole_prediction_is_exported_and_loaded_again(system, tmp_path):
     export_program(module, tmp_path / "p.pt2", SIZE)
     loaded = torch.export.load(tmp_path / "p.pt2").module()
     inputs = example_inputs(module, SIZE, count=5, seed=4)
-    from selfsup3d.batch import Batch
+    from selfsup3d.structures.batch import Batch
 
     output = system.predict(Batch(target=inputs[0], K=inputs[1]))
     found = dict(zip(module.outputs, loaded(*inputs), strict=True))

@@ -21,7 +21,7 @@ from selfsup3d.geometry.kinematics import (
 )
 from selfsup3d.geometry.limb_frames import CONE_SINE, FOLD_COSINE, FRAMES
 from selfsup3d.geometry.rotation import rotate
-from selfsup3d.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, joint_index
+from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, LOCAL_JOINTS, joint_index
 
 frames_of_both_kinds = pytest.mark.parametrize("frames", FRAMES)
 

@@ -5,12 +5,12 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup3d import hub
-from selfsup3d.config import Config
+from selfsup3d.builders.systems import build_system
+from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.training.build import build_system
+from selfsup3d.io import hub
+from selfsup3d.structures.random import Draws
 from selfsup3d.viz.sheets import write_png
 
 LAUNCH = Path(__file__).parents[2] / "launch"

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup3d import hub
 from selfsup3d.cli import run
 from selfsup3d.data.synthetic.cache import prepare
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.io import hub
+from selfsup3d.structures.skeleton import H36M_17
 from tests.data.conftest import make_street, write_avi
 
 RECIPE = """
@@ -308,7 +308,7 @@ def test_folders_without_videos(refused, tmp_path, make, told):
 def mocap(path, change):
     """A motion-capture npz of one standing person in training, changed."""
     from selfsup3d.data.synthetic.prior import ProceduralPrior
-    from selfsup3d.draws import Draws
+    from selfsup3d.structures.random import Draws
 
     poses = ProceduralPrior(motions=2).sample(Draws(0, 0, np.arange(4))).numpy().astype(np.float32)
     values = {

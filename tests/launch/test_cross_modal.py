@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
+from selfsup3d.builders.systems import build_source, load_system
 from selfsup3d.cli import run
-from selfsup3d.training.build import build_source, load_system
 from tests.data.generators import h36m
 from tests.data.generators import threedpw as generate
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup3d import hub
+from selfsup3d.builders.systems import build_system
 from selfsup3d.cli import run
-from selfsup3d.config import Config
+from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.training.build import build_system
+from selfsup3d.io import hub
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "demo.py"
 CHROMIUM = Path("/usr/bin/chromium")

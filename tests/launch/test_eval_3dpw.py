@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.batch import PoseOutput
 from selfsup3d.cli import run
-from selfsup3d.config import Config
+from selfsup3d.config.run import Config
 from selfsup3d.evaluation.baselines import Baselines
-from selfsup3d.system import System
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import PoseOutput
 from tests.data.generators import threedpw as generate
 
 SCRIPT = Path(__file__).parents[2] / "launch/eval_3dpw.py"

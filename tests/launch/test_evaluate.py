@@ -9,19 +9,19 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup3d import hub
-from selfsup3d.batch import Batch
+from selfsup3d.builders.evaluation_data import EvaluationData, ScenePoses
+from selfsup3d.builders.mixtures import parts_of
+from selfsup3d.builders.systems import build_system, load_system
 from selfsup3d.cli import run
-from selfsup3d.config import Config, SyntheticConfig
+from selfsup3d.config.run import Config, SyntheticConfig
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.data.synthetic.spec import preset_named
 from selfsup3d.evaluation.baselines import labelled_baselines
 from selfsup3d.evaluation.evaluator import frame_indices
 from selfsup3d.evaluation.metrics import mpjpe
-from selfsup3d.training.build import build_system, load_system
-from selfsup3d.training.evaluation_data import EvaluationData, ScenePoses
-from selfsup3d.training.mixtures import parts_of
+from selfsup3d.io import hub
+from selfsup3d.structures.batch import Batch
 from tests.evaluation.fakes import Painter, Source
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"

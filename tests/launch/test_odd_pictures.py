@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selfsup3d.cli import run
-from selfsup3d.data.clips import ClipStore
+from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.viz.sheets import write_png
 
 NOISE = cv2.resize(np.random.default_rng(0).integers(0, 255, (5, 4, 3), np.uint8), (30, 40))

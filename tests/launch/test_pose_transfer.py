@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup3d import hub
+from selfsup3d.builders.systems import build_system
 from selfsup3d.cli import run
-from selfsup3d.config import Config
-from selfsup3d.data.mocap_formats.recording import Recording, write_mocap
+from selfsup3d.config.run import Config
+from selfsup3d.data.mocap.recording import Recording, write_mocap
 from selfsup3d.export.bvh import write_bvh
-from selfsup3d.training.build import build_system
+from selfsup3d.io import hub
 
 
 @pytest.fixture(scope="module")

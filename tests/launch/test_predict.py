@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsup3d import hub
+from selfsup3d.builders.systems import build_system
 from selfsup3d.cli import run
-from selfsup3d.config import Config
-from selfsup3d.data.mocap_formats.convert import read_recording
-from selfsup3d.prediction.records import load_record
-from selfsup3d.training.build import build_system
+from selfsup3d.config.run import Config
+from selfsup3d.data.mocap.convert import read_recording
+from selfsup3d.inference.records import load_record
+from selfsup3d.io import hub
 
 
 @pytest.fixture(scope="module")

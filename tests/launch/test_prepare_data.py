@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from selfsup3d.cli import run
-from selfsup3d.data.frame_index import load_index
-from selfsup3d.data.mocap import load_mocap
-from selfsup3d.data.shards import ShardSource
-from selfsup3d.draws import Draws
+from selfsup3d.data.datasets.frame_index import load_index
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.sampling.shards import ShardSource
 from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.structures.random import Draws
 from tests.data.conftest import make_toy_clip
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
@@ -32,7 +32,7 @@ spec.loader.exec_module(script)
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("selfsup3d.data.plates._LONGER_SIDE", 200)
+    monkeypatch.setattr("selfsup3d.data.datasets.backgrounds._LONGER_SIDE", 200)
 
 
 def call(*arguments):
@@ -70,9 +70,9 @@ def test_h36m_with_backgrounds_sheet_and_shards(tmp_path, capsys):
 
 
 def test_training_finds_the_index_that_was_prepared(tmp_path, capsys, monkeypatch):
-    from selfsup3d.config_datasets import MpiInf3dhpConfig
-    from selfsup3d.data import index_build
-    from selfsup3d.training.build_datasets import open_indexed
+    from selfsup3d.builders.datasets import open_indexed
+    from selfsup3d.config.datasets import MpiInf3dhpConfig
+    from selfsup3d.data.datasets import index_build
 
     generate_3dhp.write_train_sequence(tmp_path / "d", pictures=None)
     generate_3dhp.write_test_sequence(tmp_path / "d", 1, pictures=False)

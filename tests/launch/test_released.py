@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import run
-from selfsup3d.training.build import load_system
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "assets" / "synth-v1" / "model"

@@ -7,8 +7,8 @@ import cv2
 import pytest
 import yaml
 
+from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import run
-from selfsup3d.training.build import load_system
 
 ROOT = Path(__file__).parents[2]
 

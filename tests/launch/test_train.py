@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfsup3d import hub
+from selfsup3d.builders.systems import build_source, build_system, load_system
 from selfsup3d.cli import run
-from selfsup3d.config_file import load_config
-from selfsup3d.data.stream import StepStream
+from selfsup3d.config.load import load_config
+from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.data.synthetic.cache import prepare
-from selfsup3d.training.build import build_source, build_system, load_system
+from selfsup3d.io import hub
 from tests.data.conftest import make_street, write_avi
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from selfsup3d import hub
 from selfsup3d.errors import InputError
+from selfsup3d.io import hub
 from selfsup3d.training import checkpoint
 from selfsup3d.training.checkpoint import check, find_checkpoint, newest, rotate
 from selfsup3d.training.loop import train

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d import hub
-from selfsup3d.draws import Draws
-from selfsup3d.files import write_json
+from selfsup3d.io import hub
+from selfsup3d.io.files import write_json
+from selfsup3d.structures.random import Draws
 from selfsup3d.training.checkpoint import check
 from selfsup3d.training.loop import train
 from selfsup3d.training.monitor import SCALARS
@@ -122,8 +122,8 @@ def test_twenty_kills_at_random_moments(processes, whole, tmp_path):
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        ("selfsup3d.hub", "write_tensors", 5),
-        ("selfsup3d.hub", "write_tensors", 6),
+        ("selfsup3d.io.hub", "write_tensors", 5),
+        ("selfsup3d.io.hub", "write_tensors", 6),
         ("selfsup3d.training.checkpoint", "write_json", 4),
         ("os", "fsync", 12),
         ("os", "replace", 10),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.draws import Draws
+from selfsup3d.structures.random import Draws
 from selfsup3d.training.loop import train
 from tests.training.toy import Autoencoder, Noise, config
 

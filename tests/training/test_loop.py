@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
-from selfsup3d.system import Turn
+from selfsup3d.models.system import Turn
+from selfsup3d.structures.random import Draws
 from selfsup3d.training.loop import train
 from tests.training.toy import Autoencoder, Noise, config
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from selfsup3d.config import OptimizerConfig, TrainerConfig
-from selfsup3d.system import Turn
+from selfsup3d.config.run import OptimizerConfig, TrainerConfig
+from selfsup3d.models.system import Turn
 from selfsup3d.training.optimizers import TurnOptimizers, learning_rate, make_optimizer
 from tests.training.toy import Autoencoder, Noise, config
 

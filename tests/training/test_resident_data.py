@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from selfsup3d.config import Config
-from selfsup3d.data.projected import ProjectedPoses
+from selfsup3d.builders.systems import build_system
+from selfsup3d.config.run import Config
+from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
-from selfsup3d.training.build import build_system
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
 from selfsup3d.training.run_folder import claim

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from selfsup3d.config import Config
-from selfsup3d.config_file import load_config
+from selfsup3d.config.load import load_config
+from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.training.run_folder import claim
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup3d.config import Config, TrainerConfig
+from selfsup3d.builders.systems import build_system
+from selfsup3d.config.run import Config, TrainerConfig
 from selfsup3d.errors import InputError
-from selfsup3d.training.build import build_system
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.sharding import Shards, check_shardable, whole_tensors
 from tests.training.toy import Autoencoder

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from selfsup3d.batch import Batch, PoseOutput
-from selfsup3d.config import Config
-from selfsup3d.draws import Draws
-from selfsup3d.system import System, Turn
+from selfsup3d.config.run import Config
+from selfsup3d.models.system import System, Turn
+from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.random import Draws
 
 SIZE = 4
 WIDTH = 3 * SIZE * SIZE

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from selfsup3d.parts.labels import part_labels
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.parts.transform import part_geometry, part_maps
+from selfsup3d.puppet.labels import part_labels
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.puppet.transform import part_geometry, part_maps
 from selfsup3d.viz.parts import colour_labels, colour_part_maps, error_heat
 from selfsup3d.viz.sheets import to_uint8
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from selfsup3d.skeleton import joint_index
+from selfsup3d.structures.skeleton import joint_index
 from selfsup3d.viz.colours import LEFT, RIGHT, heat
 from selfsup3d.viz.skeleton import draw_skeleton
 

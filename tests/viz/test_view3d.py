@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 from selfsup3d.viz.colours import ERROR, LEFT, PREDICTION, RIGHT, TRUTH
 from selfsup3d.viz.view3d import FRONT, SIDE, draw_pose_3d, skeleton_views, turntable
 

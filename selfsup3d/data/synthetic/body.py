@@ -2,7 +2,7 @@
 
 Every solid is a round cone (two balls and the hull between them; a ball if its length is 0) in a stretched frame:
 point = centre + frame^T (scale * q), where q lies on the round cone along +z. That one form gives limbs, flat trunks,
-heads and hands. Nothing here is shared with the puppet of the method (`selfsup3d.parts`) but the names of the parts.
+heads and hands. Nothing here is shared with the puppet of the method (`selfsup3d.puppet`) but the names of the parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from selfsup3d.data.synthetic.chain import ANKLE_HEIGHT, BONES, unit
 from selfsup3d.data.synthetic.spec import Code
 from selfsup3d.data.synthetic.wardrobe import MATERIALS, Outfit, make_outfit
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 
 __all__ = ["SOLIDS", "People", "Person", "SolidKind", "Solids", "body_solids", "make_person"]
 

@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from selfsup3d.data.clips import clip_is_ready, finish_store, write_clip
+from selfsup3d.data.sampling.clip_store import clip_is_ready, finish_store, write_clip
 from selfsup3d.data.synthetic.background import View, render_background
 from selfsup3d.data.synthetic.body import People
 from selfsup3d.data.synthetic.render import Cameras, Rendered, render
 from selfsup3d.data.synthetic.scene import Scene, make_scene, transfers
 from selfsup3d.data.synthetic.spec import RENDERING, Preset, preset_named, spec_hash
 from selfsup3d.errors import InputError
-from selfsup3d.files import atomic_path
 from selfsup3d.geometry.kinematics import body_frame, bone_lengths, canonicalize
+from selfsup3d.io.files import atomic_path
 
 __all__ = ["SIZES", "SplitFolders", "cache_root", "clip_name", "draw_scene", "folders", "prepare", "truth_of"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from selfsup3d.data.mocap import MotionCapture
+from selfsup3d.data.mocap.mocap import MotionCapture
 from selfsup3d.data.synthetic.body import make_person
 from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.spec import Code, code

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsup3d.data.mocap import MotionCapture, load_mocap
+from selfsup3d.data.mocap.mocap import MotionCapture, load_mocap
 from selfsup3d.data.synthetic.chain import BONES, clearance, retarget
 from selfsup3d.data.synthetic.spec import Code, Preset, code
 from selfsup3d.errors import InputError

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfsup3d.skeleton import H36M_17, NUM_JOINTS, joint_index
+from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
 __all__ = [
     "ANGLES",

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch, Camera
-from selfsup3d.data.clips import ClipStore
-from selfsup3d.data.pairs import CameraPrior, PairSource
-from selfsup3d.data.prior import PosePrior
-from selfsup3d.data.saliency import mask_iou
+from selfsup3d.data.priors.pose_prior import PosePrior
+from selfsup3d.data.saliency.saliency import mask_iou
+from selfsup3d.data.sampling.augmentation import Augmentation, augment
+from selfsup3d.data.sampling.clip_pairs import CameraPrior, PairSource
+from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.data.synthetic.cache import SplitFolders, folders
 from selfsup3d.data.synthetic.spec import Preset, preset_named
-from selfsup3d.data.transforms import Augmentation, augment
-from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
-from selfsup3d.parts.puppet import default_puppet
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.batch import Batch, Camera
+from selfsup3d.structures.random import Draws
 
 __all__ = ["SyntheticTruth", "open_clips"]
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.batch import Batch
 from selfsup3d.data.synthetic.background import View, render_background
 from selfsup3d.data.synthetic.body import People
 from selfsup3d.data.synthetic.render import Cameras, render
 from selfsup3d.data.synthetic.scene import Scene, make_scene
 from selfsup3d.data.synthetic.spec import Preset, preset_named
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws
 
 __all__ = ["LiveSource"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.camera_prior import UprightPoses
+from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.data.synthetic.body import make_person
 from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.spec import Code, code
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import body_frame, canonicalize
+from selfsup3d.structures.random import Draws
 
 __all__ = ["ProceduralPrior"]
 

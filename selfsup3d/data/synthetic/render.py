@@ -17,7 +17,7 @@ from selfsup3d.data.synthetic.background import Light, View
 from selfsup3d.data.synthetic.body import SOLIDS, People, Solids, body_solids
 from selfsup3d.data.synthetic.texture import albedo
 from selfsup3d.data.synthetic.trace import NOTHING, hit_points, trace
-from selfsup3d.parts.puppet import default_puppet
+from selfsup3d.puppet.puppet import default_puppet
 
 __all__ = ["CHUNK_SAMPLES", "SAMPLES", "Cameras", "Rendered", "darken_floor", "lighting", "part_of_solid", "render"]
 

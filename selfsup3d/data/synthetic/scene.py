@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfsup3d.data.camera_prior import CameraRanges, look_at, pinhole
+from selfsup3d.data.priors.camera_prior import CameraRanges, look_at, pinhole
 from selfsup3d.data.synthetic.background import Background, make_background
 from selfsup3d.data.synthetic.body import Person, make_person
 from selfsup3d.data.synthetic.captured import CapturedMotion, captured_motion

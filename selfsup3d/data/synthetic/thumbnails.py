@@ -17,8 +17,8 @@ import numpy as np
 from selfsup3d.data.synthetic.cache import draw_scene
 from selfsup3d.data.synthetic.scene import make_scene, transfers
 from selfsup3d.data.synthetic.spec import preset_named
-from selfsup3d.files import atomic_path
-from selfsup3d.parts.puppet import default_puppet
+from selfsup3d.io.files import atomic_path
+from selfsup3d.puppet.puppet import default_puppet
 
 __all__ = ["people", "sheet", "thumbnails"]
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from selfsup3d.data.camera_prior import look_at, pinhole
+from selfsup3d.data.priors.camera_prior import look_at, pinhole
 from selfsup3d.data.synthetic.background import CLEAR, FAR, make_background, render_background
 from selfsup3d.data.synthetic.spec import code
 

@@ -7,8 +7,8 @@ from selfsup3d.data.synthetic.chain import BONES
 from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.spec import Code, code
 from selfsup3d.data.synthetic.wardrobe import MATERIALS, PATTERNS
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.skeleton import joint_index
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.skeleton import joint_index
 
 PERSONS = [make_person(code("train", "person", index)) for index in range(300)]
 

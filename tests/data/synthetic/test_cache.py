@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.data.clips import ClipStore
-from selfsup3d.data.pairs import PairSource
+from selfsup3d.data.sampling.clip_pairs import PairSource
+from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.data.synthetic import cache as module
 from selfsup3d.data.synthetic.cache import cache_root, clip_name, folders, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
 from selfsup3d.data.synthetic.spec import PRESETS
-from selfsup3d.draws import Draws
 from selfsup3d.errors import InputError
+from selfsup3d.structures.random import Draws
 
 SIZE = 32
 TINY = PRESETS["tiny-test"]

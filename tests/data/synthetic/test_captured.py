@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.data.mocap import TEST_SUBJECTS, VALIDATION_SUBJECTS
+from selfsup3d.data.mocap.mocap import TEST_SUBJECTS, VALIDATION_SUBJECTS
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.data.synthetic.captured import CLIPS_A_SUBJECT, captured_motion, mocap_preset
 from selfsup3d.data.synthetic.chain import BONES, clearance
@@ -15,7 +15,7 @@ from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.scene import make_scene
 from selfsup3d.data.synthetic.spec import PRESETS, Code, code, spec_hash
 from selfsup3d.errors import InputError
-from selfsup3d.skeleton import H36M_17
+from selfsup3d.structures.skeleton import H36M_17
 
 
 @pytest.fixture(scope="module")

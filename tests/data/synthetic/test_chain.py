@@ -17,7 +17,7 @@ from selfsup3d.data.synthetic.chain import (
     stand_on_floor,
 )
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 
 def random_angles(count: int, seed: int = 0) -> np.ndarray:

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.batch import Batch
-from selfsup3d.data.camera_prior import CameraPrior
+from selfsup3d.data.priors.camera_prior import CameraPrior
+from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.data.synthetic.live import LiveSource
 from selfsup3d.data.synthetic.prior import ProceduralPrior
-from selfsup3d.data.transforms import Augmentation
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths, canonicalize
-from selfsup3d.parts.puppet import default_puppet
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import Draws
 
 SIZE = 32
 

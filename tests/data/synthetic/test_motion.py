@@ -9,7 +9,7 @@ from selfsup3d.data.synthetic.actions import ACTIONS, key_pose
 from selfsup3d.data.synthetic.chain import ANGLES, LIMITS
 from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.spec import Code, code
-from selfsup3d.skeleton import joint_index
+from selfsup3d.structures.skeleton import joint_index
 
 LOW, HIGH = np.array([LIMITS[name] for name in ANGLES]).T
 

@@ -6,8 +6,8 @@ import torch
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.data.synthetic.scene import make_scene
 from selfsup3d.data.synthetic.spec import PRESETS
-from selfsup3d.draws import Draws
 from selfsup3d.geometry.kinematics import canonicalize, inverse_kinematics
+from selfsup3d.structures.random import Draws
 
 PRIOR = ProceduralPrior(motions=60)
 

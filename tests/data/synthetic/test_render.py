@@ -12,10 +12,10 @@ import torch
 from selfsup3d.data.synthetic import render as module
 from selfsup3d.data.synthetic.reference import render_plain
 from selfsup3d.data.synthetic.render import Cameras, render
-from selfsup3d.parts.labels import part_labels
-from selfsup3d.parts.puppet import default_puppet
-from selfsup3d.parts.transform import part_geometry, part_maps
-from selfsup3d.skeleton import joint_index
+from selfsup3d.puppet.labels import part_labels
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.puppet.transform import part_geometry, part_maps
+from selfsup3d.structures.skeleton import joint_index
 
 
 def test_the_batched_renderer_equals_the_plain_loop(inputs: dict[str, Any]) -> None:
@@ -135,6 +135,6 @@ def test_the_puppet_shares_no_drawing_code() -> None:
     for name in (info.name for info in pkgutil.iter_modules(package.__path__)):
         tree = ast.parse(inspect.getsource(import_module(f"{package.__name__}.{name}")))
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("selfsup3d.parts"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("selfsup3d.puppet"):
                 used |= {(node.module, alias.name) for alias in node.names}
-    assert used == {("selfsup3d.parts.puppet", "default_puppet")}
+    assert used == {("selfsup3d.puppet.puppet", "default_puppet")}

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.data.camera_prior import CameraRanges
+from selfsup3d.data.priors.camera_prior import CameraRanges
 from selfsup3d.data.synthetic.chain import BONES
 from selfsup3d.data.synthetic.scene import make_scene, transfers
 from selfsup3d.data.synthetic.spec import PRESETS
 from selfsup3d.geometry.kinematics import body_frame
-from selfsup3d.skeleton import H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 SIZE = 64
 SCENES = [make_scene(PRESETS["v1"], split, clip, SIZE) for split in ("train", "val", "test") for clip in range(24)]

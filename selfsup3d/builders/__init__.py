@@ -1,0 +1,1 @@
+"""Builders: which object does a config mean?"""

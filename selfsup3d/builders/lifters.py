@@ -1,0 +1,127 @@
+"""From a config to a lifter, and to the poses that lifters train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from selfsup3d.config.lifters import StudentConfig, TeacherConfig
+from selfsup3d.config.load import validate
+from selfsup3d.config.run import Config, ProjectedConfig
+from selfsup3d.data.mocap.mocap import MotionCapture, load_mocap
+from selfsup3d.data.sampling.keypoint_noise import KeypointModel
+from selfsup3d.data.sampling.projected_poses import CameraRange, ProjectedPoses
+from selfsup3d.data.synthetic.capture import procedural_capture
+from selfsup3d.errors import InputError
+from selfsup3d.io import hub
+from selfsup3d.models.lifters.adversarial_depth import AdversarialDepth
+from selfsup3d.models.lifters.c3dpo import C3DPO, C3DPOWeights
+from selfsup3d.models.lifters.deep_nrsfm import DeepNRSfM
+from selfsup3d.models.lifters.elepose import ElePose, ElePoseWeights
+from selfsup3d.models.lifters.geometric import Geometric, GeometricWeights
+from selfsup3d.models.lifters.ites_student import EquivariantStudent, StudentWeights
+from selfsup3d.models.lifters.ites_teacher import InvariantTeacher, TeacherWeights
+from selfsup3d.models.lifters.martinez import Martinez
+from selfsup3d.models.lifters.repnet import RepNet, RepNetWeights
+from selfsup3d.models.lifters.root_depth import ImageRoot, KeypointRoot
+from selfsup3d.models.lifters.temporal import Temporal
+from selfsup3d.models.system import System
+
+__all__ = ["LIFTERS", "projected_capture", "projected_poses"]
+
+_HELD_OUT_SEQUENCES = 100
+"""Procedural sequences of a validation or test split."""
+
+
+def _builder(system: Callable[..., System], weights: Callable[..., Any] | None = None) -> Callable[[Config], System]:
+    """A builder for a system whose arguments have the names of its settings."""
+
+    def build(config: Config) -> System:
+        values = config.system.model_dump(exclude={"kind"})
+        if weights is not None:
+            values["weights"] = weights(**values["weights"])
+        return system(**values)
+
+    return build
+
+
+def _student(config: Config) -> System:
+    settings = config.system
+    assert isinstance(settings, StudentConfig)
+    values = settings.model_dump(exclude={"kind", "teacher"})
+    unneeded = settings.teacher is None or settings.weights.distillation == 0
+    teacher = None if unneeded else _teacher(cast(Path, settings.teacher))
+    return EquivariantStudent(**(values | {"weights": StudentWeights(**values["weights"])}), teacher=teacher)
+
+
+def _teacher(path: Path) -> InvariantTeacher:
+    """A trained teacher.
+
+    Raises:
+        InputError: nothing there, or another system.
+    """
+
+    def build(values: dict[str, Any]) -> System:
+        config = validate(values, f"{path} ({hub.CONFIG})")
+        if not isinstance(config.system, TeacherConfig):
+            raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected an ites_teacher")
+        return LIFTERS["ites_teacher"](config)
+
+    teacher = hub.from_pretrained(path, build)
+    assert isinstance(teacher, InvariantTeacher)
+    return teacher
+
+
+LIFTERS: dict[str, Callable[[Config], System]] = {
+    "martinez": _builder(Martinez),
+    "temporal": _builder(Temporal),
+    "adversarial_depth": _builder(AdversarialDepth),
+    "repnet": _builder(RepNet, RepNetWeights),
+    "geometric": _builder(Geometric, GeometricWeights),
+    "ites_teacher": _builder(InvariantTeacher, TeacherWeights),
+    "ites_student": _student,
+    "c3dpo": _builder(C3DPO, C3DPOWeights),
+    "deep_nrsfm": _builder(DeepNRSfM),
+    "elepose": _builder(ElePose, ElePoseWeights),
+    "root_depth": _builder(KeypointRoot),
+    "image_root": _builder(ImageRoot),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@lru_cache(maxsize=4)
+def projected_capture(mocap: Path | None, sequences: int, split: Literal["train", "val", "test"]) -> MotionCapture:
+    """The motion of a split: captured, or procedural where there is no file."""
+    if mocap is not None:
+        return load_mocap(mocap / "mocap.npz" if mocap.is_dir() else mocap, split)
+    return procedural_capture(sequences if split == "train" else _HELD_OUT_SEQUENCES, split=split)
+
+
+def projected_poses(
+    settings: ProjectedConfig, split: Literal["train", "val", "test"], keypoints: KeypointModel | None = None
+) -> ProjectedPoses:
+    """Poses of a split seen by random cameras.
+
+    Args:
+        settings: of the data.
+        split: "train", "val" or "test".
+        keypoints: in place of the settings' own.
+    """
+    return ProjectedPoses(
+        projected_capture(settings.mocap, settings.sequences, split),
+        name="mocap" if settings.mocap is not None else "procedural",
+        image_size=settings.size,
+        frames_per_sample=settings.frames,
+        cameras=CameraRange(**settings.cameras.model_dump()),
+        keypoints=keypoints or KeypointModel(**settings.keypoints.model_dump()),
+        mirror=settings.mirror,
+        balance=settings.balance,
+        fraction=settings.fraction if split == "train" else 1.0,
+        labelled=settings.labelled if split == "train" else 1.0,
+        second_source=settings.second_source,
+        stride=settings.stride,
+    )

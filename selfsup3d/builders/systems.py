@@ -1,0 +1,262 @@
+"""From a config to the objects that it describes: the system, its data, its priors. A plain dict for each choice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from selfsup3d.builders.cross_modal import build_cross_modal
+from selfsup3d.builders.datasets import indexed_rows, indexed_source, open_indexed, shard_source
+from selfsup3d.builders.lifters import LIFTERS, projected_capture, projected_poses
+from selfsup3d.config.cross_modal import CrossModalConfig
+from selfsup3d.config.datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
+from selfsup3d.config.lifters import StudentConfig
+from selfsup3d.config.load import validate
+from selfsup3d.config.run import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.data.priors.camera_prior import CameraPrior
+from selfsup3d.data.priors.pose_prior import MocapPrior
+from selfsup3d.data.sampling.augmentation import Augmentation
+from selfsup3d.data.sampling.clip_pairs import PairSource
+from selfsup3d.data.sampling.indexed_poses import IndexedPoses
+from selfsup3d.data.sampling.mixture import Mixture, Source
+from selfsup3d.data.synthetic.cache import cache_root, prepare
+from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
+from selfsup3d.data.synthetic.prior import ProceduralPrior
+from selfsup3d.errors import InputError
+from selfsup3d.io import hub
+from selfsup3d.models.part_guided.presets import PRESETS, build_networks
+from selfsup3d.models.part_guided.system import PartGuided, Stages, Variant, Weights
+from selfsup3d.models.system import System
+from selfsup3d.preparation.videos import prepare_clips
+from selfsup3d.puppet.puppet import default_puppet
+
+__all__ = [
+    "OneDataset",
+    "Split",
+    "build_labelled",
+    "build_prior",
+    "build_source",
+    "build_system",
+    "evaluated",
+    "load_system",
+]
+
+Split = Literal["train", "val", "test"]
+OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+
+
+# ------------------------------------------------------------------------------------------------------------- systems
+
+
+def build_system(config: Config) -> System:
+    """The untrained system of a config, its random weights from `seed` alone."""
+    state = torch.get_rng_state()
+    torch.manual_seed(config.seed)
+    try:
+        return SYSTEMS[config.system.kind](config)
+    finally:
+        torch.set_rng_state(state)
+
+
+def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[System, Config]:
+    """A trained system in evaluation mode, from a run, a released model or a checkpoint; and its config.
+
+    Raises:
+        InputError: see `hub.from_pretrained`.
+    """
+    configs: list[Config] = []
+
+    def build(values: dict[str, Any]) -> System:
+        config = validate(values, f"{path} ({hub.CONFIG})")
+        # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
+        # only: their files need not be here.
+        files = {PartGuidedConfig: ("backbone_weights", "teacher"), CrossModalConfig: ("backbone_weights",),
+                 StudentConfig: ("teacher",)}  # fmt: skip
+        elsewhere = dict.fromkeys(files.get(type(config.system), ()))
+        system = config.system.model_copy(update=elsewhere)
+        configs.append(config)
+        return build_system(config.model_copy(update={"system": system}))
+
+    return hub.from_pretrained(path, build, device), configs[0]
+
+
+def _part_guided(config: Config) -> System:
+    settings = cast(PartGuidedConfig, config.system)
+    multiple = PRESETS[settings.preset].multiple
+    for data in config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,):
+        if data.size % multiple and not isinstance(data, ProjectedConfig):
+            raise InputError(f"data.size is {data.size}; pictures of the preset {settings.preset} need a side that "
+                             f"divides by {multiple}")  # fmt: skip
+    puppet = default_puppet()
+    encoder, decoder = build_networks(
+        settings.preset,
+        len(puppet),
+        backbone=settings.backbone,
+        weights=None if settings.backbone_weights is None else str(settings.backbone_weights),
+        channels=settings.appearance_channels,
+        kinematics=settings.kinematics,
+    )
+    variant = Variant(
+        supervision=settings.supervision,
+        puppets=settings.puppets,
+        disturbance=settings.disturbance,
+        kinematics=settings.kinematics,
+        saliency=settings.saliency,
+        adaptation=settings.adaptation,
+        plates=settings.plates,
+        optimizers=settings.optimizers,
+        frames=settings.frames,
+        bone_lengths=settings.bone_lengths,
+    )
+    system = PartGuided(
+        encoder,
+        decoder,
+        puppet,
+        Stages(**settings.stages.model_dump()),
+        Weights(**settings.weights.model_dump()),
+        variant,
+        beta=(settings.beta.start, settings.beta.end),
+        beta_switch=settings.beta.lower_at,
+    )
+    if settings.teacher is not None:
+        system.learn_from(_part_guided_teacher(settings.teacher))
+    return system
+
+
+def _part_guided_teacher(path: Path) -> PartGuided:
+    """A trained system, unsupervised itself.
+
+    Raises:
+        InputError: nothing there, another kind of system, or one that was trained with labels.
+    """
+    teacher, config = load_system(path)
+    if not isinstance(config.system, PartGuidedConfig):
+        raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected a part_guided")
+    if config.system.supervision in ("2d", "3d"):
+        raise InputError(
+            f"system.teacher: {path} was trained with labels (supervision: {config.system.supervision}), so its student "
+            "would be no unsupervised one; give a system with supervision none, puppet or teacher"
+        )
+    return cast(PartGuided, teacher)
+
+
+SYSTEMS: dict[str, Callable[[Config], System]] = {
+    "part_guided": _part_guided,
+    "cross_modal": build_cross_modal,
+    **LIFTERS,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def build_source(config: Config, split: Split) -> Source:
+    """The data of a split; what is not prepared yet (rendered, cropped) is prepared, with a progress bar.
+
+    Training data hold labels only where the system's config asks for supervision. Every other split has the ground
+    truth that the dataset knows, for evaluation.
+    """
+    data = config.data
+    if isinstance(data, MixtureConfig):
+        if split != "train":
+            return DATASETS[data.parts[0].kind](config, data.parts[0], split)
+        parts = [DATASETS[part.kind](config, part, split) for part in data.parts]
+        return Mixture(parts, [part.weight for part in data.parts])
+    return DATASETS[data.kind](config, data, split)
+
+
+def build_labelled(config: Config) -> Source | None:
+    """Training frames with their labels, for the baselines printed beside a result; None where there are none."""
+    data = evaluated(config)
+    if isinstance(data, SyntheticConfig):
+        return SyntheticTruth(data.root, data.preset, data.size, "train")
+    if isinstance(data, IndexedConfig):
+        return IndexedPoses(indexed_rows(open_indexed(data)[0], data, "train"))
+    return projected_poses(data, "train") if isinstance(data, ProjectedConfig) else None
+
+
+def evaluated(config: Config) -> OneDataset:
+    """The dataset that evaluation uses: the first of a mixture."""
+    return config.data.parts[0] if isinstance(config.data, MixtureConfig) else config.data
+
+
+def build_prior(data: OneDataset) -> MocapPrior | ProceduralPrior:
+    """The unpaired poses; of projected poses, those that are trained on."""
+    if isinstance(data, ProjectedConfig):
+        return MocapPrior(projected_capture(data.mocap, data.sequences, "train"))
+    return ProceduralPrior() if data.prior is None else MocapPrior(data.prior)
+
+
+def _synthetic(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(SyntheticConfig, data)
+    prepare(settings.root, settings.preset, settings.size, (split,))
+    if split != "train":
+        return SyntheticTruth(settings.root, settings.preset, settings.size, split)
+    pose_prior, camera_prior = build_prior(settings), CameraPrior(settings.size, widen=settings.camera_widen)
+    augmentation = Augmentation() if settings.augment else None
+    if _needs_labels(config):
+        return SyntheticTruth(
+            settings.root,
+            settings.preset,
+            settings.size,
+            split,
+            augmentation,
+            pose_prior=pose_prior,
+            camera_prior=camera_prior,
+        )
+    clips = open_clips(settings.root, settings.preset, settings.size, split)
+    return PairSource(clips, pose_prior, camera_prior, name="synthetic", augmentation=augmentation)
+
+
+def _videos(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(VideosConfig, data)
+    if settings.root is None:
+        raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
+    if _needs_labels(config):
+        raise InputError(
+            "system: videos have no labels; use kind: part_guided with supervision: none, puppet or teacher"
+        )
+    folder = settings.root.resolve()
+    place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    clips = prepare_clips(folder, cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size),
+                          settings.size)  # fmt: skip
+    if split != "train":
+        return PairSource(clips)  # the same videos: nothing of theirs is known that training could have learned
+    augmentation = Augmentation() if settings.augment else None
+    camera_prior = CameraPrior(settings.size, widen=settings.camera_widen)
+    return PairSource(clips, build_prior(settings), camera_prior, augmentation=augmentation)
+
+
+def _projected(config: Config, data: OneDataset, split: Split) -> Source:
+    return projected_poses(cast(ProjectedConfig, data), split)
+
+
+def _indexed(config: Config, data: OneDataset, split: Split) -> Source:
+    settings = cast(IndexedConfig, data)
+    return indexed_source(config, settings, split, build_prior(data), _needs_labels(config))
+
+
+def _shards(config: Config, data: OneDataset, split: Split) -> Source:
+    return shard_source(config, cast(ShardsConfig, data), split, build_prior(data), _needs_labels(config))
+
+
+DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {
+    "synthetic": _synthetic,
+    "videos": _videos,
+    "projected": _projected,
+    "h36m": _indexed,
+    "mpi_inf_3dhp": _indexed,
+    "shards": _shards,
+}
+
+
+def _needs_labels(config: Config) -> bool:
+    """Lifters read 2D joints, and 3D ones where they are supervised; the image model only where it is told to."""
+    system = config.system
+    if not isinstance(system, PartGuidedConfig):
+        return True
+    return system.supervision in ("2d", "3d") or system.bone_lengths == "given"

@@ -1,0 +1,1 @@
+"""Config: every setting of a run, one file a topic."""

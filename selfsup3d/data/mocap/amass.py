@@ -1,0 +1,104 @@
+"""AMASS npz (`poses`, `trans`, `betas`, ...): SMPL+H parameters; joints follow from the user's own body model.
+
+Joint positions need no mesh: rest joints are J_regressor (v_template + shapedirs betas), posed by the axis-angles of the
+first 22 joints; pose-dependent shape moves the skin, not the joints (Loper et al. 2015, eq. 10). The model file (npz,
+from https://mano.is.tue.mpg.de or https://smpl.is.tue.mpg.de, own licence) is read as plain arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from selfsup3d.data.mocap.hierarchy import Hierarchy
+from selfsup3d.data.mocap.recording import Recording, to_y_up
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.rotation import axis_angle_to_matrix
+from selfsup3d.io.safe_pickle import load_npz
+from selfsup3d.structures.skeleton import FOREIGN, joint_index
+
+__all__ = ["BodyModel", "load_body_model", "read_amass"]
+
+_RATES = ("mocap_framerate", "mocap_frame_rate")
+_BODY_JOINTS = 22  # the first of SMPL, SMPL+H and SMPL-X alike; then come hands
+
+
+@dataclass(frozen=True)
+class BodyModel:
+    """What of a body model the joints depend on.
+
+    Attributes:
+        rest: (22, 3) joints of the mean body, metres.
+        shape: (22, 3, B) their change with each of the B shape parameters.
+        parents: (22,).
+    """
+
+    rest: np.ndarray
+    shape: np.ndarray
+    parents: tuple[int, ...]
+
+
+def load_body_model(path: str | Path) -> BodyModel:
+    """Read the joints of an SMPL-family model in npz form.
+
+    Raises:
+        InputError: absent, without the needed arrays, or pickled (then convert it to npz once, as its site explains).
+    """
+    path = Path(path)
+    try:
+        data = load_npz(path, keys=("J_regressor", "v_template", "shapedirs", "kintree_table"))
+        regressor = np.asarray(data["J_regressor"], dtype=np.float64)[:_BODY_JOINTS]
+        template = np.asarray(data["v_template"], dtype=np.float64)
+        shapes = np.asarray(data["shapedirs"], dtype=np.float64)
+        parents = np.asarray(data["kintree_table"])[0, :_BODY_JOINTS].astype(np.int64)
+        rest, shape = regressor @ template, np.einsum("jv,vcb->jcb", regressor, shapes)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: not a body model in npz form ({error}); expected J_regressor, v_template, shapedirs and "
+            "kintree_table as plain arrays (SMPL+H: https://mano.is.tue.mpg.de, 'Extended SMPL+H model', model.npz)"
+        ) from error
+    return BodyModel(rest, shape, (-1, *(int(p) for p in parents[1:])))
+
+
+def read_amass(path: str | Path, model: BodyModel, *, subject: str = "", action: str = "") -> Recording:
+    """One AMASS file as 17 joints. SMPL's neck and head are other points than ours, and it has no nose: see below.
+
+    The nose slot holds the middle between SMPL's neck and head [ours], so that every pose has 17 joints.
+
+    Args:
+        model: of the file's gender.
+        subject, action: text; an empty subject is the name of the file's folder.
+
+    Raises:
+        InputError: absent, damaged, or without `poses` and `trans`.
+    """
+    path = Path(path)
+    try:
+        data = load_npz(path, keys=("poses", "trans", "betas", *_RATES))
+        poses = np.asarray(data["poses"], dtype=np.float64)[:, : 3 * _BODY_JOINTS]
+        translation = np.asarray(data["trans"], dtype=np.float64)
+        betas = np.asarray(data.get("betas", np.zeros(0)), dtype=np.float64)
+        fps = next((float(data[key]) for key in _RATES if key in data), 0.0)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: not a readable AMASS file ({error}); expected plain arrays poses and trans"
+        ) from error
+    if poses.shape[1] != 3 * _BODY_JOINTS or translation.shape != (len(poses), 3) or not fps > 0:
+        raise InputError(
+            f"{path}: poses {poses.shape}, trans {translation.shape}, {fps:g} frames/s; expected (T, 66 or more), (T, 3) "
+            "and mocap_framerate"
+        )
+    count = min(len(betas), model.shape.shape[-1])
+    rest = model.rest + model.shape[..., :count] @ betas[:count]
+    offsets = np.concatenate([rest[:1], rest[1:] - rest[list(model.parents[1:])]])
+    hierarchy = Hierarchy(tuple(str(j) for j in range(_BODY_JOINTS)), model.parents, offsets)
+    maps = torch.from_numpy(poses.reshape(len(poses), _BODY_JOINTS, 3))
+    joints, _ = hierarchy.forward(axis_angle_to_matrix(maps).numpy(), translation)
+    hands = joints[:, 20:22]  # the two hand joints that SMPL-24 has beyond these 22; no joint of ours
+    ours, _ = FOREIGN["smpl_24"].convert(np.concatenate([joints, hands], 1))
+    ours[:, joint_index("nose")] = 0.5 * (ours[:, joint_index("neck")] + ours[:, joint_index("head")])
+    name = f"{path.parent.name}_{path.stem}"
+    return Recording(to_y_up(ours, "z").astype(np.float32), fps, name, subject or path.parent.name, action, "amass")

@@ -1,0 +1,1 @@
+"""Priors: unpaired 3D poses and cameras."""

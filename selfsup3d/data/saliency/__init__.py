@@ -1,0 +1,1 @@
+"""Saliency: where is the person, without labels?"""

@@ -1,0 +1,1 @@
+"""Sampling: what is in a batch?"""

@@ -1,0 +1,223 @@
+"""Training samples from prepared clips: two frames of one person, an unpaired pose, its camera and its background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.data.priors.camera_prior import UprightPoses
+from selfsup3d.data.priors.pose_prior import PosePrior, UprightPrior
+from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_plate
+from selfsup3d.data.sampling.clip_store import Clip, ClipStore
+from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.structures.batch import Batch, Camera
+from selfsup3d.structures.random import Draws
+
+__all__ = ["CameraPrior", "PairSource"]
+
+_MEMORY_LIMIT = 2 * 2**30  # bytes of frames that are copied into memory rather than mapped
+
+
+class CameraPrior(Protocol):
+    """Anything that gives cameras for draws."""
+
+    def sample(self, draws: Draws, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
+        """Cameras with these (B, 3, 3) pinholes, before people who stand as `poses` do where that is known."""
+        ...
+
+
+class PairSource:
+    """Unsupervised batches from clips. It reads frames, saliency, plates and their meta, and no ground truth.
+
+    Args:
+        clips: a store, or clips of one size.
+        pose_prior: gives the unpaired poses; None = batches without them.
+        camera_prior: gives their cameras; None = batches without them.
+        name: of the dataset, kept in every sample's meta.
+        min_gap: least distance in time between source and target, seconds where the clip's fps is known, else frames
+            at 10 a second. Clips too short for it use the largest distance they have.
+        augmentation: changes to training samples; None = none.
+        balance: draw clips alike, or frames alike (long clips then count more).
+        memory: keep everything in memory, map the files, or decide by size.
+    """
+
+    def __init__(
+        self,
+        clips: ClipStore | Sequence[Clip],
+        pose_prior: PosePrior | None = None,
+        camera_prior: CameraPrior | None = None,
+        *,
+        name: str = "videos",
+        min_gap: float = 0.4,
+        augmentation: Augmentation | None = None,
+        balance: Literal["clip", "frame"] = "clip",
+        memory: Literal["auto", "keep", "map"] = "auto",
+    ) -> None:
+        self.clips = tuple(clips)
+        if not self.clips:
+            raise ValueError("a PairSource needs at least one clip")
+        self.name = name
+        self.image_size = int(self.clips[0].frames.shape[1])
+        self._augmentation = augmentation
+        self._pose_prior = pose_prior
+        self._camera_prior = camera_prior
+        self._lengths = np.array([len(clip) for clip in self.clips])  # (C,)
+        self._first = np.cumsum(self._lengths) - self._lengths  # (C,) row of each clip's frame 0
+        rate = np.array([float(clip.meta.get("fps") or 10.0) for clip in self.clips])
+        self._gap = np.clip(np.ceil(min_gap * rate).astype(int), 0, (self._lengths - 1) // 2)
+        weight = np.ones(len(self.clips)) if balance == "clip" else self._lengths.astype(float)
+        self._cumulative = np.cumsum(weight / weight.sum())
+        self._K = torch.from_numpy(self._intrinsics())  # (N, 3, 3)
+        size = int(self._lengths.sum()) * self.image_size**2 * 4
+        self._arrays = (
+            _InMemory(self.clips) if memory == "keep" or (memory == "auto" and size < _MEMORY_LIMIT) else None
+        )
+        self._mapped = None if self._arrays is not None else _Mapped(self.clips, self._first)
+
+    def __len__(self) -> int:
+        """Frames, each once: the evaluation set."""
+        return int(self._lengths.sum())
+
+    def _intrinsics(self) -> np.ndarray:
+        """(N, 3, 3) float32 of every frame; the default field of view where a clip does not know."""
+        default = np.asarray(default_intrinsics(self.image_size), dtype=np.float32)
+        known = [clip.K() for clip in self.clips]
+        return np.concatenate(
+            [
+                np.broadcast_to(default, (len(clip), 3, 3)) if K is None else K
+                for clip, K in zip(self.clips, known, strict=True)
+            ]
+        )
+
+    def draw_pairs(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Clip, source frame and target frame (each (B,)); frames are counted inside their clip."""
+        clip = np.searchsorted(self._cumulative, draws.uniform(), side="right")
+        clip = np.minimum(clip, len(self.clips) - 1)
+        length, gap = self._lengths[clip], self._gap[clip]
+        target = draws.integers(length)
+        # Sources stand at least `gap` before or after: pick among both stretches by one number.
+        before = np.where(gap > 0, np.maximum(target - gap + 1, 0), target)
+        after_from = target + np.maximum(gap, 1)
+        after = np.maximum(length - after_from, 0)
+        choice = draws.integers(np.maximum(before + after, 1))
+        source = np.where(choice < before, choice, after_from + choice - before)
+        return clip, np.where(before + after > 0, source, target), target
+
+    def batch(self, draws: Draws) -> Batch:
+        """One unsupervised sample for each draw."""
+        clip, source, target = self.draw_pairs(draws)
+        other = draws.integers(self._lengths.sum())  # any frame of any clip lends its plate
+        rows = self._first[clip]
+        batch = self._gather(rows + source, rows + target, clip)
+        plate = _to_float(self._read("plate", other))
+        if self._augmentation is not None:
+            batch = augment(batch, draws, self._augmentation)
+            plate = augment_plate(plate, draws, self._augmentation)
+        unpaired, upright = self._unpaired(draws)
+        camera = None if self._camera_prior is None else self._camera_prior.sample(draws, batch.K, upright)
+        return replace(
+            batch,
+            index=torch.from_numpy(draws.indices.copy()),
+            seeds=torch.from_numpy(draws.seeds),
+            unpaired=unpaired,
+            unpaired_camera=camera,
+            unpaired_plate=plate,
+            meta=self._meta(clip, target),
+        )
+
+    def _unpaired(self, draws: Draws) -> tuple[Tensor | None, UprightPoses | None]:
+        if isinstance(self._pose_prior, UprightPrior):
+            upright = self._pose_prior.sample_upright(draws)
+            return upright.joints, upright
+        return None if self._pose_prior is None else self._pose_prior.sample(draws), None
+
+    def frames(self, indices: np.ndarray) -> Batch:
+        """Evaluation frames `indices` in [0, len(self)); `source` is the frame half a clip away. No ground truth."""
+        indices = np.asarray(indices, dtype=np.int64)
+        clip = np.searchsorted(self._first, indices, side="right") - 1
+        length, target = self._lengths[clip], indices - self._first[clip]
+        source = (target + length // 2) % length
+        batch = self._gather(self._first[clip] + source, indices, clip)
+        return replace(batch, index=torch.from_numpy(indices.copy()), meta=self._meta(clip, target))
+
+    def _gather(self, source: np.ndarray, target: np.ndarray, clip: np.ndarray) -> Batch:
+        return Batch(
+            source=_to_float(self._read("frames", source)),
+            target=_to_float(self._read("frames", target)),
+            source_saliency=_to_float(self._read("saliency", source)),
+            target_saliency=_to_float(self._read("saliency", target)),
+            source_plate=_to_float(self._read("plate", source)),
+            target_plate=_to_float(self._read("plate", target)),
+            K=self._K[torch.from_numpy(target)],
+        )
+
+    def _read(self, part: str, rows: np.ndarray) -> Tensor:
+        store = self._arrays or self._mapped
+        assert store is not None
+        return store.read(part, rows)
+
+    def _meta(self, clip: np.ndarray, frame: np.ndarray) -> tuple[dict[str, object], ...]:
+        return tuple(
+            {
+                "dataset": self.name,
+                "clip": self.clips[c].name,
+                "file": str(self.clips[c].meta.get("name", self.clips[c].name)),
+                "person": self.clips[c].person,
+                "action": self.clips[c].meta.get("action"),
+                "frame": int(f),
+            }
+            for c, f in zip(clip.tolist(), frame.tolist(), strict=True)
+        )
+
+
+class _InMemory:
+    """All clips in three tensors; a still plate is kept once."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._parts = {
+            "frames": torch.from_numpy(np.concatenate([clip.frames for clip in clips])),
+            "saliency": torch.from_numpy(np.concatenate([clip.saliency for clip in clips])[..., None]),
+            "plate": torch.from_numpy(
+                np.concatenate([clip.plate.reshape(-1, *clip.frames.shape[1:]) for clip in clips])
+            ),
+        }
+        rows, first = [], 0
+        for clip in clips:
+            moving = clip.plate.ndim == 4
+            rows.append(first + (np.arange(len(clip)) if moving else np.zeros(len(clip), dtype=np.int64)))
+            first += len(clip) if moving else 1
+        self._plate_row = np.concatenate(rows)
+
+    def read(self, part: str, rows: np.ndarray) -> Tensor:
+        """(B, H, W, C) uint8."""
+        rows = self._plate_row[rows] if part == "plate" else rows
+        return self._parts[part][torch.from_numpy(rows)]
+
+
+class _Mapped:
+    """The same, straight from the mapped files."""
+
+    def __init__(self, clips: Sequence[Clip], first: np.ndarray) -> None:
+        self._clips = clips
+        self._first = first
+
+    def read(self, part: str, rows: np.ndarray) -> Tensor:
+        """(B, H, W, C) uint8."""
+        clip = np.searchsorted(self._first, rows, side="right") - 1
+        size = self._clips[0].frames.shape[1:3]
+        out = np.empty((len(rows), *size, 1 if part == "saliency" else 3), dtype=np.uint8)
+        for position, (c, row) in enumerate(zip(clip, rows, strict=True)):
+            array = getattr(self._clips[c], part)
+            picture = array if part == "plate" and array.ndim == 3 else array[row - self._first[c]]
+            out[position] = picture.reshape(out.shape[1:])
+        return torch.from_numpy(out)
+
+
+def _to_float(pictures: Tensor) -> Tensor:
+    """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1]."""
+    return pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32).mul_(1.0 / 255.0)

@@ -1,0 +1,268 @@
+"""Clips made ready for training: frames, saliency and plate of one person each, memory-mapped.
+
+    STORE/
+      store.json                written last: a store without it was never finished and is refused
+      clip_00000/
+        frames.npy              (T, S, S, 3) uint8 RGB
+        saliency.npy            (T, S, S) uint8
+        plate.npy               (S, S, 3) uint8, or (T, S, S, 3) where the camera moves
+        meta.json               see `Clip.meta`
+
+A clip's folder appears whole, by one rename. The unsupervised path reads these four files and nothing else; whatever
+ground truth exists for evaluation lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from selfsup3d.data.saliency.saliency import Saliency, SaliencyMethod, video_saliency
+from selfsup3d.errors import InputError
+from selfsup3d.io.files import write_json
+from selfsup3d.io.json_yaml import parse_json
+
+__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "write_clip"]
+
+FORMAT = 1
+"""Version of the folder's layout and of the saliency code; clips of another version are prepared again."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip.
+
+    Attributes:
+        name: of the folder.
+        frames: (T, S, S, 3) uint8 RGB.
+        saliency: (T, S, S) uint8, 255 = surely person.
+        plate: (S, S, 3) or (T, S, S, 3) uint8.
+        meta: name (of the source), person, action, fps, static_camera, K (null, one 3x3 or T of them), boxes (null or
+            T rows x, y, width, height in the source's pixels), method (of the saliency), coverage, prepared (the
+            settings it was made with).
+    """
+
+    name: str
+    frames: np.ndarray
+    saliency: np.ndarray
+    plate: np.ndarray
+    meta: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def person(self) -> str:
+        """Who is seen; clips of one person share it."""
+        return str(self.meta.get("person") or self.name)
+
+    def K(self) -> np.ndarray | None:
+        """(T, 3, 3) float32 pinhole of each frame in the crop's pixels, where known."""
+        if self.meta.get("K") is None:
+            return None
+        K = np.asarray(self.meta["K"], dtype=np.float32)
+        return np.broadcast_to(K, (len(self), 3, 3)) if K.ndim == 2 else K
+
+
+def write_clip(
+    root: str | Path,
+    name: str,
+    frames: np.ndarray,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    prepared: Mapping[str, Any] | None = None,
+    method: SaliencyMethod = "auto",
+    static_camera: bool | None = None,
+    size: int | None = None,
+) -> Path:
+    """Compute saliency and plate of a clip and write its folder, whole or not at all.
+
+    Args:
+        root: of the store; made if missing.
+        name: of the clip's folder.
+        frames: (T, S, S, 3) uint8 RGB.
+        meta: added to `Clip.meta`; K belongs to the written size.
+        prepared: settings by which `clip_is_ready` later knows the clip again.
+        method, static_camera: see `data.saliency.video_saliency`.
+        size: of the written pictures; None = as given. Saliency is found on the frames as given, the larger the better.
+
+    Raises:
+        InputError: frames of another shape or kind.
+    """
+    frames = np.ascontiguousarray(frames)
+    result = video_saliency(frames, method=method, static_camera=static_camera)
+    return save_clip(root, name, frames, result, meta, prepared=prepared, size=size)
+
+
+def save_clip(
+    root: str | Path,
+    name: str,
+    frames: np.ndarray,
+    result: Saliency,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    prepared: Mapping[str, Any] | None = None,
+    size: int | None = None,
+) -> Path:
+    """Write a clip whose saliency and plate are known already, whole or not at all; arguments as of `write_clip`."""
+    saliency, plate = result.saliency, result.plate
+    if size is not None and size != frames.shape[1]:
+        frames, saliency = _resized(frames, size), _resized(saliency, size)
+        plate = _resized(plate[None], size)[0] if plate.ndim == 3 else _resized(plate, size)
+    record = {
+        "name": name,
+        "person": None,
+        "action": None,
+        "fps": 0.0,
+        "K": None,
+        "boxes": None,
+        **dict(meta or {}),
+        "static_camera": result.static_camera,
+        "method": result.method,
+        "coverage": round(result.coverage, 4),
+        "prepared": {"format": FORMAT, **dict(prepared or {})},
+    }
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
+    try:
+        np.save(temporary / "frames.npy", frames)
+        np.save(temporary / "saliency.npy", saliency)
+        np.save(temporary / "plate.npy", plate)
+        write_json(temporary / "meta.json", record)
+        temporary.chmod(0o755)
+        if (root / name).exists():
+            shutil.rmtree(root / name)
+        os.replace(temporary, root / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return root / name
+
+
+def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
+    """(T, size, size, ...) of (T, H, W, ...) uint8: reduced by areas, enlarged bilinearly."""
+    interpolation = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(picture, (size, size), interpolation=interpolation) for picture in pictures])
+
+
+def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> bool:
+    """Whether the clip stands there, made with just these settings."""
+    try:
+        meta = parse_json((Path(root) / name / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(meta, dict) and meta.get("prepared") == {
+        "format": FORMAT,
+        **json.loads(json.dumps(dict(prepared))),
+    }
+
+
+def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Write store.json, which makes the store usable; call it when every clip stands."""
+    write_json(Path(root) / "store.json", {"format": FORMAT, "clips": list(names), "settings": dict(settings)})
+
+
+class ClipStore:
+    """The clips of a finished store, memory-mapped.
+
+    Args:
+        root: folder with store.json.
+        names: folders to keep; None = all.
+
+    Raises:
+        InputError: no store, an unfinished one, another format, or a clip that is missing or damaged.
+    """
+
+    def __init__(self, root: str | Path, names: Iterable[str] | None = None) -> None:
+        self.root = Path(root)
+        self.settings, every = _read_store(self.root)
+        self.names = every if names is None else tuple(names)
+        unknown = set(self.names) - set(every)
+        if unknown:
+            raise InputError(f"{self.root}: no clips {', '.join(sorted(unknown))}; store.json lists {len(every)}")
+        if not self.names:
+            raise InputError(f"{self.root}: the store holds no clips")
+        self.clips = tuple(_read_clip(self.root / name) for name in self.names)
+        sizes = {clip.frames.shape[1:3] for clip in self.clips}
+        if len(sizes) > 1:
+            raise InputError(f"{self.root}: clips of different sizes {sorted(sizes)}; prepare them again with one size")
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.clips[index]
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square frames, pixels."""
+        return int(self.clips[0].frames.shape[1])
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all clips."""
+        return sum(len(clip) for clip in self.clips)
+
+
+def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    file = root / "store.json"
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected prepared clips (launch/prepare_data.py makes them)")
+    if not file.is_file():
+        raise InputError(f"{root}: no store.json: not prepared clips, or the preparation was cut off; run it again")
+    try:
+        record = parse_json(file.read_text(encoding="utf-8"))
+        names, settings = tuple(str(n) for n in record["clips"]), dict(record["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: damaged ({error}); delete it and prepare the clips again") from error
+    if record.get("format") != FORMAT:
+        raise InputError(f"{file}: format {record.get('format')}, this version reads {FORMAT}; prepare the clips again")
+    return settings, names
+
+
+def _read_clip(folder: Path) -> Clip:
+    try:
+        frames, saliency, plate = (
+            np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
+            for part in ("frames", "saliency", "plate")
+        )
+        meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
+    except Exception as error:  # whatever numpy raises for a damaged header: errors of parsers among others
+        raise InputError(f"{folder}: damaged clip ({error}); delete the folder and prepare the clips again") from error
+    count, *size = frames.shape
+    whole = (
+        frames.ndim == 4
+        and all(part.dtype == np.uint8 for part in (frames, saliency, plate))
+        and frames.shape[-1] == 3
+        and count > 0
+        and saliency.shape == (count, *size[:2])
+        and plate.shape in ((*size[:2], 3), (count, *size[:2], 3))
+    )
+    if not whole:
+        raise InputError(
+            f"{folder}: frames {frames.shape}, saliency {saliency.shape} and plate {plate.shape} do not belong together"
+        )
+    if not isinstance(meta, dict) or not _is_pinhole(meta.get("K"), count):
+        raise InputError(f"{folder / 'meta.json'}: damaged; expected an object, with K null, 3x3 or one 3x3 a frame")
+    return Clip(name=folder.name, frames=frames, saliency=saliency, plate=plate, meta=meta)
+
+
+def _is_pinhole(K: Any, frames: int) -> bool:
+    """Whether a value of JSON is null, a 3x3 matrix or one for each frame, of finite numbers."""
+    try:
+        values = np.zeros((3, 3)) if K is None else np.asarray(K, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return values.shape in ((3, 3), (frames, 3, 3)) and bool(np.isfinite(values).all())

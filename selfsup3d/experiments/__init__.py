@@ -1,0 +1,1 @@
+"""Experiments: sweeps of runs, learning curves, releases."""

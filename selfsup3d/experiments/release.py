@@ -1,0 +1,235 @@
+"""What a finished run leaves: metrics.json, grid.png and the released model with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from selfsup3d.builders.systems import OneDataset, Split, build_prior, evaluated
+from selfsup3d.config.cross_modal import CrossModalConfig
+from selfsup3d.config.run import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.sampling.mixture import Source
+from selfsup3d.data.sampling.projected_poses import ProjectedPoses
+from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
+from selfsup3d.evaluation.evaluator import evaluate
+from selfsup3d.evaluation.images import find_lpips
+from selfsup3d.evaluation.protocols import dataset_protocol
+from selfsup3d.evaluation.report import markdown
+from selfsup3d.io import hub
+from selfsup3d.io.files import write_json
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch
+from selfsup3d.training import run_folder
+from selfsup3d.training.ema import evaluating
+from selfsup3d.viz.sheets import sheet, write_png
+
+__all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_baselines", "save_release"]
+
+_SUPERVISION = {
+    "none": "none",
+    "puppet": "none; painted puppets and nothing else",
+    "teacher": "none; what a system without labels read from the frames",
+    "2d": "2D joints of the training frames",
+    "3d": "3D poses of the training frames",
+}
+
+_CMU = (
+    "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from "
+    "NSF EIA-0196217."
+)
+
+
+def evaluate_system(
+    config: Config,
+    system: System,
+    source: Source,
+    baselines: Baselines,
+    split: Split = "val",
+    *,
+    checkpoint: str = "",
+    accelerator: Accelerator | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """The strict result of a system on a split, see `evaluation.evaluator.evaluate` (which takes the options)."""
+    return evaluate(
+        system,
+        source,
+        protocol=dataset_protocol(source.name),
+        baselines=baselines,
+        split=split,
+        lpips=find_lpips(),
+        checkpoint=checkpoint,
+        config_hash=config.hash,
+        accelerator=accelerator,
+        **options,
+    )
+
+
+def run_baselines(config: Config, system: System, labelled: FrameSource | None) -> Baselines:
+    """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
+    # Poses without pictures cost little, and a neighbour is nearer the more there are.
+    limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000
+    mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled, limit=limit)
+    lengths = getattr(system, "bone_lengths", None)
+    return Baselines(
+        mean_pose=mean,
+        mean_canonical=mean_canonical_pose(torch.from_numpy(build_prior(evaluated(config)).poses)),
+        bone_lengths=lengths.detach().cpu() if isinstance(lengths, Tensor) else None,
+        neighbour=neighbour,
+    )
+
+
+def example_frames(source: Source, count: int) -> Batch | None:
+    """`count` frames, evenly spread over a dataset: the pictures that a run shows again and again."""
+    if count == 0:
+        return None
+    return source.frames(np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64)))
+
+
+def release(config: Config, system: System, result: Mapping[str, Any], pictures: Batch | None) -> None:
+    """Write metrics.json, grid.png and model/ into the run's folder (one process)."""
+    folder = config.folder
+    write_json(folder / run_folder.METRICS, dict(result))
+    hub.save_pretrained(folder / run_folder.MODEL, system, config.to_dict(), model_card(config, result))
+    if pictures is not None:
+        with evaluating(system):
+            panels = system.panels(pictures.to(next(system.parameters()).device))
+        if panels:
+            write_png(folder / run_folder.GRID, sheet(panels))
+
+
+def save_release(
+    folder: Path,
+    config: Config,
+    system: System,
+    results: Sequence[Mapping[str, Any]],
+    about: str = "",
+    half: bool = True,
+) -> None:
+    """Write a model to give away: without paths of the machine that it was trained on, a section for each result.
+
+    Args:
+        folder: where to; what stands there is replaced as a whole.
+        config, system: as `training.build.load_system` gives them.
+        results, about: for the card.
+        half: store weights as fp16.
+    """
+    told = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
+    for name in ("teacher", "backbone_weights"):
+        if name in told["system"]:
+            told["system"][name] = None
+    hub.save_pretrained(
+        folder, system, told, model_card(config, *results, path=folder.as_posix(), about=about), half=half
+    )
+
+
+def model_card(config: Config, *results: Mapping[str, Any], path: str | None = None, about: str = "") -> str:
+    """README.md of a released model: what it is, how to load it, what it was trained on and assumes, use, results.
+
+    Args:
+        config: of the run.
+        results: see `evaluation.evaluator.evaluate`; a section each.
+        path: where the model will lie; None = in its run.
+        about: a paragraph at the beginning.
+    """
+    path = path or f"{config.folder.name}/{run_folder.MODEL}"
+    datasets = config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,)
+    lines = [
+        f"# {Path(path).name if Path(path).name != run_folder.MODEL else Path(path).parent.name}",
+        "",
+        f"A `{config.system.kind}` system of selfsup3d, trained for "
+        f"{config.trainer.steps} steps with seed {config.seed}. The settings stand in `config.json`.",
+        *(["", about] if about else []),
+        "",
+        "```python",
+        "from selfsup3d.builders.systems import load_system",
+        "",
+        f'system, config = load_system("{path}")',
+        "```",
+        "",
+        "## Training data and assumptions",
+        "",
+        *(line for data in datasets for line in _data_lines(data)),
+        *_assumptions(config),
+        *_use(config),
+    ]
+    if any(_from_cmu(file) for data in datasets if (file := _poses_file(data)) is not None):
+        lines += ["", _CMU]
+    return "\n".join([*lines, "", "## Results", "", "\n".join(markdown(result) for result in results)])
+
+
+def _data_lines(data: OneDataset) -> list[str]:
+    if isinstance(data, ProjectedConfig):
+        return [
+            f"- poses: {_poses_name(data)}, seen by random cameras {data.cameras.distance[0]:g}-"
+            f"{data.cameras.distance[1]:g} m away in pictures of {data.size} px"
+        ]
+    return [
+        f"- images: {data.kind}, {data.size} px",
+        f"- unpaired 3D poses: {_poses_name(data)}",
+        f"- cameras: drawn from the ranges of synth-v1, widened by {data.camera_widen:g}",
+    ]
+
+
+def _assumptions(config: Config) -> list[str]:
+    if isinstance(config.system, CrossModalConfig):
+        told = {
+            "labels": "3D poses of the training frames",
+            "reprojection": "2D joints of the training frames, no 3D label; knees bend forward",
+        }
+        return [f"- supervision: {told[config.system.supervision]}"]
+    if not isinstance(config.system, PartGuidedConfig):
+        return []
+    return [
+        f"- supervision: {_SUPERVISION[config.system.supervision]}",
+        "",
+        '"Unsupervised" still assumes one 2D puppet, bone-length ratios, the unpaired poses, the distribution of cameras '
+        "and a label-free saliency.",
+    ]
+
+
+def _use(config: Config) -> list[str]:
+    """Limits, intended use and misuse of a system that looks at people."""
+    if not isinstance(config.system, PartGuidedConfig):
+        return []
+    rendered = any(
+        data.kind == "synthetic"
+        for data in (config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,))
+    )
+    return [
+        "",
+        "## Limits",
+        "",
+        "- One person a picture, at the size above; more detail than that is not seen, and lost when painting.",
+        *(["- It has seen rendered people only; no error was measured on photographs."] * rendered),
+        "- It takes left for right, and people to face the other way, in a share of frames (`flip_*`, where there are true poses).",
+        "- Bones have the mean lengths of the unpaired poses, whoever is seen; depth rests on the given focal length.",
+        "- It says nothing of how sure it is.",
+        "",
+        "## Intended use, and misuse",
+        "",
+        "Research on learning pose and appearance without labels, and pictures of people who have agreed to it. Not for "
+        "watching, identifying or judging people, not for pictures of people filmed without their consent, and not for "
+        "painting somebody in a pose that they never took as if it had happened. Nothing here is fit for medical or "
+        "safety decisions.",
+    ]
+
+
+def _poses_file(data: OneDataset) -> Path | None:
+    return data.mocap if isinstance(data, ProjectedConfig) else data.prior
+
+
+def _poses_name(data: OneDataset) -> str:
+    path = _poses_file(data)
+    return "the procedural prior" if path is None else f"motion capture ({path.name})"
+
+
+def _from_cmu(path: Path) -> bool:
+    return path.is_file() and any(subject.startswith("cmu") for subject in load_mocap(path).subjects)

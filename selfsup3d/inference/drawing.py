@@ -1,0 +1,82 @@
+"""What was predicted, over the frame it was predicted from, and turning in 3D beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from selfsup3d.inference.clock import Clock
+from selfsup3d.inference.predictor import PosedFrame
+from selfsup3d.puppet.puppet import Puppet, default_puppet
+from selfsup3d.viz.skeleton import draw_skeleton
+from selfsup3d.viz.view3d import draw_pose_3d
+
+__all__ = ["beside", "overlay", "overlays"]
+
+_LONGEST = 480  # px of a drawn frame's longer side
+_SHORTEST = 256  # smaller frames are enlarged to this height, or lines would hide the person
+_OPACITY = 0.45
+
+
+def overlay(frame: PosedFrame, puppet: Puppet | None = None, parts: bool = True) -> np.ndarray:
+    """Skeleton and part segmentation over the frame, (h, w, 3) uint8; drawn at a size fit to look at.
+
+    Args:
+        frame: predicted; one without a person is drawn bare.
+        puppet: whose part colours are used. parts: whether they are drawn.
+    """
+    height, width = frame.picture.shape[:2]
+    scale = min(_LONGEST / max(height, width), max(1.0, _SHORTEST / height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    canvas = frame.picture.copy() if scale == 1 else cv2.resize(frame.picture, size, interpolation=how)
+    if frame.window is None or frame.joints_2d is None:
+        return canvas
+    if parts and frame.parts is not None:
+        _lay_parts(canvas, frame.parts, frame.window * scale, puppet or default_puppet())
+    return draw_skeleton(canvas, frame.joints_2d * scale) if np.isfinite(frame.joints_2d).any() else canvas
+
+
+def _lay_parts(canvas: np.ndarray, labels: np.ndarray, window: np.ndarray, puppet: Puppet) -> None:
+    """Blend the part colours of a window (x, y, side in canvas px) into the canvas."""
+    x, y, side = (round(float(v)) for v in window)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, canvas.shape[1]), min(y + side, canvas.shape[0])
+    if right <= left or bottom <= top or side < 1:
+        return
+    colours = np.rint(np.vstack([puppet.colours, np.zeros(3)]) * 255.0).astype(np.uint8)
+    tint = cv2.resize(colours[labels], (side, side), interpolation=cv2.INTER_LINEAR)
+    person = np.where(labels < puppet.background, np.float32(_OPACITY), np.float32(0.0))
+    weight = cv2.resize(person, (side, side), interpolation=cv2.INTER_LINEAR)
+    inside = np.s_[top - y : bottom - y, left - x : right - x]
+    w = weight[inside]
+    canvas[top:bottom, left:right] = cv2.blendLinear(canvas[top:bottom, left:right], tint[inside], 1.0 - w, w)
+
+
+def beside(picture: np.ndarray, joints: np.ndarray | None, azimuth: float, extent: float = 1.1) -> np.ndarray:
+    """A picture and, to its right, the pose (17, 3) in metres seen from an azimuth in degrees."""
+    height = picture.shape[0]
+    if joints is None:
+        view = np.full((height, height, 3), 250, np.uint8)
+    else:
+        view = draw_pose_3d(joints, view=(azimuth, 12.0), size=height, extent=extent)
+    return np.concatenate([picture, view], axis=1)
+
+
+def overlays(
+    frames: Iterable[PosedFrame], clock: Clock | None = None, degrees: float = 2.0, parts: bool = True
+) -> Iterator[np.ndarray]:
+    """Frames of the overlay video: the overlay, and the pose turning slowly beside it.
+
+    Args:
+        frames: predicted, in order.
+        clock: counts the drawing.
+        degrees: that the viewer walks on from frame to frame.
+        parts: whether the segmentation is drawn.
+    """
+    clock = clock or Clock()
+    for k, frame in enumerate(frames):
+        with clock.stage("draw"):
+            drawn = beside(overlay(frame, parts=parts), frame.joints_3d, degrees * k)
+        yield drawn

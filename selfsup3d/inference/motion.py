@@ -1,0 +1,181 @@
+"""A motion to drive a synthesised person with: body poses and how the camera sees them, from any source.
+
+    pictures, folders, videos    predicted (`seen_motion`)
+    poses.npz                    what launch/predict.py wrote
+    motion capture               our npz of 17 joints, .bvh, .amc, .c3d
+    keypoints (.json)            lifted to 3D first
+
+Motion capture has no camera: it is seen by a level one that the person faces in the first frame **[ours]**.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.data.mocap.convert import read_recording
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import orbit_rotation
+from selfsup3d.geometry.kinematics import LocalPose, forward_kinematics, inverse_kinematics
+from selfsup3d.inference.predictor import Predictor, pictures_of
+from selfsup3d.inference.records import PoseRecord, load_record
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.windows import WindowMode, WindowOptions, find_windows
+from selfsup3d.io.video import IMAGE_SUFFIXES, video_info
+from selfsup3d.structures.batch import TensorFields
+
+__all__ = [
+    "MOCAP_SUFFIXES",
+    "USUAL_FPS",
+    "Motion",
+    "load_motion",
+    "motion_of_record",
+    "motion_of_world",
+    "seen_motion",
+    "with_bones",
+]
+
+MOCAP_SUFFIXES = (".bvh", ".amc", ".c3d")
+USUAL_FPS = 12.0
+"""Of what has no frame rate of its own."""
+
+
+@dataclass(frozen=True)
+class Motion(TensorFields):
+    """T poses.
+
+    Attributes:
+        canonical: (T, 17, 3) body frame, metres.
+        rotation: (T, 3, 3) body -> camera.
+        translation: (T, 3) pelvis in the camera frame, metres; None = not known, the synthesised person's is kept.
+        drift: (T, 3) what is added to that place, camera frame, metres: people who crouch come down.
+        fps: frames per second, 0 where unknown.
+    """
+
+    canonical: Tensor
+    rotation: Tensor
+    translation: Tensor | None = None
+    drift: Tensor | None = None
+    fps: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.canonical)
+
+
+def load_motion(path: str | Path, sequence: str | None = None, azimuth: float = 0.0, elevation: float = 0.0) -> Motion:
+    """A motion from a file of 3D poses.
+
+    Args:
+        path: npz of predicted poses or of motion capture, .bvh, .amc or .c3d.
+        sequence: name of the recording in a motion-capture npz; None = its first.
+        azimuth, elevation: of the camera that sees motion capture, degrees; 0 = the person faces it at first.
+
+    Raises:
+        InputError: missing, damaged, of an unknown kind; an unknown sequence.
+    """
+    path = Path(path)
+    if path.suffix.lower() in MOCAP_SUFFIXES:
+        recording = read_recording(path)
+        x, y, z = np.moveaxis(recording.positions, -1, 0)  # y up
+        return motion_of_world(np.stack([z, x, y], -1), recording.fps, azimuth, elevation, str(path))
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"{path}: not a file of poses; expected .npz, {', '.join(MOCAP_SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected predicted poses or motion capture")
+    if "joints_3d" in _keys(path):
+        return motion_of_record(load_record(path))
+    capture = load_mocap(path, "all")
+    names = capture.names
+    if sequence is not None and sequence not in names:
+        raise InputError(f"{path}: no sequence {sequence!r}; it has {', '.join(names[:5])} ... ({len(names)})")
+    chosen = 0 if sequence is None else names.index(sequence)
+    positions = capture.positions[capture.sequence == chosen]
+    return motion_of_world(positions, capture.fps, azimuth, elevation, str(path))
+
+
+def _keys(path: Path) -> list[str]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return list(data.files)
+    except Exception as error:  # whatever numpy raises for a damaged file
+        raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
+
+
+def motion_of_record(record: PoseRecord) -> Motion:
+    """The motion of predicted poses (T, 17, 3), seen as they were predicted.
+
+    Raises:
+        InputError: poses that have no body frame (bones of no length).
+    """
+    local = _local(torch.from_numpy(record.metric()).float(), record.source)
+    known = bool(np.isfinite(record.root).all()) and record.view == "crop" and record.unit == "m"
+    place = torch.from_numpy(record.root).float() if known else None
+    return Motion(_canonical(local), local.rotation, place, fps=record.fps)
+
+
+def motion_of_world(
+    positions: np.ndarray, fps: float, azimuth: float = 0.0, elevation: float = 0.0, source: str = "motion"
+) -> Motion:
+    """The motion of world joints (T, 17, 3), metres, z up; a level camera turns with nothing, but follows the pelvis.
+
+    Args:
+        positions: any place and heading. fps: of them.
+        azimuth, elevation: of the camera round the first frame's heading, degrees.
+        source: named in errors.
+    """
+    local = _local(torch.from_numpy(positions).float(), source)
+    heading = math.atan2(float(local.rotation[0, 1, 0]), float(local.rotation[0, 0, 0]))
+    camera = orbit_rotation(heading + math.radians(azimuth), math.radians(elevation))  # world -> camera
+    rise = local.translation[:, 2] - local.translation[:, 2].quantile(0.9)
+    drift = rise[:, None] * camera[:, 2]
+    return Motion(_canonical(local), camera @ local.rotation, None, drift, fps)
+
+
+def seen_motion(
+    predictor: Predictor,
+    path: str | Path,
+    crop: WindowMode = "auto",
+    every: int = 1,
+    limit: int | None = None,
+    smooth: bool = False,
+) -> Motion:
+    """The motion that a system sees in a picture, a folder of pictures or a video.
+
+    Args:
+        predictor: needs no parts.
+        path: of the source. crop: how the person is found, see `windows.WindowOptions`.
+        every: predict each n-th frame, at most `limit` of them. smooth: over time.
+
+    Raises:
+        InputError: see `predictor.pictures_of` and `windows.find_windows`; nobody is found.
+    """
+    path = Path(path)
+    film = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    fps = video_info(path).fps / every if film else 0.0
+    windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
+    frames = predictor.stream(pictures_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)
+    return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
+
+
+def with_bones(joints: Tensor, lengths: Tensor) -> Tensor:
+    """Poses (T, 17, 3) with other bone lengths (17,): the same limb directions on another body, the pelvis at 0."""
+    local = inverse_kinematics(joints, recentre=True)
+    moved = local._replace(bone_lengths=lengths.expand(len(joints), -1), translation=torch.zeros_like(joints[:, 0]))
+    return moved.joints()
+
+
+def _local(joints: Tensor, source: str) -> LocalPose:
+    try:
+        return inverse_kinematics(joints, recentre=True)
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def _canonical(local: LocalPose) -> Tensor:
+    return forward_kinematics(local.local_vectors, local.hip_angle, local.bone_lengths)

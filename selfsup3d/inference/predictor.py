@@ -1,0 +1,333 @@
+"""A trained system that looks at pictures, as a stream: frames in, poses out, in batches; memory stays flat."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
+from selfsup3d.inference.clock import Clock
+from selfsup3d.inference.keypoint_files import KeypointSequence
+from selfsup3d.inference.records import PoseRecord, Unit
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.windows import Windows, cut
+from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, read_frames, read_image
+from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.models.part_guided.system import PartGuided
+from selfsup3d.models.system import System
+from selfsup3d.puppet.labels import part_labels
+from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
+
+__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of", "smoothed", "somebody_of"]
+
+_NO_LENGTH = 1e-6
+_FARTHEST = 1e6  # px
+
+PartSource = Literal["puppet", "decoder", "none"]
+
+
+@dataclass(frozen=True)
+class PosedFrame:
+    """One frame and what was predicted of it.
+
+    Attributes:
+        number: in the source. picture: (H, W, 3) uint8 RGB.
+        window: (3,) x, y, side; None = nobody was found, and the rest is None too.
+        joints_3d: (17, 3) camera axes, relative to the pelvis.
+        joints_2d: (17, 2) px of the full frame, NaN where the system predicts none.
+        root: (3,) metres, NaN likewise.
+        parts: (S, S) uint8 part labels of the window, background last, where the system predicts them.
+    """
+
+    number: int
+    picture: np.ndarray
+    window: np.ndarray | None = None
+    joints_3d: np.ndarray | None = None
+    joints_2d: np.ndarray | None = None
+    root: np.ndarray | None = None
+    parts: np.ndarray | None = None
+
+    def bare(self) -> PosedFrame:
+        """Without its pictures: what may be kept of a long video."""
+        return replace(self, picture=np.zeros((0, 0, 3), np.uint8), parts=None)
+
+
+def pictures_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, (H, W, 3) uint8 RGB) of a picture, a folder of pictures of any sizes, or a video.
+
+    Raises:
+        InputError: as `data.video`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = frame_files(path)
+        if not files:
+            raise InputError(f"{path}: no pictures in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+        frames: Iterator[np.ndarray] = (read_image(file) for file in files[::every])
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        frames = iter([read_image(path)])
+    else:
+        frames = read_frames(path, every=every)
+    return ((k * every, frame) for k, frame in enumerate(itertools.islice(frames, limit)))
+
+
+class Predictor:
+    """Predicts with a system that needs pictures (`predict_requires` names `target`).
+
+    Args:
+        system: trained, on its device, in evaluation mode.
+        size: side of the pictures that it was trained on.
+        batch_size: frames at a time.
+        focal: focal length of the full picture, px; None = unknown, a usual one is assumed for each crop.
+        parts: where part labels come from: "puppet" = the predicted pose's, without a pass of the decoder, which takes
+            about half of the time; "decoder" = its segmentation; "none".
+
+    Raises:
+        InputError: the system needs something else than pictures.
+    """
+
+    unit: Unit = "m"
+
+    def __init__(
+        self, system: System, size: int, batch_size: int = 16, focal: float | None = None, parts: PartSource = "puppet"
+    ) -> None:
+        if not set(system.predict_requires) <= {"target", "K"}:
+            raise InputError(
+                f"this system needs {', '.join(system.predict_requires)}, not pictures; give it keypoints (a .json)"
+            )
+        self.system, self.size, self.batch_size, self.focal, self.parts = system, size, batch_size, focal, parts
+        self.device = next(iter(system.parameters())).device
+
+    @property
+    def view(self) -> Literal["crop", "picture"]:
+        """Of `PoseRecord.view`: what the predicted axes belong to."""
+        return "crop" if self.focal is None else "picture"
+
+    def stream(
+        self,
+        pictures: Iterable[tuple[int, np.ndarray]],
+        windows: Windows,
+        smooth: OneEuro | None = None,
+        clock: Clock | None = None,
+    ) -> Iterator[PosedFrame]:
+        """Predict frames in batches, yielding one by one, in order.
+
+        Args:
+            pictures: see `pictures_of`.
+            windows: see `windows.find_windows`.
+            smooth: filter of the 3D joints, whose bones keep their lengths; 2D joints and root are smoothed likewise
+                (None = as predicted).
+            clock: counts reading, cropping and the network.
+        """
+        clock = clock or Clock()
+        smoothers = _Smoothers(smooth) if smooth is not None else None
+        waiting = clock.watch("read", pictures)
+        while batch := list(itertools.islice(waiting, self.batch_size)):
+            with clock.stage("crop"):
+                places = [windows(number, picture) for number, picture in batch]
+                crops = [cut(p, w, self.size) for (_, p), w in zip(batch, places, strict=True) if w is not None]
+            with clock.stage("network"):
+                found = iter(self._predict(crops, batch, places))
+            for (number, picture), place in zip(batch, places, strict=True):
+                if place is None:
+                    yield PosedFrame(number, picture)
+                    continue
+                posed = next(found)
+                yield posed if smoothers is None else smoothers(posed)
+
+    def _predict(
+        self, crops: list[np.ndarray], batch: list[tuple[int, np.ndarray]], places: list[np.ndarray | None]
+    ) -> list[PosedFrame]:
+        seen = [(number, picture, w) for (number, picture), w in zip(batch, places, strict=True) if w is not None]
+        if not seen:
+            return []
+        K = torch.stack([self._intrinsics(window) for _, _, window in seen])
+        images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+        with torch.inference_mode():
+            output, labels = self._look(images, K.to(self.device))
+        pose = output.pose[:, 0].float().cpu()
+        count = len(pose)
+        root = torch.full((count, 3), torch.nan) if output.root is None else output.root[:, 0].float().cpu()
+        pixels = torch.full((count, NUM_JOINTS, 2), torch.nan)
+        if output.joints_2d is not None:
+            pixels = output.joints_2d[:, 0].float().cpu()
+        results = []
+        for k, (number, picture, window) in enumerate(seen):
+            turn = self._to_picture(window, picture)
+            side = float(window[2]) / self.size
+            full = pixels[k].numpy() * side + window[:2]
+            joints, place = (pose[k] @ turn.T).numpy(), (turn @ root[k]).numpy()
+            results.append(
+                PosedFrame(number, picture, window, joints, full, place, None if labels is None else labels[k])
+            )
+        return results
+
+    def _look(self, images: Tensor, K: Tensor) -> tuple[PoseOutput, np.ndarray | None]:
+        """Poses, and part labels (N, S, S) uint8 if they are wanted and known."""
+        system = self.system
+        if not isinstance(system, PartGuided) or self.parts == "decoder":
+            output = system.predict(Batch(target=images, K=K))
+            known = output.segmentation is not None and self.parts != "none"
+            return output, output.segmentation.argmax(1).byte().cpu().numpy() if known else None  # type: ignore[union-attr]
+        body = system.pose(system.encode(images, K))
+        output = PoseOutput(
+            pose=body.posed[:, None], root=body.camera.translation[:, None], joints_2d=body.pixels[:, None]
+        )
+        if self.parts == "none":
+            return output, None
+        size = (self.size, self.size)
+        maps, geometry = system.maps(body.joints, K, size)
+        return output, part_labels(maps, geometry, size, system.puppet).parts.byte().cpu().numpy()
+
+    def _intrinsics(self, window: np.ndarray) -> Tensor:
+        """(3, 3) pinhole of a crop: of the virtual camera that looks through its centre."""
+        if self.focal is None:
+            return default_intrinsics(self.size)
+        view = 2.0 * math.atan(0.5 * float(window[2]) / self.focal)
+        return default_intrinsics(self.size, view)
+
+    def _to_picture(self, window: np.ndarray, picture: np.ndarray) -> Tensor:
+        """(3, 3) from the virtual camera's axes to those of the full picture's, where its focal length is known."""
+        if self.focal is None:
+            return torch.eye(3)
+        height, width = picture.shape[:2]
+        K = torch.tensor([[self.focal, 0.0, width / 2], [0.0, self.focal, height / 2], [0.0, 0.0, 1.0]])
+        centre = torch.tensor([float(window[0] + 0.5 * window[2]), float(window[1] + 0.5 * window[2])])
+        return virtual_camera_rotation(centre, K).T
+
+    def record(self, posed: Iterable[PosedFrame], fps: float, source: str) -> PoseRecord:
+        """The frames in which somebody was found, without their pictures.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = somebody_of(posed, source)
+        stack = lambda name: np.stack([cast(np.ndarray, getattr(f, name)) for f in found])  # noqa: E731
+        return PoseRecord(
+            joints_3d=stack("joints_3d"),
+            joints_2d=stack("joints_2d").astype(np.float32),
+            root=stack("root"),
+            frames=np.array([f.number for f in found]),
+            windows=stack("window"),
+            fps=fps,
+            unit=self.unit,
+            view=self.view,
+            source=source,
+        )
+
+
+def somebody_of(posed: Iterable[PosedFrame], source: str) -> list[PosedFrame]:
+    """The frames in which somebody was found.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [frame for frame in posed if frame.window is not None]
+    if not found:
+        raise InputError(f"{source}: no person was found in any frame; try --crop whole")
+    return found
+
+
+class _Smoothers:
+    """One filter each for joints, root and pixels; pixels in units of the window, so that one setting serves all."""
+
+    def __init__(self, like: OneEuro) -> None:
+        self.joints, self.root, self.pixels = (
+            OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff) for _ in range(3)
+        )
+
+    def __call__(self, frame: PosedFrame) -> PosedFrame:
+        assert frame.window is not None
+        assert frame.joints_3d is not None
+        assert frame.joints_2d is not None
+        assert frame.root is not None
+        side = float(frame.window[2])
+        return replace(
+            frame,
+            joints_3d=_with_bones_of(self.joints(frame.joints_3d), frame.joints_3d),
+            joints_2d=self.pixels(frame.joints_2d / side) * side,
+            root=self.root(frame.root),
+        )
+
+
+def _with_bones_of(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """(17, 3) poses with the bone directions of one and the bone lengths of the other.
+
+    Filtered points come nearer to one another wherever limbs turn fast: a limb that jumps to the other side would shrink
+    to nothing on its way.
+    """
+    result = joints.copy()
+    for joint in ALPHA_JOINTS:  # parents before children
+        parent = FK_PARENTS[joint]
+        bone, own = joints[joint] - joints[parent], like[joint] - like[parent]
+        length = float(np.linalg.norm(bone))
+        result[joint] = result[parent] + (bone * (np.linalg.norm(own) / length) if length > _NO_LENGTH else own)
+    return result
+
+
+def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
+    """A record's poses and roots smoothed over time; bones keep their lengths, pixels stay as they were given."""
+    joints, root = (OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff) for _ in range(2))
+    return replace(
+        record,
+        joints_3d=np.stack([_with_bones_of(joints(pose), pose) for pose in record.joints_3d]),
+        root=np.stack([root(place) for place in record.root]),
+    )
+
+
+def lift_keypoints(
+    system: System, keypoints: KeypointSequence, fps: float = 0.0, focal: float | None = None, source: str = ""
+) -> PoseRecord:
+    """3D poses of 2D keypoints by a lifter; temporal ones see the frames around.
+
+    Args:
+        system: trained; `predict_requires` names no pictures.
+        keypoints: see `data.keypoint_files`.
+        fps: of their video. focal: px; None = the mean of the lifter's training data.
+        source: file name.
+
+    Raises:
+        InputError: the system is no lifter; keypoints farther away than any picture reaches.
+    """
+    require_lifter(system)
+    if np.abs(keypoints.joints).max() > _FARTHEST:
+        raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
+    count, reach = len(keypoints), int(getattr(system, "frames", 1)) // 2
+    around = np.clip(np.arange(count)[:, None] + np.arange(-reach, reach + 1), 0, count - 1)  # (T, frames)
+    K = None
+    if focal is not None:
+        width, height = keypoints.size or (2.0 * keypoints.joints[..., 0].mean(), 2.0 * keypoints.joints[..., 1].mean())
+        K = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]], dtype=torch.float32)
+    device = next(iter(system.parameters())).device
+    poses, roots = [], []
+    unit: Unit = "m"
+    for rows in np.array_split(around, max(1, math.ceil(count / 256))):
+        joints, confidence = torch.from_numpy(keypoints.joints[rows]), torch.from_numpy(keypoints.confidence[rows])
+        if reach == 0:
+            joints, confidence = joints[:, 0], confidence[:, 0]
+        batch = Batch(
+            joints_2d=joints, confidence=confidence, K=None if K is None else K.expand(len(rows), 3, 3)
+        ).joints_missing_as_zero()
+        with torch.inference_mode():
+            output = system.predict(batch.to(device))
+        unit = output.unit
+        poses.append(output.pose[:, 0].float().cpu().numpy())
+        missing = np.full((len(rows), 3), np.nan, np.float32)
+        roots.append(missing if output.root is None else output.root[:, 0].float().cpu().numpy())
+    pixels = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan).astype(np.float32)
+    known = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan)
+    low, high = np.nanmin(known, 1), np.nanmax(known, 1)
+    windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
+    return PoseRecord(
+        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows, fps, unit, "picture", source
+    )

@@ -1,0 +1,157 @@
+"""Predicted poses of a video as one record: joints with names, units and frame; to and from npz, to JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+
+from selfsup3d.errors import InputError
+from selfsup3d.io.files import atomic_path
+from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
+
+__all__ = ["FRAME", "PoseRecord", "Unit", "load_record"]
+
+Unit = Literal["m", "head=1", "relative"]
+
+FRAME = "camera: x right, y down, z forward; relative to the pelvis"
+"""Of `joints_3d`, in words; written into every file."""
+
+_TORSO = 0.5  # metres that the pelvis-neck stretch of a pose without a scale is made
+
+
+@dataclass(frozen=True)
+class PoseRecord:
+    """Poses of T frames of one person.
+
+    Attributes:
+        joints_3d: (T, 17, 3) in `unit`, camera axes (+x right, +y down, +z forward), relative to the pelvis.
+        joints_2d: (T, 17, 2) px of the full frame, NaN where unknown.
+        root: (T, 3) pelvis in the camera frame, metres; NaN where unknown.
+        frames: (T,) number of each frame in its source, counted from 0; frames without a person are left out.
+        windows: (T, 3) x, y, side of the crop in the full frame, px.
+        fps: frames per second of the source, 0 where unknown.
+        unit: of `joints_3d`.
+        view: "crop" = the camera looks through each crop's centre (the focal length is not known); "picture" = the
+            camera of the full picture.
+        source: file name, for reports.
+    """
+
+    joints_3d: np.ndarray
+    joints_2d: np.ndarray
+    root: np.ndarray
+    frames: np.ndarray
+    windows: np.ndarray
+    fps: float = 0.0
+    unit: Unit = "m"
+    view: Literal["crop", "picture"] = "crop"
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.joints_3d)
+
+    def metric(self) -> np.ndarray:
+        """(T, 17, 3) metres; poses without a scale are given a torso of 0.5 m **[ours]**."""
+        if self.unit == "m":
+            return self.joints_3d
+        torso = np.linalg.norm(self.joints_3d[:, joint_index("neck")], axis=-1)
+        return self.joints_3d * (_TORSO / max(float(np.median(torso)), 1e-6))
+
+    def world(self) -> np.ndarray:
+        """(T, 17, 3) metres, camera axes, the pelvis moving where the root is known (from (0, 0, 0) where it is not)."""
+        root = np.where(np.isfinite(self.root), self.root, 0.0)
+        return self.metric() + root[:, None]
+
+    def thinned(self, every: int = 1, limit: int | None = None) -> Self:
+        """Each n-th pose, and at most so many; the frame rate follows."""
+        rows = slice(0, None if limit is None else every * limit, every)
+        return replace(self, fps=self.fps / every, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+
+    def save(self, path: str | Path) -> None:
+        """Write npz, without pickled objects."""
+        arrays: dict[str, Any] = {
+            **{name: np.asarray(getattr(self, name)) for name in _ARRAYS},
+            "joint_names": np.array(H36M_17.joint_names),
+            "unit": np.array(self.unit),
+            "frame": np.array(FRAME),
+            "view": np.array(self.view),
+            "fps": np.array(self.fps),
+            "source": np.array(self.source),
+        }
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    def save_json(self, path: str | Path) -> None:
+        """Write JSON with the same fields, one line a pose; unknown numbers are null."""
+        told = {
+            "joint_names": list(H36M_17.joint_names),
+            "unit": self.unit,
+            "frame": FRAME,
+            "view": self.view,
+            "pixels": "of the full frame, centres at +0.5",
+            "fps": self.fps,
+            "source": self.source,
+        }
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(told, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')
+            for t in range(len(self)):  # as text at once, the poses of a long video would take more than all else
+                pose = {
+                    "frame": int(self.frames[t]),
+                    "joints_3d": _plain(self.joints_3d[t], 5),
+                    "joints_2d": _plain(self.joints_2d[t], 2),
+                    "root": _plain(self.root[t], 5),
+                    "window": self.windows[t].tolist(),
+                }
+                file.write(("," if t else "") + "\n    " + json.dumps(pose, allow_nan=False))
+            file.write("\n  ]\n}\n")
+
+    @classmethod
+    def joined(cls, records: list[Self]) -> Self:
+        """One record of several in a row; fps, unit and source are the first one's."""
+        first = records[0]
+        arrays = {name: np.concatenate([getattr(r, name) for r in records]) for name in _ARRAYS}
+        return cls(**arrays, fps=first.fps, unit=first.unit, view=first.view, source=first.source)
+
+
+_ARRAYS = ("joints_3d", "joints_2d", "root", "frames", "windows")
+
+
+def _plain(values: np.ndarray, digits: int) -> list[Any]:
+    """Nested lists of rounded numbers, None where not finite."""
+    if values.ndim > 1:
+        return [_plain(row, digits) for row in values]
+    return [round(float(v), digits) if np.isfinite(v) else None for v in values]
+
+
+def load_record(path: str | Path) -> PoseRecord:
+    """Read what `PoseRecord.save` wrote.
+
+    Raises:
+        InputError: missing, damaged, or another npz.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            missing = [name for name in (*_ARRAYS, "unit", "fps", "joint_names") if name not in data.files]
+            if missing:
+                raise InputError(f"{path}: no predicted poses (launch/predict.py writes them): lacks {missing[0]}")
+            arrays = {name: data[name] for name in _ARRAYS}
+            unit, fps = str(data["unit"]), float(data["fps"])
+            names = tuple(str(name) for name in data["joint_names"])
+            view = "picture" if "view" in data.files and str(data["view"]) == "picture" else "crop"
+            source = str(data["source"]) if "source" in data.files else ""
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected poses that launch/predict.py wrote (.npz)") from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever numpy raises for a damaged file
+        raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
+    joints = arrays["joints_3d"]
+    if names != H36M_17.joint_names or joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3) or not len(joints):
+        raise InputError(f"{path}: joints_3d has shape {joints.shape} and {len(names)} names; expected (T, 17, 3)")
+    if not np.isfinite(joints).all() or unit not in get_args(Unit):
+        raise InputError(f"{path}: joints that are not finite, or the unknown unit {unit!r}")
+    return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source)  # type: ignore[arg-type]

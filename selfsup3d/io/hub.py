@@ -1,0 +1,201 @@
+"""Released models: a folder with weights (safetensors), config.json and a card. Nothing in it is ever executed.
+
+    model/
+      model.safetensors   parameters and buffers
+      config.json         {"format": 1, "selfsup3d": "0.1.0", "config": {...}}: what `build` makes the network from
+      README.md           the card
+
+This module knows no architecture: who loads hands in `build`, which makes an untrained network from the config
+(`training.build.load_system` does both). Checkpoints of a run have the same two files, so they load alike.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from selfsup3d import __version__
+from selfsup3d.errors import InputError
+from selfsup3d.io.files import atomic_folder, write_json, write_text
+from selfsup3d.io.json_yaml import parse_json
+
+__all__ = [
+    "fill",
+    "from_pretrained",
+    "locate_model",
+    "read_config",
+    "read_tensors",
+    "save_pretrained",
+    "write_model",
+    "write_tensors",
+]
+
+FORMAT = 1
+"""Of config.json and the names of the tensors; raised when older releases could not read the new."""
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def save_pretrained(
+    folder: str | Path, system: nn.Module, config: Mapping[str, Any], card: str, half: bool = False
+) -> None:
+    """Write a released model; a model that stands there is replaced as a whole.
+
+    Args:
+        folder: where to.
+        system: parameters and buffers are taken from it.
+        config: plain JSON; what `build` will get.
+        card: text of README.md.
+        half: store floating-point tensors as fp16 (half the size; they load as fp32).
+    """
+    with atomic_folder(folder) as temporary:
+        write_model(temporary, system.state_dict(), config, half)
+        write_text(temporary / CARD, card)
+
+
+def write_model(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], half: bool = False) -> None:
+    """Write weights and config into a folder."""
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    write_tensors(folder / WEIGHTS, tensors)
+    write_json(folder / CONFIG, {"format": FORMAT, "selfsup3d": __version__, "config": dict(config)})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors, from any device and memory layout.
+
+    Raises:
+        OSError: the file cannot be written whole (a full disk).
+    """
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory, as tied weights do.
+        plain[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    try:
+        save_file(plain, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(None, f"cannot be written: {error}", str(path)) from error
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def from_pretrained(
+    path: str | Path, build: Callable[[dict[str, Any]], Module], device: torch.device | str = "cpu"
+) -> Module:
+    """The network of a released model, a run or a checkpoint, in evaluation mode.
+
+    Args:
+        path: see `locate_model`.
+        build: makes the untrained network from the config.
+
+    Raises:
+        InputError: nothing there; a damaged file; weights of another architecture; written by a newer version.
+    """
+    folder = locate_model(path)
+    system = build(read_config(folder))
+    fill(system, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return system.to(device).eval()
+
+
+def locate_model(path: str | Path) -> Path:
+    """The folder with config.json and weights: `path` itself, its `model/` (a run), or a run's newest checkpoint.
+
+    Raises:
+        InputError: no model there.
+    """
+    path = Path(path)
+    if path.name == WEIGHTS and path.is_file():
+        path = path.parent
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    checkpoints = sorted(path.glob("checkpoints/step-*"), reverse=True) if path.is_dir() else []
+    for folder in (path, path / "model", *checkpoints):
+        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            return folder
+    raise InputError(f"{path}: holds no model; expected {WEIGHTS} and {CONFIG}, or the folder of a run")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What stands under "config" in a model's config.json.
+
+    Raises:
+        InputError: damaged, or written by a newer version.
+    """
+    path = folder / CONFIG
+    try:
+        told = parse_json(path.read_text(encoding="utf-8"))
+        version, config = told["format"], told["config"]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path}: damaged, or not the config of a model") from None
+    if not isinstance(version, int) or not isinstance(config, dict):
+        raise InputError(f"{path}: damaged, or not the config of a model")
+    if version > FORMAT:
+        raise InputError(
+            f"{path}: format {version}, written by selfsup3d {told.get('selfsup3d', '?')}; "
+            f"this is {__version__}, which reads up to format {FORMAT}: upgrade selfsup3d"
+        )
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, on the CPU.
+
+    Raises:
+        InputError: missing, truncated or no safetensors.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged or truncated ({error}); copy or download it again") from None
+
+
+def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path, fresh: Sequence[str] = ()) -> None:
+    """Load tensors into a network that must have exactly these names and shapes; dtypes are converted.
+
+    Args:
+        fresh: names or patterns (encoder.head.*) of those that the network keeps as they are.
+
+    Raises:
+        InputError: another architecture, the first differences are named; or a pattern that fits no tensor.
+    """
+    own = system.state_dict()
+    for pattern in fresh:
+        kept = fnmatch.filter(own, pattern)
+        if not kept:
+            raise InputError(f"fresh: no tensor is called {pattern!r}; the first are {', '.join(list(own)[:3])}")
+        tensors = {**tensors, **{name: own[name] for name in kept}}
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    told = [
+        f"{title} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("other shapes:", shapes))
+        if names
+    ]
+    if told:
+        raise InputError(f"{source}: of another architecture than its config or yours: {'; '.join(told)}")
+    system.load_state_dict(dict(tensors))

@@ -1,1 +1,0 @@
-"""2D to 3D lifters."""

@@ -1,0 +1,145 @@
+"""Critics of decoded poses and pictures: VAE-GAN (Larsen et al. 2016), and re-projection without 3D labels.
+
+    joints_3d   standardised poses against labels
+    joints_2d   projections of the decoded pose turned to another view, against keypoints: no 3D label is needed
+    image       decoded pictures against pictures; the critic's last feature map can replace pixels as the measure of a
+                reconstruction
+
+Decoded from posteriors and from the prior alike. Adversarial gradients reach decoders only, not encoders, as in the
+paper; keypoints are the exception, whose pose has no other teacher of depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.geometry.rotation import random_view, rotate
+from selfsup3d.models.cross_modal.modalities import Keypoints, Modality, Pose, SeenPose
+from selfsup3d.models.cross_modal.networks import ImageCritic
+from selfsup3d.models.modules.critic import Adversarial, Critic, accuracy, critic_loss, generator_loss, leave_out
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import uniform_noise
+from selfsup3d.structures.skeleton import NUM_JOINTS
+
+__all__ = ["Adversary", "AdversarySettings", "Judged"]
+
+Judged = Literal["none", "joints_3d", "joints_2d", "image"]
+
+
+@dataclass(frozen=True)
+class AdversarySettings:
+    """A critic.
+
+    Attributes:
+        judges: what; "none" = no critic.
+        weight: of the adversarial term.
+        features: weight of the reconstruction in the critic's feature space ("image"); the pixels' own weight is that of
+            the modality.
+        kind: of the losses ("wasserstein" is not among them: there is no gradient penalty here).
+        smoothing: label of real samples, at most 1.
+        width, blocks: of pose critics. image_width: channels of the picture critic's first layer.
+        accuracy_range: outside it one of the players rests (see `heads.critic.leave_out`).
+        prior: decode draws from the prior too.
+    """
+
+    judges: Judged = "none"
+    weight: float = 1e-3
+    features: float = 0.0
+    kind: Literal["bce", "softplus"] = "bce"
+    smoothing: float = 1.0
+    width: int = 1024
+    blocks: int = 2
+    image_width: int = 32
+    accuracy_range: tuple[float, float] = (0.0, 1.0)
+    prior: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.smoothing <= 1.0:
+            raise ValueError(f"adversary.smoothing is {self.smoothing}: the label of real samples lies in (0.5, 1]")
+        if self.features > 0 and self.judges != "image":
+            raise ValueError("adversary.features compares pictures: it needs adversary.judges image")
+
+
+class Adversary(nn.Module):
+    """A critic, and what both players minimise.
+
+    Args:
+        settings: of it.
+        modality: that it judges: a `Pose` for "joints_3d", a `SeenPose` for "joints_2d", an image modality for "image".
+        keypoints: real 2D poses ("joints_2d").
+    """
+
+    def __init__(self, settings: AdversarySettings, modality: Modality, keypoints: Keypoints | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.others = (modality, keypoints)  # in a tuple: they are registered elsewhere
+        self.critic: Critic | ImageCritic
+        if settings.judges == "image":
+            self.critic = ImageCritic(int(modality.size), settings.image_width)  # type: ignore[arg-type]
+        else:
+            size = 2 * NUM_JOINTS if settings.judges == "joints_2d" else modality.elements
+            self.critic = Critic(size, settings.width, settings.blocks)
+
+    @property
+    def target(self) -> str:
+        """The decoded modality that is judged."""
+        return "image" if self.settings.judges == "image" else "joints_3d"
+
+    def critic_terms(self, decoded: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """What the critic minimises, of decoded values (each (B, ...), from one draw of the latent)."""
+        settings, low_high = self.settings, self.settings.accuracy_range
+        scores = [self.critic(self._judged(values.detach(), batch, k)) for k, values in enumerate(decoded)]
+        real = self.critic(self._real(batch, decoded[0].detach()))
+        told = torch.stack([accuracy(real, fake) for fake in scores]).mean()
+        works, _ = leave_out(told, *low_high)
+        losses = [critic_loss(real, fake, self._kind, settings.smoothing) for fake in scores]
+        return {"adversarial": works * torch.stack(losses).mean(), "_accuracy": told}
+
+    def decoder_terms(self, decoded: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """What the decoder minimises."""
+        scores = [self.critic(self._judged(values, batch, k)) for k, values in enumerate(decoded)]
+        works = torch.ones((), device=scores[0].device)
+        if self.settings.accuracy_range != (0.0, 1.0):
+            with torch.no_grad():
+                real = self.critic(self._real(batch, decoded[0].detach()))
+                told = torch.stack([accuracy(real, fake) for fake in scores]).mean()
+            _, works = leave_out(told, *self.settings.accuracy_range)
+        losses = torch.stack([generator_loss(fake, self._kind) for fake in scores])
+        return {"adversarial": self.settings.weight * works * losses.mean()}
+
+    def feature_miss(self, decoded: Tensor, batch: Batch) -> Tensor:
+        """(B,) mean squared difference of the critic's last feature maps (Larsen et al. 2016, eq. 7)."""
+        assert isinstance(self.critic, ImageCritic)
+        with torch.no_grad():
+            true = self.critic.features(self.others[0].values(batch))
+        return (self.critic.features(decoded) - true).float().square().flatten(1).mean(1)
+
+    @property
+    def _kind(self) -> Adversarial:
+        return self.settings.kind
+
+    def _real(self, batch: Batch, decoded: Tensor) -> Tensor:
+        """(B, ...) true samples; coordinates without a label are the decoder's, which tells the critic nothing."""
+        modality, keypoints = self.others
+        if self.settings.judges == "joints_2d":
+            assert keypoints is not None
+            return (keypoints.observe(batch).values * keypoints.distance).flatten(1)
+        if self.settings.judges == "image":
+            return modality.values(batch)
+        assert isinstance(modality, Pose)
+        target = modality.scaler(batch.need("joints_3d", by="the critic"))
+        return torch.where(torch.isfinite(target), target, decoded)
+
+    def _judged(self, decoded: Tensor, batch: Batch, stream: int) -> Tensor:
+        """(B, ...) what the critic sees of decoded values: for "joints_2d" a view from elsewhere."""
+        modality = self.others[0]
+        if self.settings.judges != "joints_2d":
+            return decoded
+        assert isinstance(modality, SeenPose)
+        assert batch.seeds is not None
+        turn = random_view(uniform_noise(batch.seeds, (2,), stream=stream))
+        return modality.project(rotate(turn, modality.pose(decoded))).flatten(1)

@@ -1,0 +1,1 @@
+"""2D-to-3D lifters."""

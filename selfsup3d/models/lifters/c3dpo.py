@@ -1,0 +1,146 @@
+"""C3DPO (Novotny et al. 2019): non-rigid structure from motion with a learnt canonical view; orthographic.
+
+The canonicaliser keeps turned copies of a canonical pose out of the basis. Nothing in the paper's terms looks at the
+person from another side, so the basis may still hold one kind of person for every side that they are seen from, turned
+little. What works against it is off by default (`C3DPOWeights`): the same person found again in turned views, as in
+ITES, and compact canonical poses with rotations that do not jump (`rotation="6d"`). Both ways stand in
+assets/results/lifters.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.geometry.camera import orthographic
+from selfsup3d.geometry.rotation import multiply, random_axis_rotation, random_rotation, random_view, rotate
+from selfsup3d.models.lifters.base import Lifter, mean_over_joints
+from selfsup3d.models.modules.basis import ShapeBasis
+from selfsup3d.models.modules.facing import Handedness, facing_cost
+from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
+from selfsup3d.models.modules.normalizer import Normalized, Normalizer
+from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, seen_again, told_rotation
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import uniform_noise
+from selfsup3d.structures.skeleton import NUM_JOINTS
+
+__all__ = ["C3DPO", "C3DPOWeights", "pseudo_huber"]
+
+
+def pseudo_huber(distance_squared: Tensor, epsilon: float = 0.01) -> Tensor:
+    """epsilon (sqrt(1 + d^2 / epsilon^2) - 1): d for far points, smooth at 0."""
+    return epsilon * ((1.0 + distance_squared / epsilon**2).sqrt() - 1.0)
+
+
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    """(..., D) points -> (...) pseudo-Huber of their distance."""
+    return pseudo_huber((first - second).square().sum(-1))
+
+
+@dataclass(frozen=True)
+class C3DPOWeights:
+    """Weights of the terms.
+
+    Ours, and off as in the paper: `facing`, an anatomical prior (the paper measures the better mirror image);
+    `compactness`, the mean distance of joints of the canonical pose from those of the basis' mean pose. Of ITES (Xu et
+    al. 2021): `invariance` of the canonical pose that is found when the pose is seen from another side, and `cycle`, the
+    re-projection of the pose that is found there, turned back.
+    """
+
+    reprojection: float = 1.0
+    canonicalisation: float = 1.0
+    facing: float = 0.0
+    compactness: float = 0.0
+    invariance: float = 0.0
+    cycle: float = 0.0
+
+
+class C3DPO(Lifter):
+    """Keypoints with their visibility -> basis coefficients and camera; a canonicaliser undoes random turns.
+
+    Args:
+        width, bottleneck, blocks: of both networks.
+        bases: of the shape basis.
+        augment: turn the picture of every training sample about the viewing axis.
+        rotation: "so3" (the paper's) or "6d" (ours), see `told_rotation`.
+        weights: of the terms.
+    """
+
+    def __init__(
+        self,
+        width: int = 1024,
+        bottleneck: int = 256,
+        blocks: int = 6,
+        bases: int = 10,
+        augment: bool = True,
+        rotation: RotationKind = "so3",
+        weights: C3DPOWeights = C3DPOWeights(),
+    ) -> None:
+        super().__init__(Normalizer("head", distance=1.0))
+        outputs = bases + ROTATION_NUMBERS[rotation]
+        self.network = ResidualMLP(3 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
+        self.canonicaliser = ResidualMLP(3 * NUM_JOINTS, bases, width, blocks, bottleneck, norm="batch")
+        self.basis = ShapeBasis(bases)
+        self.handedness = Handedness()
+        self.augment, self.rotation, self.weights = augment, rotation, weights
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """All together."""
+        return {"lifter": self.parameters()}
+
+    def estimate(self, points: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Canonical poses (B, 17, 3) and rotations (B, 3, 3); hidden keypoints enter as 0 with a flag."""
+        seen = torch.cat(((points * visible[..., None]).flatten(1), visible), -1)
+        found = self.network(seen)
+        count = self.basis.count
+        return self.basis(found[:, :count]), told_rotation(found[:, count:], self.rotation)
+
+    def lift(self, observed: Normalized) -> Tensor:
+        """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
+        canonical, rotation = self.estimate(observed.values, observed.visible)
+        pose = rotate(rotation, canonical)
+        return torch.cat((pose[..., :2], self.handedness.sign * pose[..., 2:]), -1)
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """Re-projection and canonicalisation, pseudo-Huber, and what else has a weight."""
+        assert batch.seeds is not None
+        observed = self.observe(batch)
+        points, visible = observed.values, observed.visible
+        roll: Tensor | None = None
+        if self.augment:
+            roll = random_axis_rotation(uniform_noise(batch.seeds, ()), "z", 0.0, 2 * math.pi)
+            points = rotate(roll, nn.functional.pad(points, (0, 1)))[..., :2]
+        canonical, rotation = self.estimate(points, visible)
+        pose = rotate(rotation, canonical)
+        self.handedness.update(pose)
+        w = self.weights
+        turned = rotate(random_rotation(uniform_noise(batch.seeds, (3,), stream=1)), canonical)
+        undone = self.basis(self.canonicaliser(turned.flatten(1)))
+        terms = {
+            "reprojection": w.reprojection * mean_over_joints(_distance(orthographic(pose), points), visible).mean(),
+            "canonicalisation": w.canonicalisation * _distance(undone, canonical).mean(),
+        }
+        if w.facing > 0:
+            terms["facing"] = w.facing * facing_cost(pose).mean()
+        if w.compactness > 0:
+            terms["compactness"] = w.compactness * self.basis.away_from_mean(canonical).mean()
+        if w.invariance > 0 or w.cycle > 0:
+            turns = random_view(uniform_noise(batch.seeds, (2,), stream=2))
+            if roll is not None:  # people stand upright in the picture that was rolled
+                turns = multiply(multiply(roll, turns), roll.mT)
+            with frozen_statistics(self.network):
+                again, back = seen_again(self._estimate_whole, orthographic, pose, turns[:, None])
+            if w.invariance > 0:
+                terms["invariance"] = w.invariance * _distance(again, canonical[:, None]).mean()
+            if w.cycle > 0:
+                miss = _distance(orthographic(back[:, 0]), points)
+                terms["cycle"] = w.cycle * mean_over_joints(miss, visible).mean()
+        return terms
+
+    def _estimate_whole(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """`estimate` of pictures without hidden keypoints."""
+        return self.estimate(points, torch.ones_like(points[..., 0]))

@@ -1,0 +1,230 @@
+"""Geometric self-supervision (Chen et al. 2019): lift, turn, project, lift again; every view must look real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.rotation import random_view, rotate
+from selfsup3d.models.lifters.base import mean_over_joints
+from selfsup3d.models.lifters.unit_camera import UnitCameraLifter
+from selfsup3d.models.modules.critic import Critic, critic_loss, generator_loss
+from selfsup3d.models.modules.cycle import cycle
+from selfsup3d.models.modules.facing import facing_cost
+from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
+from selfsup3d.models.modules.normalizer import Normalized
+from selfsup3d.models.system import Turn
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import uniform_noise
+from selfsup3d.structures.skeleton import NUM_JOINTS
+
+__all__ = ["Adapter", "Geometric", "GeometricWeights"]
+
+
+@dataclass(frozen=True)
+class GeometricWeights:
+    """Weights of the terms; `facing` is an anatomical prior of ours, off as in the paper."""
+
+    cycle_2d: float = 10.0
+    cycle_3d: float = 0.001
+    adversarial: float = 1.0
+    temporal: float = 1.0
+    adapt: float = 1.0
+    adapt_size: float = 0.1
+    facing: float = 0.0
+
+
+class Adapter(nn.Module):
+    """Moves keypoints of another source to where this one marks them: a residual that starts at 0.
+
+    Args:
+        width, blocks: of its network.
+    """
+
+    def __init__(self, width: int = 1024, blocks: int = 2) -> None:
+        super().__init__()
+        self.network = ResidualMLP(
+            2 * NUM_JOINTS, 2 * NUM_JOINTS, width, blocks, activation="leaky_relu", zero_output=True
+        )
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(..., 34) -> (..., 34)."""
+        return points + self.network(points)
+
+
+class Geometric(UnitCameraLifter):
+    """A depth network in a cycle of two views, with critics on single views and on their motion.
+
+    Sequences (B, T, 17, 2) with T > 1 give the temporal critic its second frame, the last of the window.
+
+    Args:
+        width: of all networks. blocks: residual blocks of the lifter. critic_blocks: of the critics.
+        distance: c; heads are 1 unit from the root.
+        weights: of the terms.
+        temporal: train the temporal critic.
+        adapter: learn a 2D domain adapter from `source_joints_2d`, whose adapted poses then train the lifter too.
+        keypoints: whose keypoints `predict` gets: the "target" source, or the other "source" that is adapted first.
+        norm: of the lifter.
+    """
+
+    unit = "head=1"
+
+    def __init__(
+        self,
+        width: int = 1024,
+        blocks: int = 4,
+        critic_blocks: int = 3,
+        distance: float = 10.0,
+        weights: GeometricWeights = GeometricWeights(),
+        temporal: bool = False,
+        adapter: bool = False,
+        keypoints: Literal["target", "source"] = "target",
+        norm: Literal["batch", "none"] = "none",
+    ) -> None:
+        super().__init__(distance)
+        size = 2 * NUM_JOINTS
+        self.network = ResidualMLP(size, NUM_JOINTS, width, blocks, norm=norm, activation="leaky_relu")
+        self.critic = Critic(size, width, critic_blocks)
+        self.motion_critic = Critic(2 * size, width, critic_blocks) if temporal else None
+        self.adapter = Adapter(width) if adapter else None
+        self.domain_critic = Critic(size, width, critic_blocks) if adapter else None
+        self.weights, self.keypoints = weights, keypoints
+
+    @property
+    def requires(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Fields of the batch."""
+        return ("joints_2d", "seeds", *(("source_joints_2d",) if self.adapter is not None else ()))
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Lifter (and adapter) and critics."""
+        critics = [c for c in (self.critic, self.motion_critic, self.domain_critic) if c is not None]
+        lifters = [n for n in (self.network, self.adapter) if n is not None]
+        return {
+            "lifter": [p for network in lifters for p in network.parameters()],
+            "critic": [p for critic in critics for p in critic.parameters()],
+        }
+
+    def turns(self, step: int, progress: float) -> list[Turn]:
+        """The critics, then the lifter."""
+        return [Turn("critic", ("critic",), "critic"), Turn("lifter", ("lifter",), "lifter")]
+
+    def offsets(self, points: Tensor) -> Tensor:
+        """(N, 17) depths relative to the root."""
+        depth = self.network(self.scaled(points))
+        return depth - depth[..., :1]
+
+    def lift(self, observed: Normalized) -> Tensor:
+        """(B, 17, 3) in head lengths; keypoints of the other source are adapted first."""
+        values = observed.values
+        if self.keypoints == "source" and self.adapter is not None:
+            values = self._adapted(values)
+        return self.placed(values, self.handedness.sign * self.offsets(values))
+
+    def _adapted(self, points: Tensor) -> Tensor:
+        """(B, 17, 2) keypoints of the other source, moved; the root stays the root."""
+        assert self.adapter is not None
+        moved = self.adapter(self.scaled(points)).unflatten(-1, (NUM_JOINTS, 2)) / self.distance
+        return moved - moved[..., :1, :]
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """Terms of the lifter's or of the critics' turn."""
+        assert batch.seeds is not None
+        observed = self.observe(batch)
+        points, visible = observed.values, observed.visible
+        other = self._source(batch)
+        training = turn == "lifter"
+        turns = random_view(uniform_noise(batch.seeds, (2,)))[:, None]  # (B, 1, 3, 3)
+        with torch.set_grad_enabled(training and torch.is_grad_enabled()):
+            adapted = None if other is None else self._adapted(other)
+            first = self.lifted(points)
+            with frozen_statistics(self.network):
+                went = cycle(self.lifted, self.project, points, turns, lifted=first)
+                movement = self._movement(batch, turns)
+                extra = self._adapted_view(adapted, turns)
+            view = went.view[:, 0]
+        if not training:
+            return self._critics(points, view, extra, movement, adapted)
+        self.handedness.update(went.lifted)
+        w, scale = self.weights, self.distance
+        miss = (went.reprojected[:, 0] - points).square().sum(-1)
+        drift = (went.relifted[:, 0] - went.turned[:, 0]).square().sum(-1)
+        terms = {
+            "cycle_2d": w.cycle_2d * mean_over_joints(miss, visible).mean() * NUM_JOINTS,
+            "cycle_3d": w.cycle_3d * mean_over_joints(drift, visible).mean() * NUM_JOINTS,
+            "adversarial": w.adversarial * generator_loss(self.critic(view * scale), "bce").mean(),
+        }
+        if extra is not None:
+            terms["adversarial_adapted"] = w.adversarial * generator_loss(self.critic(extra * scale), "bce").mean()
+        if movement is not None and self.motion_critic is not None:
+            terms["temporal"] = w.temporal * generator_loss(self.motion_critic(movement[1] * scale), "bce").mean()
+        if adapted is not None and other is not None and self.domain_critic is not None:
+            terms["adapt"] = w.adapt * generator_loss(self.domain_critic(adapted * scale), "bce").mean()
+            terms["adapt_size"] = w.adapt_size * ((adapted - other) * scale).square().sum((-1, -2)).mean()
+        if w.facing > 0:
+            terms["facing"] = w.facing * facing_cost(went.lifted).mean()
+        return terms
+
+    def _critics(
+        self,
+        points: Tensor,
+        view: Tensor,
+        extra: Tensor | None,
+        movement: tuple[Tensor, Tensor] | None,
+        adapted: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Losses of all critics."""
+        scale = self.distance
+        terms = {"views": critic_loss(self.critic(points * scale), self.critic(view * scale), "bce").mean()}
+        if extra is not None:
+            terms["adapted_views"] = generator_loss(-self.critic(extra * scale), "bce").mean()
+        if movement is not None and self.motion_critic is not None:
+            real, fake = (self.motion_critic(poses * scale) for poses in movement)
+            terms["motion"] = critic_loss(real, fake, "bce").mean()
+        if adapted is not None and self.domain_critic is not None:
+            real, fake = self.domain_critic(points * scale), self.domain_critic(adapted * scale)
+            terms["domain"] = critic_loss(real, fake, "bce").mean()
+        return terms
+
+    def _movement(self, batch: Batch, turns: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(B, 2, 17, 2) middle pose and its change to the window's last frame: as observed, and in the turned view."""
+        if self.motion_critic is None:
+            return None
+        assert batch.joints_2d is not None
+        if batch.joints_2d.dim() == 3 or batch.joints_2d.shape[1] < 2:
+            raise InputError(
+                "system.temporal needs sequences: set data.frames to 3 or more, or system.temporal to false"
+            )
+        pair = [batch.joints_2d.shape[1] // 2, -1]
+        confidence = None if batch.confidence is None else batch.confidence[:, pair]
+        seen = self.normalizer(batch.joints_2d[:, pair], confidence, batch.K)
+        # One scale for both frames, the middle one's, so that a change is a movement.
+        relative = seen.plane - seen.plane[..., :1, :]
+        points = relative / seen.scale[:, :1, None, None]
+        turned = self.project(rotate(turns, self.lifted(points.flatten(0, 1)).view(*points.shape[:-1], 3)))
+        return _with_change(points), _with_change(turned)
+
+    def _source(self, batch: Batch) -> Tensor | None:
+        """(B, 17, 2) normalised keypoints of the other source."""
+        if self.adapter is None:
+            return None
+        assert batch.source_joints_2d is not None
+        camera = None if batch.unpaired_camera is None else batch.unpaired_camera.K
+        return self.normalizer(batch.source_joints_2d, None, camera).values
+
+    def _adapted_view(self, adapted: Tensor | None, turns: Tensor) -> Tensor | None:
+        """(B, 17, 2) turned views of adapted poses, which train the lifter like its own."""
+        if adapted is None:
+            return None
+        return self.project(rotate(turns[:, 0], self.lifted(adapted.detach())))
+
+
+def _with_change(poses: Tensor) -> Tensor:
+    """(B, 2, 17, 2) first pose, and second minus first."""
+    return torch.stack((poses[:, 0], poses[:, 1] - poses[:, 0]), 1)

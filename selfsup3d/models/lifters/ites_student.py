@@ -1,0 +1,145 @@
+"""The equivariant student of ITES (Xu et al. 2021): a graph network for depths, taught by the invariant teacher.
+
+Keypoints are pushed along their rays, so the re-projection is exact by construction. A turned pose must be lifted to
+the turned pose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.rotation import random_axis_rotation
+from selfsup3d.models.lifters.base import mean_over_joints
+from selfsup3d.models.lifters.ites_teacher import InvariantTeacher
+from selfsup3d.models.lifters.unit_camera import UnitCameraLifter
+from selfsup3d.models.modules.cycle import cycle
+from selfsup3d.models.modules.facing import facing_cost
+from selfsup3d.models.modules.graph import Edges, GraphBlock, GraphConvolution, NonLocal, normalised
+from selfsup3d.models.modules.mlp import frozen_statistics
+from selfsup3d.models.system import System, Taught
+from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.random import uniform_noise
+
+__all__ = ["DepthGraph", "EquivariantStudent", "StudentWeights"]
+
+
+@dataclass(frozen=True)
+class StudentWeights:
+    """Weights of the terms; distillation 0 = the ablation without a teacher, facing = a prior of ours."""
+
+    distillation: float = 5.0
+    equivariance: float = 1.0
+    facing: float = 0.0
+
+
+class DepthGraph(nn.Module):
+    """Graph convolutions 2 -> channels, residual blocks of two, attention between all joints, -> one depth a joint.
+
+    Args:
+        channels: hidden. blocks: residual.
+        edges: see `GraphConvolution`.
+        attention: put a non-local layer behind each block.
+    """
+
+    def __init__(
+        self, channels: int = 128, blocks: int = 4, edges: Edges = "per_channel", attention: bool = True
+    ) -> None:
+        super().__init__()
+        self.enter = GraphConvolution(2, channels, edges)
+        self.norm = nn.BatchNorm1d(channels)
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(GraphBlock(channels, edges), NonLocal(channels) if attention else nn.Identity())
+                for _ in range(blocks)
+            )
+        )
+        self.leave = GraphConvolution(channels, 1, edges)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(N, 17, 2) -> (N, 17), float32."""
+        x = normalised(self.norm, self.enter(points.permute(2, 1, 0)))
+        return self.leave(self.blocks(x))[0].T.float()
+
+
+class EquivariantStudent(Taught, UnitCameraLifter):
+    """Learns depths from a frozen teacher, and that turning the pose turns the lifted pose.
+
+    Args:
+        channels, blocks, edges, attention: see `DepthGraph`.
+        distance, length: of the virtual camera; the teacher's.
+        views: random turns about the vertical axis by angles uniform in [0, 2 pi).
+        weights: of the terms.
+        teacher: trained; see `system.Taught`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 128,
+        blocks: int = 4,
+        edges: Edges = "per_channel",
+        attention: bool = True,
+        distance: float = 5.0,
+        length: float = 0.7,
+        views: int = 4,
+        weights: StudentWeights = StudentWeights(),
+        teacher: InvariantTeacher | None = None,
+    ) -> None:
+        super().__init__(distance, length)
+        self.network = DepthGraph(channels, blocks, edges, attention)
+        self.views, self.weights = views, weights
+        if teacher is not None:
+            self.learn_from(teacher)
+
+    def learn_from(self, teacher: System) -> None:
+        """Set the teacher.
+
+        Raises:
+            InputError: its virtual camera is another one.
+        """
+        assert isinstance(teacher, InvariantTeacher)
+        if (teacher.distance, teacher.normalizer.length) != (self.distance, self.normalizer.length):
+            raise InputError(
+                f"system.teacher: its camera has distance {teacher.distance} and length {teacher.normalizer.length}, "
+                f"the student's {self.distance} and {self.normalizer.length}; give both the same"
+            )
+        super().learn_from(teacher)
+
+    def offsets(self, points: Tensor) -> Tensor:
+        """(N, 17) depths relative to the root."""
+        depth = self.network(points * self.distance)
+        return depth - depth[:, :1]
+
+    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+        """Distillation of depths, equivariance.
+
+        Raises:
+            InputError: there is no teacher, and the weights ask for one.
+        """
+        assert batch.seeds is not None
+        observed = self.observe(batch)
+        points, visible, w = observed.values, observed.visible, self.weights
+        turns = random_axis_rotation(uniform_noise(batch.seeds, (self.views,)), "y", 0.0, 2 * math.pi)
+        first = self.lifted(points)
+        with frozen_statistics(self.network):
+            went = cycle(self.lifted, self.project, points, turns, lifted=first)
+        self.handedness.update(went.lifted)
+        away = (went.relifted - went.turned).norm(dim=-1)
+        terms = {"equivariance": w.equivariance * mean_over_joints(away, visible[:, None]).mean()}
+        if w.facing > 0:
+            terms["facing"] = w.facing * facing_cost(went.lifted).mean()
+        if w.distillation > 0:
+            if not isinstance(self.teacher, InvariantTeacher):
+                raise InputError(
+                    "system.teacher: no trained teacher; train configs/lifters/ites_teacher.yaml, then give its folder "
+                    "with --system.teacher runs/ites_teacher (or set --system.weights.distillation 0)"
+                )
+            with torch.no_grad():
+                depth = self.teacher.lifted(points)[..., 2]
+            error = (went.lifted[..., 2] - depth).abs()
+            terms["distillation"] = w.distillation * mean_over_joints(error, visible).mean()
+        return terms

@@ -1,0 +1,1 @@
+"""The part-guided system and its networks."""

@@ -1,0 +1,54 @@
+"""Pictures made harder to read: by a cheap camera, and for a student that must read what its teacher saw plainly.
+
+After Xie et al. 2020, "Self-training with Noisy Student": a student learns more than it is told if it is told on clear
+pictures and asked on spoilt ones. Which noise: **[ours]**.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup3d.structures.random import uniform_noise
+
+__all__ = ["disturbed", "recorded"]
+
+_STREAMS = {"recording": 2, "grain": 3, "holes": 5}
+_HOLES = 3
+_HOLE = (0.03, 0.12)  # half sides, of the picture's
+_FREQUENCY = 0.6  # of each hole
+
+
+def disturbed(images: Tensor, seeds: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] of a cheap camera, with wrong colours, and with up to three plain holes in them.
+
+    It depends on the samples' seeds (B,) alone.
+    """
+    height, width = images.shape[-2:]
+    u = uniform_noise(seeds, (4 + 8 * _HOLES,), _STREAMS["holes"])
+    image = recorded(images, seeds)
+    mean = image.mean((2, 3), keepdim=True)
+    contrast, gains = 0.5 + u[:, 0, None, None, None], 0.6 + 0.8 * u[:, 1:4, None, None]
+    image = ((image - mean) * contrast + mean) * gains
+    ys = (torch.arange(height, device=images.device)[None, :, None] + 0.5) / height
+    xs = (torch.arange(width, device=images.device)[None, None, :] + 0.5) / width
+    for hole in u[:, 4:].chunk(_HOLES, 1):
+        there, x, y, wide, high = (value[:, None, None] for value in hole[:, :5].unbind(1))
+        wide, high = (_HOLE[0] + (_HOLE[1] - _HOLE[0]) * side for side in (wide, high))
+        inside = (there < _FREQUENCY) & ((xs - 0.2 - 0.6 * x).abs() < wide) & ((ys - 0.15 - 0.7 * y).abs() < high)
+        image = torch.where(inside[:, None], hole[:, 5:, None, None], image)
+    return image.clamp(0.0, 1.0)
+
+
+def recorded(image: Tensor, seeds: Tensor) -> Tensor:
+    """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
+    u = uniform_noise(seeds, (4,), _STREAMS["recording"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
+    blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    image = torch.lerp(image, blurred, 0.8 * (u[:, 0] - 0.5).clamp_min(0.0))
+    image = (0.8 + 0.4 * u[:, 1]) * image + 0.1 * (u[:, 2] - 0.5)
+    # Grain from two short hashed rows: hashing every pixel would cost more than painting it.
+    grain = uniform_noise(seeds, (image.shape[-1],), _STREAMS["grain"])  # (B, W)
+    rows = grain[:, None, :, None] * 37.0 + grain[:, None, None, :] * 91.0  # (B, 1, W, W)
+    noise = torch.frac(torch.sin(rows * 12.9898) * 43758.5453) - 0.5
+    return (image + 0.06 * u[:, 3] * noise[..., : image.shape[-2], :]).clamp(0.0, 1.0)

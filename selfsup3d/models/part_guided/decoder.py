@@ -1,0 +1,109 @@
+"""The decoder D: appearance and part maps to an image and its part segmentation.
+
+Up-convolutions conditioned at every scale on the part maps and on the appearance painted through them; two small ends,
+D_I for the picture and D_seg for the parts (Kundu et al. 2020, suppl.). The finest level is thin: most of a step's time
+would go there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsup3d.models.part_guided.layers import COLOUR, ConvNormAct
+
+__all__ = ["Decoded", "Decoder"]
+
+FINE_WIDTH = 48
+"""Levels this thin, the ones at high resolution, have one convolution; most of a step's time would go there."""
+
+
+class Decoded(NamedTuple):
+    """image: (N, 3, H, W) in [0, 1], the person over the constant background. segmentation: (N, P+1, H, W) logits."""
+
+    image: Tensor
+    segmentation: Tensor
+
+    @property
+    def alpha(self) -> Tensor:
+        """(N, 1, H, W) probability of the person: one minus the background's."""
+        return 1.0 - self.segmentation.float().softmax(1)[:, -1:]
+
+    def over(self, plate: Tensor) -> Tensor:
+        """The person laid over a plate (N, 3, H, W) by `alpha`."""
+        alpha = self.alpha
+        return alpha * self.image + (1.0 - alpha) * plate
+
+
+class Decoder(nn.Module):
+    """Appearance (N, P+1, C) and part maps (N, P, H, W) to a `Decoded`.
+
+    Args:
+        parts: P. channels: C of the appearance.
+        widths: channels of the levels from the coarsest to the full resolution; each level doubles the side.
+        background: BG_c, the constant colour behind decoded people.
+    """
+
+    background: Tensor
+
+    def __init__(
+        self,
+        parts: int,
+        channels: int,
+        widths: tuple[int, ...] = (128, 64, 48, 16),
+        background: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.register_buffer("background", torch.tensor(background))
+        self.whole = nn.Linear(channels, widths[0])
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
+        self.levels = nn.ModuleList()
+        for level, width in enumerate(widths):
+            finest = level == len(widths) - 1
+            condition = parts + (COLOUR if finest else channels)
+            second = [] if width <= FINE_WIDTH else [ConvNormAct(width, width)]
+            self.levels.append(nn.Sequential(ConvNormAct(width + condition, width), *second))
+        self.to_image = nn.Conv2d(widths[-1] + COLOUR, 3, 3, padding=1)  # D_I
+        self.to_parts = nn.Conv2d(widths[-1] + parts, parts + 1, 1)  # D_seg
+        nn.init.zeros_(self.to_image.weight)
+        nn.init.zeros_(self.to_image.bias)  # type: ignore[arg-type]
+
+    def forward(self, appearance: Tensor, maps: Tensor) -> Decoded:
+        """Decode; H and W must divide by 2^(levels - 1)."""
+        depth = len(self.levels) - 1
+        height, width = maps.shape[-2:]
+        if height % 2**depth or width % 2**depth:
+            raise ValueError(
+                f"a decoder of {depth + 1} levels needs sides that divide by {2**depth}, got {height}x{width}"
+            )
+        x = self.whole(appearance[:, -1])[:, :, None, None].expand(-1, -1, height >> depth, width >> depth)
+        # Channels last: convolutions of few channels at full resolution take half the time, and painting is one product.
+        x = x.contiguous(memory_format=torch.channels_last)
+        per_part, maps = appearance[:, :-1].to(x.dtype), maps.to(x.dtype, memory_format=torch.channels_last)
+        for level, layers in enumerate(self.levels):
+            if level:
+                x = F.interpolate(self.narrow[level - 1](x), scale_factor=2, mode="nearest")
+            shrink = 2 ** (depth - level)
+            scaled = F.avg_pool2d(maps, shrink) if shrink > 1 else maps
+            painted = paint(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
+            x = layers(torch.cat([x, scaled, painted], 1))
+        # The picture is a correction of the puppet in the source's colours, and starts as that.
+        correction = self.to_image(torch.cat([x, painted], 1)).float()
+        empty = (1.0 - maps.float().sum(1, keepdim=True)).clamp_min(0.0)
+        base = painted.float() + empty * self.background.view(1, COLOUR, 1, 1)
+        image = torch.sigmoid(correction + torch.logit(base.clamp(0.02, 0.98)))
+        return Decoded(image, self.to_parts(torch.cat([x, scaled], 1)).float())
+
+
+def paint(appearance: Tensor, maps: Tensor) -> Tensor:
+    """Each pixel's mixture of part appearances: (N, P, C), (N, P, H, W) -> (N, C, H, W).
+
+    sum_l φ_l a_l / max(1, sum_l φ_l): where parts overlap their vectors are averaged, outside them it is zero.
+    """
+    total = maps.sum(1, keepdim=True).clamp_min(1.0)
+    pixels = (maps / total).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, P), a view of channels-last maps
+    return (pixels @ appearance).unflatten(1, maps.shape[-2:]).permute(0, 3, 1, 2)

@@ -1,0 +1,314 @@
+"""The encoder E: an image to keypoints, canonical limb vectors, camera and appearance.
+
+A window around the person is found and magnified (`models.zoom`). One backbone (any `timm` network by name) reads it
+and feeds a small feature pyramid; soft-argmax keypoints with a depth each come from its finest level, limbs are told
+apart (`models.sides`), and a vector head turns them, a closer look at the head and the pooled top feature into limb
+vectors and camera. Keypoints ahead of the vector head made it learn several times faster than plain regression. The
+appearance has a small network of its own that trains along with the decoder while the pose path may be frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsup3d.geometry.kinematics import normalize_local_vectors
+from selfsup3d.geometry.rotation import rotation_6d_to_matrix
+from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
+from selfsup3d.models.part_guided.layers import COLOUR, ChannelwiseLinear, ConvNormAct, standardized
+from selfsup3d.models.part_guided.left_right import swap_sides
+from selfsup3d.models.part_guided.localizer import Localizer, into_image, zoom
+from selfsup3d.structures.batch import Camera, TensorFields
+from selfsup3d.structures.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
+
+__all__ = ["Encoder", "Encoding", "PoseCode"]
+
+LOCAL = 32
+"""Channels of the features gathered under each joint's heat map."""
+
+_HEAD = [joint_index("nose"), joint_index("head")]
+
+
+@dataclass(frozen=True)
+class PoseCode(TensorFields):
+    """The pose that the encoder reads from images (N, 3, H, W).
+
+    Attributes:
+        window: (N, 3) the square that was read: centre and half side, in units of the image's side.
+        located: (N, 3) the square that the encoder found; the same, unless it was given one.
+        swapped: (N, 2) bool, legs and arms: the limb order that was read. side_logits: (N, 2) of its being so; the
+            decision follows their sign, unless the encoder was given it (`models.sides`).
+        log_heat: (N, 17, h, w) log-probability of each joint's place in the window; the channels of a right limb are
+            for the limb further left in the image, whosever it is.
+        part_logits: (N, P+1, h, w) the person's own part at each cell of the window, background last; where the
+            appearance looks.
+        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax), limbs by the person's own sides.
+        keypoint_depths: (N, 17) depth relative to the root, metres; limbs likewise.
+        local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin). Both zero where the kinematics is ablated.
+        camera: body -> camera. Where the kinematics is ablated its rotation is the identity.
+        joints: (N, 17, 3) joints in camera axes, root-relative, metres, where the kinematics is ablated; else None.
+    """
+
+    window: Tensor
+    located: Tensor
+    swapped: Tensor
+    side_logits: Tensor
+    log_heat: Tensor
+    part_logits: Tensor
+    keypoints: Tensor
+    keypoint_depths: Tensor
+    local_vectors: Tensor
+    hip_angle: Tensor
+    camera: Camera
+    joints: Tensor | None
+
+
+@dataclass(frozen=True)
+class Encoding(PoseCode):
+    """Pose, and appearance (N, S, C): a vector for each of the P parts and one for the whole."""
+
+    appearance: Tensor
+
+
+class Glimpse(nn.Module):
+    """A closer look at the head: a few pixels there say which way a person faces, and drown in the whole **[ours]**.
+
+    Args:
+        features: per cell of its 6 x 6 map.
+    """
+
+    SIDE = 24
+    REACH = 0.25  # of the window
+
+    def __init__(self, features: int = 16) -> None:
+        super().__init__()
+        self.look = nn.Sequential(
+            ConvNormAct(3, 32, stride=2), ConvNormAct(32, 64, stride=2), nn.Conv2d(64, features, 1), nn.Flatten()
+        )
+        self.outputs = features * (self.SIDE // 4) ** 2
+
+    def forward(self, pictures: Tensor, head: Tensor) -> Tensor:
+        """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
+        window = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
+        return self.look(standardized(zoom(pictures, window, side=self.SIDE)))
+
+
+class AppearanceBranch(nn.Module):
+    """An image and where its parts are, to one vector per part and one for the whole **[ours]**.
+
+    Each slot pools values over the image, at half resolution, with an attention that starts as the encoder's own part
+    probabilities. The values start with the pixels' colour, so a slot's first channels are its part's colour. A
+    channel-wise fully-connected layer (Context Encoders, Pathak et al. 2016; **[paper]**) adds what depends on the
+    layout of the whole image.
+    """
+
+    def __init__(self, slots: int, channels: int, width: int, grid: int) -> None:
+        super().__init__()
+        self.stem = ConvNormAct(3, width, stride=2)
+        self.join = ConvNormAct(width + slots, width)
+        self.attention = nn.Conv2d(width, slots, 1)
+        self.values = nn.Conv2d(width, channels - COLOUR, 1)
+        self.layout = ChannelwiseLinear(channels, grid * grid, slots)
+        self.grid = grid
+
+    def forward(self, images: Tensor, part_logits: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] and (N, P+1, h, w) part logits, background last -> (N, P+1, C) float32."""
+        features = self.stem(images - 0.5)
+        size = features.shape[-2:]
+        log_parts = F.interpolate(part_logits.log_softmax(1), size, mode="bilinear", align_corners=False)
+        # The last slot is for the whole person: everything but the background.
+        person = torch.log1p(-log_parts[:, -1:].exp().clamp_max(1 - 1e-4))
+        prior = torch.cat([log_parts[:, :-1], person], 1)
+        features = self.join(torch.cat([features, prior.exp().to(features.dtype)], 1))
+        colour = F.interpolate(images, size, mode="area")
+        values = torch.cat([colour, self.values(features)], 1).float()  # (N, C, h, w)
+        attention = (self.attention(features).float() + prior).flatten(2).softmax(-1)  # (N, S, hw)
+        pooled = attention @ values.flatten(2).transpose(1, 2)  # (N, S, C)
+        layout = self.layout(F.adaptive_avg_pool2d(values, self.grid).flatten(2)).transpose(1, 2)
+        return pooled + layout
+
+
+class Encoder(nn.Module):
+    """Images and their pinholes to an `Encoding`.
+
+    Args:
+        backbone: gives feature maps, fine to coarse, and has `channels`.
+        parts: P of the puppet.
+        width: channels of the pyramid. hidden: width of the vector head.
+        channels: of each slot of the appearance. appearance_width: of its branch.
+        kinematics: False predicts camera-frame joints instead of limb vectors (the ablation without T_fk and T_c).
+    """
+
+    def __init__(
+        self,
+        backbone: PatchResNet | TimmBackbone,
+        parts: int = 10,
+        width: int = 64,
+        hidden: int = 512,
+        channels: int = 24,
+        appearance_width: int = 32,
+        kinematics: bool = True,
+    ) -> None:
+        super().__init__()
+        self.localizer = Localizer()
+        self.backbone = backbone
+        widths = backbone.channels
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths)
+        self.smooth = ConvNormAct(width, width)
+        self.maps = nn.Conv2d(width, 2 * NUM_JOINTS + parts + 1, 1)
+        self.local = nn.Conv2d(width, LOCAL, 1)
+        self.kinematics = kinematics
+        outputs = 3 + (NUM_LOCAL * 3 + 2 + 6 if kinematics else NUM_JOINTS * 3)
+        self.glimpse = Glimpse()
+        inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.glimpse.outputs + 3
+        self.sides = VectorHead(inputs, hidden // 2, 2, blocks=1)
+        self.head = VectorHead(inputs, hidden, outputs)
+        self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
+
+    def pose_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the pose path: all but the appearance branch."""
+        own = {id(p) for p in self.appearance.parameters()}
+        return [p for p in self.parameters() if id(p) not in own]
+
+    def dense_maps(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), features (N, 17, LOCAL) and (N, C).
+
+        The features are those under each joint's heat map, and the pooled top feature. Which way a person faces
+        shows in a few pixels of the head: pooled over the whole image alone, they were not found within 20,000 images.
+        """
+        features = self.backbone(standardized(pictures))
+        top = features[-1].mean((2, 3)).float()
+        merged = self.lateral[-1](features[-1])
+        for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
+            merged = lateral(feature) + F.interpolate(merged, feature.shape[-2:], mode="nearest")
+        merged = self.smooth(merged)
+        maps = self.maps(merged).float()
+        heat, depth, parts = maps.split([NUM_JOINTS, NUM_JOINTS, maps.shape[1] - 2 * NUM_JOINTS], 1)
+        log_heat = heat.flatten(2).log_softmax(-1)  # (N, 17, hw)
+        local = log_heat.exp() @ self.local(merged).float().flatten(2).transpose(1, 2)  # (N, 17, LOCAL)
+        return log_heat.view_as(heat), depth, parts, local, top
+
+    def forward(
+        self,
+        images: Tensor,
+        K: Tensor,
+        freeze_pose: bool = False,
+        window: Tensor | None = None,
+        swapped: Tensor | None = None,
+        disturbed: Tensor | None = None,
+    ) -> Encoding:
+        """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
+
+        Args:
+            freeze_pose: keep no graph of the pose path.
+            window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
+            swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
+            disturbed: what the pose is read from in place of the images, which give the appearance alone.
+
+        Raises:
+            ValueError: images that are not square.
+        """
+        if images.shape[-2] != images.shape[-1]:
+            raise ValueError(f"images must be square, got {tuple(images.shape)}")
+        learning = torch.is_grad_enabled() and not freeze_pose
+        read = images if disturbed is None else disturbed
+        with torch.set_grad_enabled(learning):
+            located = self.localizer(read.contiguous(memory_format=torch.channels_last))
+        window = located.detach() if window is None else window
+        pictures = zoom(images, window).contiguous(memory_format=torch.channels_last)
+        spoilt = pictures if disturbed is None else zoom(read, window).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(learning):
+            pose = self.pose_path(spoilt, window, located, swapped, K)
+        return Encoding(**vars(pose), appearance=self.appearance(pictures, pose.part_logits.detach()))
+
+    def pose_path(
+        self, pictures: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor
+    ) -> PoseCode:
+        """The pose alone, from magnified windows (N, 3, S, S), as many px as the image has.
+
+        Fixed factors bring what the heads read to order one, and what they give to its usual size at the start.
+        """
+        size = float(pictures.shape[-1])
+        log_heat, depth, parts, local, top = self.dense_maps(pictures)
+        heat = log_heat.exp()
+        inside, depths = soft_argmax(heat, depth)
+        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), window[:, 2:]
+        ray = (window[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the window lies in
+        face = self.glimpse(pictures, inside[:, _HEAD].mean(1).detach()).float()
+        whole = torch.cat([top, face, ray * 4.0, torch.log(half) + 1.0], 1)
+        confidence = heat.amax((2, 3))
+        places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
+        seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
+        side_logits = self.sides(torch.cat([seen.flatten(1), whole], 1)).float()
+        swapped = side_logits.detach() > 0 if swapped is None else swapped
+        raw = self.head(torch.cat([swap_sides(seen, swapped).flatten(1), whole], 1)).float()
+        unit, depths = into_image(swap_sides(inside, swapped), window), swap_sides(depths, swapped)
+        camera_raw, body_raw = raw[:, :3], raw[:, 3:]
+        # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
+        pelvis = (unit[:, 0] + 0.2 * half * camera_raw[:, :2]) * size
+        metre = torch.exp(camera_raw[:, 2] - 1.0) * 2 * half[:, 0] * size  # px per metre at the pelvis
+        z = K[:, 0, 0] / metre
+        translation = torch.cat([(pelvis - K[:, :2, 2]) / focal * z[:, None], z[:, None]], 1)
+        if not self.kinematics:
+            joints = body_raw.view(-1, NUM_JOINTS, 3)
+            joints = joints - joints[:, :1]
+            identity = torch.eye(3, device=raw.device).expand(raw.shape[0], 3, 3)  # `len` would fix N in an export
+            zeros = torch.zeros(raw.shape[0], NUM_LOCAL, 3, device=raw.device)
+            camera = Camera(identity, translation, K)
+            heading = zeros[:, 0, :2]
+            found = (window, located, swapped, side_logits, log_heat, parts)
+            return PoseCode(*found, unit * size, depths, zeros, heading, camera, joints)
+        vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
+        hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
+        return PoseCode(
+            window=window,
+            located=located,
+            swapped=swapped,
+            side_logits=side_logits,
+            log_heat=log_heat,
+            part_logits=parts,
+            keypoints=unit * size,
+            keypoint_depths=depths,
+            local_vectors=normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
+            hip_angle=F.normalize(hip, dim=-1, eps=1e-4),
+            camera=Camera(rotation_6d_to_matrix(rotation), translation, K),
+            joints=None,
+        )
+
+
+class VectorHead(nn.Module):
+    """A residual multilayer perceptron from the image's summary to the pose vector."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, blocks: int = 2) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, hidden)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+            for _ in range(blocks)
+        )
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) -> (N, outputs)."""
+        x = self.enter(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.leave(x)
+
+
+def soft_argmax(heat: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Expected position (N, J, 2) in units of the maps' side and expected depth (N, J) under heat maps.
+
+    Sun et al. 2018, "Integral human pose regression". Cell centres are at (i + 0.5) / side.
+
+    Args:
+        heat: (N, J, h, w) non-negative, summing to 1 over space. depth: (N, J, h, w).
+    """
+    h, w = heat.shape[-2:]
+    y = (torch.arange(h, device=heat.device, dtype=heat.dtype) + 0.5) / h
+    x = (torch.arange(w, device=heat.device, dtype=heat.dtype) + 0.5) / w
+    position = torch.stack([(heat.sum(2) * x).sum(-1), (heat.sum(3) * y).sum(-1)], -1)
+    return position, (heat * depth).sum((2, 3))

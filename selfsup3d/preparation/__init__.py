@@ -1,0 +1,1 @@
+"""Preparation: what happens once before training."""

@@ -1,0 +1,204 @@
+"""What `launch/prepare_data.py` does beside the index: backgrounds, shards, motion capture; parallel and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.frame_index import FrameIndex, Take, load_index, select_split, with_pictures
+from selfsup3d.data.mocap.convert import MocapOptions, find_recordings, read_recording
+from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.mocap.recording import Recording, retarget, write_mocap
+from selfsup3d.data.sampling.clip_store import ClipStore
+from selfsup3d.data.sampling.indexed_frames import IndexedFrames
+from selfsup3d.data.sampling.shards_write import Record, write_shards
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.geometry.kinematics import bone_lengths
+
+__all__ = ["fit_plates", "prepare_mocap", "records_of_clips", "records_of_index", "shard_clips", "shard_index"]
+
+
+def fit_plates(index_file: Path, folder: Path, workers: int = 0, progress: bool = True) -> tuple[int, dict[str, str]]:
+    """Fit the background of every still camera of an index; those that stand are kept.
+
+    Returns:
+        How many there are now, and take -> reason of those that could not be fitted.
+    """
+    index = load_index(index_file)
+    plates = Plates(folder, index)
+    takes = {str(plates.path(t)): t for t in index.takes if t.static_camera and t.picture}
+    todo = [t for path, t in takes.items() if not Path(path).is_file()]
+    failed: dict[str, str] = {}
+    job = partial(_fit_one, index_file, folder)
+    with tqdm(total=len(takes), initial=len(takes) - len(todo), desc="backgrounds", unit="camera",
+              disable=not progress) as bar:  # fmt: skip
+        for take, reason in _spread(job, todo, workers):
+            bar.update()
+            if reason:
+                failed[take.name] = reason
+    return len(takes) - len(failed), failed
+
+
+def _fit_one(index_file: Path, folder: Path, take: Take) -> str:
+    try:
+        Plates(folder, load_index(index_file)).fit(take)
+        return ""
+    except InputError as error:
+        return str(error)
+
+
+def _spread(job: Any, items: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+    """(item, job(item)) as they finish, in this process or in several."""
+    if workers < 1:
+        for item in items:
+            yield item, job(item)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting: dict[Future[Any], Any] = {pool.submit(job, item): item for item in items}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- shards
+
+
+def shard_index(
+    index: FrameIndex, folder: Path, size: int, plates: Plates | None, per_shard: int = 2000, progress: bool = True
+) -> dict[str, int]:
+    """Write the crops of each split of an index as shards below `folder`; returns samples by split."""
+    written = {}
+    for split in sorted({t.split for t in index.takes}):
+        rows = with_pictures(select_split(index, split))
+        still = plates if plates is not None and all(t.static_camera for t in rows.takes) else None
+        source = IndexedFrames(rows, size, plates=still)
+        bar = tqdm(records_of_index(source), total=len(rows), desc=f"shards {split}", unit="crop", disable=not progress)
+        written[split] = write_shards(folder / split, bar, index.dataset, per_shard, source.notes)
+    return written
+
+
+def records_of_index(source: IndexedFrames, chunk: int = 64) -> Iterator[Record]:
+    """Every readable row of an index as a shard's record, take by take."""
+    for start in range(0, len(source), chunk):
+        batch = source.frames(np.arange(start, min(start + chunk, len(source))))
+        assert batch.target is not None
+        assert batch.K is not None
+        assert batch.joints_3d is not None
+        assert batch.joints_2d is not None
+        assert batch.confidence is not None
+        crops = _bytes(batch.target)
+        masks = None if batch.target_saliency is None else _bytes(batch.target_saliency)[..., 0]
+        behind = None if batch.target_plate is None else _bytes(batch.target_plate)
+        for n, meta in enumerate(batch.meta):
+            joints = batch.joints_3d[n].numpy()
+            if not np.isfinite(joints).any():  # its picture could not be read
+                continue
+            yield Record(
+                crop=crops[n],
+                K=batch.K[n].numpy(),
+                person=str(meta["person"]),
+                saliency=None if masks is None else masks[n],
+                plate=None if behind is None else behind[n],
+                meta={key: value for key, value in meta.items() if key not in ("dataset", "person")},
+                labels={
+                    "joints_3d": joints,
+                    "joints_2d": batch.joints_2d[n].numpy(),
+                    "confidence": batch.confidence[n].numpy(),
+                },
+            )
+
+
+def shard_clips(store: ClipStore, folder: Path, per_shard: int = 2000, progress: bool = True) -> int:
+    """Write the frames of prepared clips as shards; returns how many."""
+    bar = tqdm(records_of_clips(store), total=store.frames, desc="shards", unit="crop", disable=not progress)
+    return write_shards(folder, bar, "videos", per_shard)
+
+
+def records_of_clips(store: ClipStore) -> Iterator[Record]:
+    """Every frame of a store of clips as a shard's record; clips without a known pinhole get the default one."""
+    default = np.asarray(default_intrinsics(store.image_size))
+    for clip in store:
+        known = clip.K()
+        for frame in range(len(clip)):
+            yield Record(
+                crop=clip.frames[frame],
+                K=default if known is None else known[frame],
+                person=clip.person,
+                saliency=clip.saliency[frame],
+                plate=clip.plate if clip.plate.ndim == 3 else clip.plate[frame],
+                meta={"clip": clip.name, "file": str(clip.meta.get("name", clip.name)), "frame": frame},
+            )
+
+
+def _bytes(pictures: Any) -> np.ndarray:
+    """(B, C, S, S) in [0, 1] -> (B, S, S, C) uint8."""
+    return (pictures * 255.0).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+# --------------------------------------------------------------------------------------------------------------- mocap
+
+
+def prepare_mocap(
+    folder: Path,
+    output: Path,
+    options: MocapOptions,
+    fps: float = 20.0,
+    max_failed: int = 20,
+    workers: int = 0,
+    progress: bool = True,
+    body: Path | None = None,
+) -> tuple[list[Recording], dict[str, str]]:
+    """Bring a folder of motion capture to the npz of `data.mocap`.
+
+    Args:
+        body: npz of motion capture whose mean bone lengths every recording takes (inverse and forward kinematics);
+            None = everyone keeps their own.
+
+    Returns:
+        The recordings, and file -> reason of those that could not be read.
+
+    Raises:
+        InputError: nothing there, or more than `max_failed` files failed (the first is named).
+    """
+    files = find_recordings(folder)
+    found: dict[Path, Recording] = {}
+    failed: dict[str, str] = {}
+    with tqdm(total=len(files), desc="motion capture", unit="file", disable=not progress) as bar:
+        for path, (recording, reason) in _spread(partial(_read_one, options), files, workers):
+            bar.update()
+            if recording is not None:
+                found[path] = recording
+                continue
+            failed[str(path)] = reason
+            if len(failed) > max_failed:
+                first = next(iter(failed.values()))
+                raise InputError(
+                    f"{folder}: {len(failed)} files cannot be read (limit {max_failed}); the first: {first}"
+                )
+    recordings = [found[path] for path in files if path in found]
+    if not recordings:
+        raise InputError(f"{folder}: no file can be read; the first: {next(iter(failed.values()))}")
+    if body is not None:
+        poses = torch.from_numpy(load_mocap(body, "all").positions).double()
+        recordings = [retarget(r, bone_lengths(poses).mean(0).numpy()) for r in recordings]
+    write_mocap(output, recordings, fps)
+    return recordings, failed
+
+
+def _read_one(options: MocapOptions, path: Path) -> tuple[Recording | None, str]:
+    try:
+        return read_recording(path, options), ""
+    except InputError as error:
+        return None, str(error)

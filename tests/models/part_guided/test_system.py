@@ -1,0 +1,236 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from selfsup3d.geometry.camera import project
+from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.models.part_guided.forward_pass import ForwardPass
+from selfsup3d.models.part_guided.system import ALGORITHM_1, PartGuided, Stages
+from selfsup3d.puppet.labels import part_labels
+from selfsup3d.structures.batch import Batch, MissingFieldError
+
+STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
+VARIANTS = [
+    {},
+    {"supervision": "puppet"},
+    {"supervision": "teacher"},
+    {"supervision": "2d"},
+    {"supervision": "3d"},
+    {"supervision": "3d", "bone_lengths": "given"},
+    {"supervision": "3d", "puppets": False},
+    {"kinematics": False},
+    {"saliency": False},
+    {"adaptation": False},
+    {"plates": False},
+    {"frames": "gram_schmidt"},
+    {"optimizers": "per_loss"},
+]
+
+
+def snapshot(system: PartGuided) -> dict[str, dict[int, torch.Tensor]]:
+    groups = system.parameter_groups()
+    return {name: {id(p): p.detach().clone() for p in parameters} for name, parameters in groups.items()}
+
+
+def fitted(system: PartGuided, batch: Batch) -> PartGuided:
+    system.fit([batch])
+    return system
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("stage", list(STAGE_PROGRESS))
+def test_every_turn_of_every_variant_has_finite_gradients_for_its_parameters(make_system, batch, variant, stage, step):
+    system = fitted(make_system(**variant), batch)
+    progress = STAGE_PROGRESS[stage]
+    for turn in system.turns(step, progress):
+        system.zero_grad()
+        terms = system(batch, turn.name, progress)
+        assert terms
+        torch.stack(list(terms.values())).sum().backward()
+        groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
+        for name in turn.parameters:
+            gradients = [p.grad for p in groups[name] if p.grad is not None]
+            assert gradients, f"turn {turn.name} reaches no parameter of {name}"
+            assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_groups_are_disjoint_and_complete(make_system):
+    system = make_system()
+    ids = [id(p) for group in system.parameter_groups().values() for p in group]
+    assert len(ids) == len(set(ids)) == len(list(system.parameters()))
+
+
+def test_odd_steps_adapt_the_encoder_and_even_ones_the_decoder(make_system):
+    system = make_system(optimizers="per_loss")
+    odd, even = system.turns(1, 0.9), system.turns(2, 0.9)
+    for turns, groups in ((odd, [("pose", "appearance"), ("appearance",)]), (even, [("decoder",), ("decoder",)])):
+        assert [t.parameters for t in turns if t.name.startswith(("L_p", "L_a"))] == groups
+    assert {t.optimizer for t in odd} == {*ALGORITHM_1, "puppet"}
+    assert [t.optimizer for t in odd] == [t.optimizer for t in even]
+
+
+def energy_gradients(system: PartGuided, batch: Batch, adapted: str) -> dict[str, bool]:
+    """Which parameter groups the pose energy reaches."""
+    forward = ForwardPass(system, batch, beta=1.0, freeze_pose=False, adapted=adapted)
+    system.zero_grad()
+    torch.stack(list(forward.algorithm_1("L_p").values())).sum().backward()
+    return {
+        name: any(p.grad is not None and p.grad.abs().sum() > 0 for p in group)
+        for name, group in system.parameter_groups().items()
+    }
+
+
+def test_fused_energies_reach_one_side(make_system, batch):
+    system = fitted(make_system(), batch)
+    assert energy_gradients(system, batch, "encoder") == {"pose": True, "appearance": False, "decoder": False}
+    reached = energy_gradients(system, batch, "decoder")
+    assert reached["decoder"]
+    assert not reached["pose"]
+
+
+def test_literal_energies_pass_through_both(make_system, batch):
+    system = fitted(make_system(optimizers="per_loss"), batch)
+    for adapted in ("encoder", "decoder"):
+        assert all(energy_gradients(system, batch, adapted).values())
+
+
+def test_a_literal_turn_decodes_only_what_its_loss_looks_at(make_system, batch):
+    system = fitted(make_system(optimizers="per_loss"), batch)
+    decoded = []
+    system.decoder.register_forward_hook(lambda _, __, out: decoded.append(len(out.image) // len(batch)))
+    terms = {}
+    for turn in system.turns(1, 0.9):
+        terms |= system(batch, turn.name, 0.9)
+    assert dict(zip((t.name for t in system.turns(1, 0.9) if t.name != "puppet"), decoded, strict=True)) == {
+        "L_p/encoder": 1,
+        "L_a/encoder": 1,
+        "L_I_u": 1,
+        "L_I_c": 2,
+        "L_seg": 1,
+    }
+    beta = system.beta_at(0.9)
+    forward = ForwardPass(system, batch, beta, freeze_pose=False, adapted="encoder")  # all pictures in one pass
+    for loss in ALGORITHM_1:
+        for name, value in forward.algorithm_1(loss).items():
+            alone = terms[f"{loss}/{name}"]
+            torch.testing.assert_close(alone, value.mean(), rtol=1e-4, atol=1e-5)
+    assert decoded[-1] == 3
+
+
+def test_the_pose_of_the_source_keeps_no_graph(make_system, batch):
+    forward = ForwardPass(fitted(make_system(), batch), batch, beta=1.0, freeze_pose=False, adapted="encoder")
+    assert not forward.encoding_s.local_vectors.requires_grad
+    assert forward.encoding_s.appearance.requires_grad
+    assert forward.encoding_t.local_vectors.requires_grad
+
+
+def test_losses_are_means_over_samples(make_system, batch):
+    system = fitted(make_system(), batch)
+    whole = system(batch, "joint/encoder", 0.9)
+    halves = [system(part, "joint/encoder", 0.9) for part in (batch[:2], batch[2:])]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2, msg=name)
+
+
+def test_no_label_reaches_the_unsupervised_losses(make_system, batch):
+    system = fitted(make_system(), batch)
+    poisoned = Batch(**{**vars(batch), "joints_3d": None, "joints_2d": None, "bone_lengths": None, "confidence": None})
+    for turn in ("puppet", "decoder", "joint/encoder"):
+        progress = STAGE_PROGRESS[turn.partition("/")[0]]
+        first, second = system(batch, turn, progress), system(poisoned, turn, progress)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_predict_uses_no_label_and_declares_metres(make_system, batch):
+    system = fitted(make_system(), batch).eval()
+    plain = system.predict(Batch(target=batch.target, K=batch.K))
+    full = system.predict(batch)
+    assert torch.equal(plain.pose, full.pose)
+    assert plain.unit == "m"
+    assert plain.pose.shape == (4, 1, 17, 3)
+    assert (plain.pose[:, :, 0] == 0).all()
+    torch.testing.assert_close(plain.segmentation.sum(1), torch.ones(4, 32, 32))
+
+
+def test_predicted_bones_have_the_fitted_lengths(make_system, batch):
+    system = fitted(make_system(), batch).eval()
+    pose = system.predict(batch).canonical[:, 0]
+    torch.testing.assert_close(bone_lengths(pose), system.bone_lengths.expand(4, -1), atol=1e-5, rtol=0)
+
+
+def test_without_kinematics_no_canonical_pose_is_claimed(make_system, batch):
+    output = fitted(make_system(kinematics=False), batch).eval().predict(batch)
+    assert output.canonical is None
+    torch.testing.assert_close(
+        project(output.pose[:, 0] + output.root, batch.K), output.joints_2d[:, 0], atol=1e-3, rtol=1e-4
+    )
+
+
+def test_missing_fields_are_named(make_system, batch):
+    system = make_system(supervision="3d")
+    with pytest.raises(MissingFieldError, match="joints_3d"):
+        system(Batch(**{**vars(batch), "joints_3d": None}), "puppet", 0.0)
+
+
+def test_joints_that_were_not_labelled_change_nothing(make_system, batch):
+    system = fitted(make_system(supervision="2d"), batch)
+    confidence = batch.confidence.clone()
+    confidence[0, 3] = confidence[1] = 0.0
+    hidden = [batch.joints_2d.masked_fill((confidence == 0)[..., None], value) for value in (torch.nan, 0.0, -3.0 * 32)]
+    results = [system(replace(batch, joints_2d=j, confidence=confidence), "joint/encoder", 0.9) for j in hidden]
+    for other in results[1:]:
+        assert all(torch.equal(results[0][name], other[name]) for name in other)
+    assert all(torch.isfinite(value) for value in results[0].values())
+
+
+def test_panels_show_one_picture_each(make_system, batch):
+    panels = fitted(make_system(), batch).eval().panels(batch)
+    assert {tuple(p.shape) for p in panels.values()} == {(4, 3, 32, 32)}
+
+
+def test_stages_follow_their_fractions(make_system):
+    system = make_system(stages=Stages(0.5, 0.25, 0.25))
+    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + [
+        "joint"
+    ] * 2
+
+
+def test_where_no_stage_paints_the_puppet_is_the_segmentation(make_system, batch):
+    system = fitted(make_system(supervision="teacher", stages=Stages(1.0, 0.0, 0.0)), batch).eval()
+    assert "target_saliency" not in system.requires
+    output = system.predict(batch)
+    body = system.pose(system.encode(batch.target, batch.K))
+    maps, geometry = system.maps(body.joints, batch.K, (32, 32))
+    assert output.image is None
+    assert (output.segmentation.argmax(1) == part_labels(maps, geometry, (32, 32), system.puppet).parts).all()
+    assert fitted(make_system(), batch).eval().predict(batch).image is not None
+
+
+def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
+    system = fitted(make_system(), batch)
+    system.zero_grad()
+    torch.stack(list(system(batch, "decoder", 0.3).values())).sum().backward()
+    assert all(p.grad is None for p in system.encoder.pose_parameters())
+
+
+def test_supervision_overfits_a_few_samples(make_system, batch):
+    torch.manual_seed(0)
+    system = fitted(make_system(supervision="3d", puppets=False, bone_lengths="given"), batch)
+    batch = replace(batch, bone_lengths=bone_lengths(batch.joints_3d))
+    optimizer = torch.optim.Adam(system.encoder.parameters(), lr=3e-3)
+
+    def error() -> float:
+        relative = batch.joints_3d - batch.joints_3d[:, :1]
+        return (system.predict(batch).pose[:, 0] - relative).norm(dim=-1).mean().item()
+
+    before = error()
+    for step in range(150):
+        optimizer.zero_grad()
+        batch = replace(
+            batch, seeds=torch.arange(len(batch)) + step * len(batch)
+        )  # windows a little off, each time anew
+        sum(system(batch, "puppet", 0.0).values()).backward()
+        optimizer.step()
+    assert error() < 0.35 * before

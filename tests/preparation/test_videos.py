@@ -1,0 +1,147 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from selfsup3d.data.sampling.clip_store import ClipStore
+from selfsup3d.errors import InputError
+from selfsup3d.preparation import videos as prepare
+from selfsup3d.preparation.videos import find_clips, prepare_clips
+
+
+@pytest.fixture
+def videos(tmp_path, street, toy_clip, save_video):
+    """A folder with a street, a ready-made crop under a name in another script, and a folder of pictures."""
+    folder = tmp_path / "videos"
+    (folder / "sub" / "walk").mkdir(parents=True)
+    save_video(folder / "street.avi", street(24))
+    save_video(folder / "tmp.avi", toy_clip[0][::2]).rename(folder / "танец 中.avi")
+    for index, frame in enumerate(toy_clip[0][::2]):
+        cv2.imwrite(str(folder / "sub" / "walk" / f"{index}.png"), frame[..., ::-1])
+    return folder
+
+
+def test_a_folder_of_everything(videos, tmp_path):
+    store = prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    assert [c.meta["name"] for c in store] == ["street.avi", "street.avi", "sub/walk", "танец 中.avi"]
+    assert store.image_size == 32
+    assert len({c.person for c in store}) == 4
+    for clip in store:
+        assert len(clip.meta["boxes"]) == len(clip.meta["frame_numbers"]) == len(clip)
+        assert clip.saliency.max() == 255
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert report["summary"].startswith("3 videos: 4 clips")
+    assert report["videos"][0]["kept"][0]["saliency"] == "background"
+    picture = cv2.imread(str(tmp_path / "store" / "report.png"))
+    assert picture.shape == (4 * 112, 9 * 96, 3)
+
+
+def test_folders_on_other_disks_are_found_through_links(videos, tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "mine").symlink_to(videos / "sub")
+    assert [clip.name for clip in find_clips(tmp_path / "films")] == ["mine/walk"]
+
+
+def test_a_second_call_does_nothing_and_a_changed_source_is_noticed(videos, tmp_path, monkeypatch, street, save_video):
+    prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    calls = []
+    real = prepare.person_clips
+    monkeypatch.setattr(prepare, "person_clips", lambda path, s: calls.append(path.name) or real(path, s))
+    prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    assert calls == []
+    save_video(videos / "street.avi", street(20))
+    store = prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    assert calls == ["street.avi"]
+    assert max(store[0].meta["frame_numbers"]) < 20
+    prepare_clips(videos, tmp_path / "store", 48, progress=False)
+    assert len(calls) == 4
+
+
+def test_an_interrupted_preparation_goes_on_where_it_was(videos, tmp_path, monkeypatch):
+    calls = []
+    real = prepare.person_clips
+
+    def interrupted(path, settings):
+        calls.append(path.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(path, settings)
+
+    monkeypatch.setattr(prepare, "person_clips", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    with pytest.raises(InputError, match="cut off"):
+        ClipStore(tmp_path / "store")
+    assert len(prepare_clips(videos, tmp_path / "store", 32, progress=False)) == 4
+    assert calls == ["street.avi", "walk", "walk", "танец 中.avi"]
+
+
+def test_unreadable_videos_are_skipped_and_named(videos, tmp_path, capsys):
+    (videos / "broken.mp4").write_bytes(b"no video")
+    (videos / "gone.mp4").symlink_to("nowhere.mp4")
+    store = prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    assert len(store) == 4
+    told = capsys.readouterr().err
+    assert "broken.mp4" in told
+    assert "gone.mp4" in told
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert "broken.mp4" in report["videos"][0]["error"]
+    assert "not readable" in report["summary"]
+
+
+def test_nobody_found_anywhere(tmp_path, street, save_video):
+    (tmp_path / "videos").mkdir()
+    save_video(tmp_path / "videos" / "a.avi", np.repeat(street(1), 20, axis=0))
+    with pytest.raises(InputError, match="nothing moves"):
+        prepare_clips(tmp_path / "videos", tmp_path / "store", 32, progress=False)
+    (tmp_path / "videos" / "a.avi").write_bytes(b"")
+    with pytest.raises(InputError, match="empty"):
+        prepare_clips(tmp_path / "videos", tmp_path / "store", 32, progress=False)
+
+
+def test_a_single_video(videos, tmp_path):
+    assert len(prepare_clips(videos / "street.avi", tmp_path / "store", 32, progress=False)) == 2
+
+
+def test_clips_with_a_listing(tmp_path, toy_clip):
+    for name in ("b", "a"):
+        (tmp_path / "in" / name / "frames").mkdir(parents=True)
+        for index, frame in enumerate(toy_clip[0]):
+            cv2.imwrite(str(tmp_path / "in" / name / "frames" / f"{index:04d}.png"), frame[..., ::-1])
+    facts = {"fps": 12.0, "static_camera": True, "fixed_crop": True, "note": "a note"}
+    listing = tmp_path / "in" / "clips.json"
+    listing.write_text(json.dumps({"b": facts, "a": {**facts, "fixed_crop": False, "person": "anna"}}))
+    store = prepare_clips(tmp_path / "in", tmp_path / "store", 32, progress=False)
+    assert [(c.meta["name"], c.person, c.meta["static_camera"]) for c in store] == [
+        ("a", "anna", False),
+        ("b", "b", True),
+    ]
+    assert store[0].meta["fps"] == 12.0
+    assert store[1].meta["note"] == "a note"
+    listing.write_text(json.dumps({"c": facts}))
+    with pytest.raises(InputError, match=r"'c'"):
+        find_clips(tmp_path / "in")
+    for bad in ("{", "[]", '{"a": 3}', '{"a": {"fps": "many"}}', "{}"):
+        listing.write_text(bad)
+        with pytest.raises(InputError, match=r"clips\.json"):
+            find_clips(tmp_path / "in")
+
+
+def test_folders_that_hold_nothing(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        prepare_clips(tmp_path / "none", tmp_path / "store")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="neither videos"):
+        prepare_clips(tmp_path / "empty", tmp_path / "store")
+    with pytest.raises(InputError, match="16 pixels"):
+        prepare_clips(tmp_path / "empty", tmp_path / "store", 8)
+
+
+@pytest.mark.slow
+def test_real_clips(real_data, tmp_path):
+    store = prepare_clips(real_data / "clips", tmp_path / "store", 64, progress=False)
+    assert len(store) == 13
+    coverage = [float((clip.saliency > 127).mean()) for clip in store]
+    assert min(coverage) > 0.05
+    assert max(coverage) < 0.5
