@@ -13,3 +13,5 @@ _CLOCKLESS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # what
 settings.register_profile("same", deadline=None, derandomize=True, database=None, suppress_health_check=_CLOCKLESS)
 settings.register_profile("new", settings.get_profile("same"), derandomize=False)
 settings.load_profile("same")
+
+pytest_plugins = ["tests.video_fixtures"]  # short videos that several folders' tests share
