@@ -3,7 +3,7 @@
     pip install 'selfsup3d[demo]'
     python launch/demo.py --checkpoint runs/quickstart
 
-Then open http://127.0.0.1:7860. Upload a picture of one person, or pick a shipped one: the skeleton turns under the
+Then open http://127.0.0.1:7860. Upload an image of one person, or pick a shipped one: the skeleton turns under the
 mouse, the camera moves by sliders, and one person takes another's pose. The pose is downloaded as npz, BVH or GLB.
 
 Only this machine can open the page; --host 0.0.0.0 lets the network in (there is no password). Nothing is fetched from
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on; default: this machine alone")
     parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of pictures to pick from")
+    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of images to pick from")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
     args = parser.parse_args(argv)
     if not 1 <= args.port <= 65535:

@@ -10,7 +10,7 @@ Two systems on the same frames: --per-frame a.npz for the first, --compare a.npz
 
     python launch/evaluate.py --checkpoint runs/v1 --lifter runs/martinez --split test
 
-Picture -> 2D -> 3D: the 2D joints that an image model finds are lifted too, frame by frame, by the same rules. Two rows
+Image -> 2D -> 3D: the 2D joints that an image model finds are lifted too, frame by frame, by the same rules. Two rows
 beside the model's own 3D poses: lifted from its own 2D joints, and lifted from the data's (what better 2D joints could
 bring); and the interval of the difference that lifting makes.
 """
@@ -78,7 +78,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data.keypoints", dest="keypoints", choices=get_args(Keypoints), default="projected")
     parser.add_argument("--protocol", default="strict", help=f"{', '.join(PRESETS)}")
     parser.add_argument("--json", type=Path, help="write the result there")
-    parser.add_argument("--report", type=Path, help="write tables, pictures and per-frame values into this folder")
+    parser.add_argument("--report", type=Path, help="write tables, images and per-frame values into this folder")
     parser.add_argument("--per-frame", type=Path, help="write per-frame values there (.npz)")
     parser.add_argument("--compare", type=Path, help="per-frame values of another system on the same frames (.npz)")
     parser.add_argument("--upper-bound", type=Path, help="result of the same network trained with labels (or its run)")
@@ -87,7 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
     parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
     parser.add_argument("--batch-size", type=int, default=64, help="frames at a time")
-    parser.add_argument("--rows", type=int, default=8, help="rows of the report's pictures")
+    parser.add_argument("--rows", type=int, default=8, help="rows of the report's images")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
     args = parser.parse_args(argv)
     for name in ("every", "limit", "samples", "batch_size", "rows"):

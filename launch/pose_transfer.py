@@ -1,4 +1,4 @@
-"""The pose of B on the appearance of A: pictures, videos, recorded motion, keypoints; or a whole grid of people.
+"""The pose of B on the appearance of A: images, videos, recorded motion, keypoints; or a whole grid of people.
 
     python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving b.jpg --output out/
     python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.mp4 --driving b.mp4 --output out/ --video webm
@@ -7,9 +7,9 @@
         --lifter runs/martinez --output out/
     python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
 
---driving is a picture, a video, poses.npz of launch/predict.py, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
-One picture gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
-pictures give grid.png: one row an appearance, one column a pose.
+--driving is an image, a video, poses.npz of launch/predict.py, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
+One image gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
+images give grid.png: one row an appearance, one column a pose.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
 from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
-from selfsup3d.inference.predictor import Predictor, lift_keypoints, pictures_of, smoothed
+from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, smoothed
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.synthesizer import Person, Synthesizer
 from selfsup3d.inference.windows import WINDOW_MODES, WindowOptions, cut, find_windows
@@ -52,23 +52,23 @@ _APPEARANCE_FRAMES = 32
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="pictures or videos of the person A")
+    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="images or videos of the person A")
     parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
-    parser.add_argument("--background", default="plate", help=f"{BACKGROUND_HELP} (default: plate, of A)")
+    parser.add_argument("--background", default="background", help=f"{BACKGROUND_HELP} (default: background, of A)")
     modes = [mode for mode in WINDOW_MODES if mode != "detector"]
     parser.add_argument("--crop", choices=modes, default="auto", help="how people are found in videos")
     parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
     parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
     parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
     parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
-    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' pictures")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
     parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
     parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
     parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
     parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
-    parser.add_argument("--scale", type=int, default=2, help="whole factor by which pictures are enlarged")
+    parser.add_argument("--scale", type=int, default=2, help="whole factor by which images are enlarged")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
     parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
     args = parser.parse_args(argv)
@@ -87,9 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         if not path.exists():
             raise InputError(f"{path}: no such file")
     many = len(args.appearance) > 1 or len(args.driving) > 1
-    motion = not many and not _is_picture(args.driving[0])
-    if many and not all(_is_picture(path) for path in args.driving):
-        raise InputError("a grid needs pictures as --driving; give one motion at a time")
+    motion = not many and not _is_image(args.driving[0])
+    if many and not all(_is_image(path) for path in args.driving):
+        raise InputError("a grid needs images as --driving; give one motion at a time")
     target = args.output / ("grid.png" if many else f"transfer.{args.video}" if motion else "transfer.png")
     refuse_overwrite([target], args.overwrite)
     synthesizer = Synthesizer.from_pretrained(args.checkpoint, pick_device(args.device))
@@ -101,29 +101,29 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------------------ images
 
 
 def _crops(path: Path, size: int, args: argparse.Namespace, limit: int) -> Iterator[np.ndarray]:
-    """(size, size, 3) crops of the person in a picture or video, evenly spaced over it."""
+    """(size, size, 3) crops of the person in an image or video, evenly spaced over it."""
     windows = find_windows(path, WindowOptions(args.crop))
-    frames = 1 if _is_picture(path) else max(video_info(path).frames, 1)
+    frames = 1 if _is_image(path) else max(video_info(path).frames, 1)
     found = 0
-    for number, picture in pictures_of(path, every=max(1, frames // limit)):
-        window = windows(number, picture)
+    for number, image in images_of(path, every=max(1, frames // limit)):
+        window = windows(number, image)
         if window is not None and found < limit:
             found += 1
-            yield cut(picture, window, size)
+            yield cut(image, window, size)
     if not found:
         raise InputError(f"{path}: no person was found in any frame; try --crop whole")
 
 
 def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> tuple[Person, np.ndarray, Tensor | None]:
-    """Appearance of a picture, or mean appearance of a video; a crop to show; the background."""
+    """Appearance of an image, or mean appearance of a video; a crop to show; the background."""
     crops = np.stack(list(_crops(path, synthesizer.size, args, _APPEARANCE_FRAMES)))
     people = synthesizer.encode(crops)
     silhouette = synthesizer.silhouette(people[:1])[0]
@@ -132,20 +132,20 @@ def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> t
 
 
 def _grid(synthesizer: Synthesizer, args: argparse.Namespace) -> np.ndarray:
-    """One row an appearance, one column a driving picture; sources at the head of both."""
+    """One row an appearance, one column a driving image; sources at the head of both."""
     driving = [next(_crops(path, synthesizer.size, args, 1)) for path in args.driving]
     poses = synthesizer.encode(np.stack(driving))
     paper = np.full_like(driving[0], 255)
     rows = [[paper, *driving]]
     for path in args.appearance:
         person, shown, background = _person(synthesizer, path, args)
-        pictures = list(synthesizer.transfer(person, poses, background, args.camera))
-        rows.append([shown, *to_uint8(torch.stack(pictures))])
-    return tile([[_large(picture, args.scale) for picture in row] for row in rows])
+        images = list(synthesizer.transfer(person, poses, background, args.camera))
+        rows.append([shown, *to_uint8(torch.stack(images))])
+    return tile([[_large(image, args.scale) for image in row] for row in rows])
 
 
-def _large(picture: np.ndarray, scale: int) -> np.ndarray:
-    return picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+def _large(image: np.ndarray, scale: int) -> np.ndarray:
+    return image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
 # ------------------------------------------------------------------------------------------------------------- motions
@@ -160,9 +160,9 @@ def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespa
     posed = body.posed.cpu().numpy()
 
     def frames() -> Iterator[np.ndarray]:
-        pictures = synthesizer.paint(person, body, background)
-        for pose, picture in zip(posed, tqdm(pictures, total=len(posed), desc="frames", unit="frame"), strict=True):
-            drawn = [_large(shown, args.scale), draw_pose_3d(pose, size=side), _large(to_uint8(picture), args.scale)]
+        images = synthesizer.paint(person, body, background)
+        for pose, image in zip(posed, tqdm(images, total=len(posed), desc="frames", unit="frame"), strict=True):
+            drawn = [_large(shown, args.scale), draw_pose_3d(pose, size=side), _large(to_uint8(image), args.scale)]
             yield np.concatenate(drawn, axis=1)
 
     write_animation(target, frames(), motion.fps or USUAL_FPS)
@@ -184,7 +184,7 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
         return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)
     else:
         raise InputError(
-            f"{path}: cannot drive; expected a picture, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
+            f"{path}: cannot drive; expected an image, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
         )
     rows = torch.arange(0, len(motion), args.every)[: args.limit]
     return replace(motion[rows], fps=motion.fps / args.every)

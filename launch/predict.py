@@ -1,4 +1,4 @@
-"""3D pose of the person in a picture, a folder of pictures, a video, or 2D keypoints.
+"""3D pose of the person in an image, a folder of images, a video, or 2D keypoints.
 
     python launch/predict.py --checkpoint runs/v1 --input walk.mp4 --output out/
     python launch/predict.py --checkpoint runs/v1 --input photos/ --output out/ --crop whole
@@ -6,7 +6,7 @@
     python launch/predict.py --checkpoint runs/lifter --input keypoints.json --output out/
 
 Writes poses.npz and poses.json (17 joints with names, unit and frame), an overlay with skeleton and parts and the pose
-turning in 3D beside it (overlay.mp4 for videos, one PNG a picture), and on request pose.bvh and pose.glb.
+turning in 3D beside it (overlay.mp4 for videos, one PNG an image), and on request pose.bvh and pose.glb.
 OpenCV's MP4 does not play in browsers; --video webm or gif does.
 """
 
@@ -35,8 +35,8 @@ from selfsup3d.inference.predictor import (
     PartSource,
     PosedFrame,
     Predictor,
+    images_of,
     lift_keypoints,
-    pictures_of,
     smoothed,
     somebody_of,
 )
@@ -60,13 +60,13 @@ USUAL_FPS = 12.0
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--input", type=Path, required=True, help="picture, folder of pictures, video, or keypoints")
+    parser.add_argument("--input", type=Path, required=True, help="image, folder of images, video, or keypoints")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found (default: auto)")
     parser.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the one beside the input")
     parser.add_argument("--detector", type=Path, help="weights of a torchvision detector")
     parser.add_argument("--detector-architecture", choices=DETECTORS, default=DETECTORS[0])
-    parser.add_argument("--focal", type=float, help="focal length of the full picture, px; default: unknown")
+    parser.add_argument("--focal", type=float, help="focal length of the full image, px; default: unknown")
     parser.add_argument("--smooth", action="store_true", help="smooth over time (One Euro filter)")
     parser.add_argument("--cutoff", type=float, default=1.0, help="Hz of --smooth at rest; less is smoother")
     parser.add_argument("--video", choices=("mp4", "webm", "gif", "none"), default="mp4", help="of the overlay")
@@ -79,7 +79,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="predict each n-th frame")
     parser.add_argument("--limit", type=int, help="at most so many frames")
     parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: told from them")
-    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' pictures")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
     parser.add_argument("--fps", type=float, help="frames per second, where the input has none")
     parser.add_argument("--batch-size", type=int, default=16, help="frames at a time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
@@ -95,18 +95,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
     if not args.input.exists():
-        raise InputError(f"{args.input}: no such file or folder; expected a picture, a video or keypoints (.json)")
+        raise InputError(f"{args.input}: no such file or folder; expected an image, a video or keypoints (.json)")
     keypoints = args.input.suffix.lower() == ".json" or (
         args.input.is_dir() and any(args.input.glob("*_keypoints.json"))
     )
-    pictures = not keypoints and (args.input.is_dir() or args.input.suffix.lower() in IMAGE_SUFFIXES)
-    files = _files(args, pictures)
+    images = not keypoints and (args.input.is_dir() or args.input.suffix.lower() in IMAGE_SUFFIXES)
+    files = _files(args, images)
     refuse_overwrite(list(files.values()), args.overwrite)
     system, config = load_system(args.checkpoint, pick_device(args.device))
     clock = Clock()
     with no_trace(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
-        record = _predict(args, system, config, keypoints, pictures, files, clock)
+        record = _predict(args, system, config, keypoints, images, files, clock)
         with clock.stage("save"):
             _save(record, files, _fps(args, record.fps))
     print(clock.report(len(record)))
@@ -120,7 +120,7 @@ def _predict(
     system: System,
     config: Config,
     keypoints: bool,
-    pictures: bool,
+    images: bool,
     files: dict[str, Path],
     clock: Clock,
 ) -> PoseRecord:
@@ -128,7 +128,7 @@ def _predict(
     if not keypoints:
         size = int(getattr(evaluated(config), "size", 64))
         predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
-        return _watch(args, predictor, pictures, files, clock)
+        return _watch(args, predictor, images, files, clock)
     found = read_keypoints(args.input, args.format, args.image_size)
     with clock.stage("network"):
         record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
@@ -142,10 +142,10 @@ def _predict(
     return record
 
 
-def _files(args: argparse.Namespace, pictures: bool) -> dict[str, Path]:
+def _files(args: argparse.Namespace, images: bool) -> dict[str, Path]:
     """Everything that will be written, by what it is."""
     files = {"npz": args.output / "poses.npz", "json": args.output / "poses.json"}
-    if args.video != "none" and pictures:
+    if args.video != "none" and images:
         sources = frame_files(args.input)[:: args.every][: args.limit] if args.input.is_dir() else [args.input]
         stems = Counter(source.stem for source in sources)
         for k, source in enumerate(sources):  # a.jpg beside a.png: the whole name tells them apart
@@ -162,21 +162,21 @@ def _fps(args: argparse.Namespace, own: float) -> float:
 
 
 def _watch(
-    args: argparse.Namespace, predictor: Predictor, pictures: bool, files: dict[str, Path], clock: Clock
+    args: argparse.Namespace, predictor: Predictor, images: bool, files: dict[str, Path], clock: Clock
 ) -> PoseRecord:
     """Predict frame by frame; the overlay is written on the way, so memory does not grow with the length."""
     looked_at = None if args.limit is None else args.limit * args.every
     options = WindowOptions(args.crop, args.boxes, args.detector, args.detector_architecture, looked_at)
     with clock.stage("find people"):
         windows = find_windows(args.input, options)
-    info = None if pictures else video_info(args.input)
+    info = None if images else video_info(args.input)
     fps = 0.0 if info is None else (args.fps or info.fps) / args.every
     smooth = OneEuro(_fps(args, fps), args.cutoff) if args.smooth else None
     total = None if info is None or not info.frames else min(-(-info.frames // args.every), args.limit or 10**9)
-    frames = tqdm(pictures_of(args.input, args.every, args.limit), total=total, desc="frames", unit="frame")
+    frames = tqdm(images_of(args.input, args.every, args.limit), total=total, desc="frames", unit="frame")
     kept: list[PosedFrame] = []
-    posed = _without_pictures(predictor.stream(frames, windows, smooth, clock), kept, str(args.input))
-    if pictures:
+    posed = _without_images(predictor.stream(frames, windows, smooth, clock), kept, str(args.input))
+    if images:
         _write_overlays(posed, files, clock)
     elif "overlay" in files:
         with clock.stage("write"):
@@ -187,8 +187,8 @@ def _watch(
     return predictor.record(kept, fps, str(args.input))
 
 
-def _without_pictures(frames: Iterable[PosedFrame], kept: list[PosedFrame], source: str) -> Iterator[PosedFrame]:
-    """The same frames; what was predicted is kept, the pictures are not.
+def _without_images(frames: Iterable[PosedFrame], kept: list[PosedFrame], source: str) -> Iterator[PosedFrame]:
+    """The same frames; what was predicted is kept, the images are not.
 
     Raises:
         InputError: nobody was found in any of them; an overlay that is being written is then given up.
@@ -200,7 +200,7 @@ def _without_pictures(frames: Iterable[PosedFrame], kept: list[PosedFrame], sour
 
 
 def _write_overlays(frames: Iterable[PosedFrame], files: dict[str, Path], clock: Clock) -> None:
-    """One picture each; none of them is left where nobody is found in any."""
+    """One image each; none of them is left where nobody is found in any."""
     written = []
     try:
         for frame in frames:

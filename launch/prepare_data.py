@@ -7,9 +7,9 @@
         --body-model female=f.npz --output h36m14.npz
     python launch/prepare_data.py --dataset mocap --root CMU --output mocap.npz
     python launch/prepare_data.py --dataset videos --root VIDEOS --output clips/ --size 128
-    python launch/prepare_data.py --dataset h36m --root H36M --plates --shards shards/ --size 256
+    python launch/prepare_data.py --dataset h36m --root H36M --backgrounds --shards shards/ --size 256
 
-No picture is copied, except into --shards. An interrupted run goes on where it stopped. --verify only lists what is
+No image is copied, except into --shards. An interrupted run goes on where it stopped. --verify only lists what is
 missing, where people get it and under which licence.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from selfsup3d.cli import run
-from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.dataset_tree import Tree
 from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
@@ -35,7 +35,7 @@ from selfsup3d.data.mocap.convert import MocapOptions, subjects_of
 from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json
-from selfsup3d.preparation.datasets import fit_plates, prepare_mocap, shard_clips, shard_index
+from selfsup3d.preparation.datasets import fit_backgrounds, prepare_mocap, shard_clips, shard_index
 from selfsup3d.preparation.index_sheet import check_sheet
 from selfsup3d.preparation.person_clips import CropMode
 from selfsup3d.preparation.videos import prepare_clips
@@ -62,7 +62,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 = this one")
     parser.add_argument("--max-failed", type=int, default=20, help="unreadable files that are left out (default: 20)")
     parser.add_argument("--every", type=int, default=1, help="keep every n-th frame of a recording")
-    parser.add_argument("--plates", action="store_true", help="fit the backgrounds of still cameras now")
+    parser.add_argument("--backgrounds", action="store_true", help="fit the backgrounds of still cameras now")
     parser.add_argument("--shards", type=Path, help="copy crops into WebDataset shards there")
     parser.add_argument("--size", type=int, default=128, help="of crops in shards and clips, px (default: 128)")
     parser.add_argument("--per-shard", type=int, default=2000, help="crops in a shard (default: 2000)")
@@ -125,17 +125,19 @@ def main(argv: list[str] | None = None) -> int:
         progress=not args.quiet,
     )
     _print_report(report, output)
-    folder = output.with_suffix(".plates")
-    if args.plates:
-        count, failed = fit_plates(output, folder, args.workers, not args.quiet)
+    folder = output.with_suffix(".backgrounds")
+    if args.backgrounds:
+        count, failed = fit_backgrounds(output, folder, args.workers, not args.quiet)
         print(f"{folder}: {count} backgrounds")
         _print_some("backgrounds that could not be fitted", list(failed.values()))
     index = load_index(output)
-    plates = Plates(folder, index) if args.plates else None
+    backgrounds = Backgrounds(folder, index) if args.backgrounds else None
     if args.check is not None:
-        _check(args.check, index, args.rows, plates)
+        _check(args.check, index, args.rows, backgrounds)
     if args.shards is not None:
-        for split, count in shard_index(index, args.shards, args.size, plates, args.per_shard, not args.quiet).items():
+        for split, count in shard_index(
+            index, args.shards, args.size, backgrounds, args.per_shard, not args.quiet
+        ).items():
             print(f"{args.shards / split}: {count} crops")
     return 0
 
@@ -178,7 +180,7 @@ def _print_report(report: Report, output: Path) -> None:
     _print_some("unreadable", [f"{name}: {reason}" for name, reason in report.failed.items()])
 
 
-def _check(folder: Path, index: FrameIndex, rows: int, plates: Plates | None) -> None:
+def _check(folder: Path, index: FrameIndex, rows: int, backgrounds: Backgrounds | None) -> None:
     findings = check_index(index)
     print(_table(findings))
     splits = {t.split for t in index.takes}
@@ -195,7 +197,7 @@ def _check(folder: Path, index: FrameIndex, rows: int, plates: Plates | None) ->
         "statistics": statistics(select_split(index, "train")) if "train" in splits else None,
     }
     write_json(folder / f"{index.dataset}.json", told)
-    sheet = check_sheet(folder / f"{index.dataset}.png", index, rows, plates)
+    sheet = check_sheet(folder / f"{index.dataset}.png", index, rows, backgrounds)
     print(f"{sheet}\n{folder / f'{index.dataset}.json'}")
     for warning in findings.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
@@ -209,7 +211,7 @@ def _table(findings: Findings) -> str:
     width = max(len(" ".join(key)) for key in findings.counts)
     lines = [f"  {' '.join(key):{width}}  {count:>9,}" for key, count in findings.counts.items()]
     median, high = findings.reprojection
-    projected = "3D joints are scaled to one height and do not project onto the picture"
+    projected = "3D joints are scaled to one height and do not project onto the image"
     if _number(median) is not None:
         projected = f"projected 3D joints lie {median:.2f} px off the 2D joints (median; 95 %: {high:.2f} px)"
     return "\n".join(

@@ -20,7 +20,7 @@ from selfsup3d.config.sweep import load_sweep
 from selfsup3d.errors import InputError
 from selfsup3d.experiments.sweep import Sweep
 from selfsup3d.experiments.sweep_curves import sweep_curves
-from selfsup3d.experiments.sweep_pictures import sweep_pictures
+from selfsup3d.experiments.sweep_images import sweep_images
 from selfsup3d.experiments.sweep_table import sweep_table
 from selfsup3d.io.files import write_json, write_text
 from selfsup3d.viz.sheets import write_png
@@ -43,7 +43,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--results", type=Path, help="also write results and table into this folder, under the name of the sweep's own"
     )
     parser.add_argument(
-        "--pictures", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
+        "--images", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
     )
     parser.add_argument(
         "--curves", metavar="METRIC", help="also draw this error during training against samples and against time"
@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.results is not None:
             write_text(args.results / f"{sweep.config.output.name}.md", table)
             write_json(args.results / f"{sweep.config.output.name}.json", sweep.results)
-    if args.pictures is not None:
+    if args.images is not None:
         folder = sweep.config.output if args.results is None else args.results
-        write_png(folder / f"{sweep.config.output.name}.png", sweep_pictures(sweep, args.pictures))
+        write_png(folder / f"{sweep.config.output.name}.png", sweep_images(sweep, args.images))
     if args.curves is not None:
         folder = sweep.config.output if args.results is None else args.results
         write_png(folder / f"{sweep.config.output.name}_curves.png", sweep_curves(sweep, args.curves))

@@ -45,15 +45,15 @@ def _train(config: Config, accelerator: Accelerator) -> int:
     check_shardable(system, config.trainer)
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         source, validation = build_source(config, "train"), build_source(config, "val")
-    pictures = example_frames(validation, config.trainer.images)
+    images = example_frames(validation, config.trainer.images)
 
     def numbers(averaged: System) -> dict[str, float]:
         told = evaluate_system(
-            config, averaged, validation, Baselines(), accelerator=accelerator, pictures=False, progress=False
+            config, averaged, validation, Baselines(), accelerator=accelerator, images=False, progress=False
         )
         return {name: value for name, value in told["metrics"].items() if value is not None}
 
-    result = train(config, system, source, pictures=pictures, evaluate=numbers, accelerator=accelerator)
+    result = train(config, system, source, images=images, evaluate=numbers, accelerator=accelerator)
     if result.stopped is not None:
         if accelerator.is_main_process:
             print(
@@ -70,7 +70,7 @@ def _train(config: Config, accelerator: Accelerator) -> int:
     )
     measured = add_datasets(measured, config, lambda part: _measure_part(part, result.system, accelerator))
     if accelerator.is_main_process:
-        release(config, result.system, measured, pictures)
+        release(config, result.system, measured, images)
         print(text(measured))
         print(f"{config.folder}: {run_folder.METRICS}, {run_folder.GRID}, {run_folder.MODEL}/")
     accelerator.end_training()

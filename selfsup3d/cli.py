@@ -156,7 +156,7 @@ def _dotted(prefix: str, value: Any) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _flag_errors() -> Iterator[None]:
-    """Turn tyro's framed error, printed before it exits, into an InputError of a few plain lines."""
+    """Update tyro's framed error, printed before it exits, into an InputError of a few plain lines."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.data.datasets.backgrounds import _read as read_plate
+from selfsup3d.data.datasets.backgrounds import _read as read_background
 from selfsup3d.data.datasets.frame_index import load_index
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.shards import ShardSource
@@ -109,7 +109,9 @@ WRITERS = {
     "mocap": lambda path: np.savez(path, **capture()),
     "poses": record,
     "per frame": lambda path: save_frames(path, {"index": np.arange(3), "mpjpe": np.ones(3)}),
-    "plate": lambda path: np.savez(path, plate=np.zeros((4, 4, 3), np.uint8), noise=np.zeros((4, 4), np.uint8)),
+    "background": lambda path: np.savez(
+        path, background=np.zeros((4, 4, 3), np.uint8), noise=np.zeros((4, 4), np.uint8)
+    ),
     "index": lambda path: np.savez(path, header=np.array("{}")),
 }
 READERS = {
@@ -118,7 +120,7 @@ READERS = {
     "poses": load_record,
     "motion": load_motion,
     "per frame": load_frames,
-    "plate": lambda path: read_plate(path, Camera()),
+    "background": lambda path: read_background(path, Camera()),
     "index": load_index,
 }
 OF = {"motion": "poses"}

@@ -13,7 +13,7 @@ from selfsup3d.errors import InputError
 @pytest.fixture
 def config_path(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("trainer: {steps: 30, optimizer: {lr: 1e-4}}\ndata: {kind: videos, root: /films}\n")
+    path.write_text("trainer: {steps: 30, optimizer: {lr: 1e-4}}\ndata: {kind: videos, root: /videos}\n")
     return path
 
 
@@ -24,14 +24,14 @@ def parse(path, *flags):
 def test_flags_override_the_file(config_path):
     config = parse(
         config_path, "--trainer.steps", "7", "--trainer.checkpoint-every=2", "--resume", "auto", "--seed", "3",
-        "--data.root", "/my films", "--output-dir", "out", "--trainer.optimizer.betas", "0.5", "0.9",
+        "--data.root", "/my videos", "--output-dir", "out", "--trainer.optimizer.betas", "0.5", "0.9",
         "--trainer.deterministic", "--system.no-saliency",
     )  # fmt: skip
     assert (config.trainer.steps, config.trainer.checkpoint_every) == (7, 2)
     assert config.trainer.optimizer.lr == 1e-4
     assert config.trainer.optimizer.betas == (0.5, 0.9)
     assert (config.resume, config.seed) == ("auto", 3)
-    assert str(config.data.root) == "/my films"
+    assert str(config.data.root) == "/my videos"
     assert str(config.output_dir) == "out"
     assert config.trainer.deterministic
     assert not config.system.saliency
@@ -57,7 +57,7 @@ BAD = {
     ("--trainer.steps",): "Missing value for argument '--trainer.steps'",
     ("--trainer.optimizer.kind", "adamm"): "invalid choice 'adamm' for argument '--trainer.optimizer.kind'",
     ("--trainer.optimizer.betas", "1", "2"): "--trainer.optimizer.betas.1: Input should be less than or equal to 1",
-    ("--system.stages.puppet", "0.9"): "--system.stages: the fractions must sum to 1, they sum to 1.5",
+    ("--system.stages.pretrain", "0.9"): "--system.stages: the fractions must sum to 1, they sum to 1.5",
     ("--data.kind", "synthetic"): "invalid choice 'synthetic' for argument '--data.kind'",
     ("extra",): "unexpected argument 'extra'; flags look like",
 }

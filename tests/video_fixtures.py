@@ -16,7 +16,7 @@ def make_toy_clip(frames: int = 24, size: int = 64, seed: int = 0, noise: float 
     coarse = random.integers(60, 200, (8, 8, 3), dtype=np.uint8)
     background = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     shirt, legs = random.integers(0, 256, (2, 3))
-    pictures, masks = [], []
+    images, masks = [], []
     for t in range(frames):
         x = size * (0.25 + 0.5 * t / max(frames - 1, 1))
         mask = np.zeros((size, size), dtype=np.uint8)
@@ -26,13 +26,13 @@ def make_toy_clip(frames: int = 24, size: int = 64, seed: int = 0, noise: float 
         for side in (-1, 1):
             hip, foot = (int(x), int(0.55 * size)), (int(x + side * swing), int(0.88 * size))
             cv2.line(mask, hip, foot, 2, max(int(0.07 * size), 1))
-        picture = background.astype(np.float32)
-        picture[mask == 1] = shirt
-        picture[mask == 2] = legs
-        picture += random.normal(0, noise, picture.shape)
-        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+        image = background.astype(np.float32)
+        image[mask == 1] = shirt
+        image[mask == 2] = legs
+        image += random.normal(0, noise, image.shape)
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
         masks.append(mask > 0)
-    return np.stack(pictures), np.stack(masks)
+    return np.stack(images), np.stack(masks)
 
 
 @pytest.fixture
@@ -96,18 +96,18 @@ def make_street(frames: int = 40, size: tuple[int, int] = (400, 120), seed: int 
     random = np.random.default_rng(seed)
     coarse = random.integers(70, 190, (6, 20, 3), dtype=np.uint8)
     background = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    pictures = []
+    images = []
     for t in range(frames):
-        picture = background + random.normal(0, 1, background.shape)
+        image = background + random.normal(0, 1, background.shape)
         for x, colour in ((0.05 + 0.0105 * t, (230, 40, 40)), (0.95 - 0.0105 * t, (30, 40, 230))):
             centre, swing = int(x * width), int(0.05 * height * np.sin(0.9 * t))
-            cv2.ellipse(picture, (centre, int(0.45 * height)), (8, 18), 0, 0, 360, colour, -1)
-            cv2.circle(picture, (centre, int(0.24 * height)), 7, (200, 160, 130), -1)
+            cv2.ellipse(image, (centre, int(0.45 * height)), (8, 18), 0, 0, 360, colour, -1)
+            cv2.circle(image, (centre, int(0.24 * height)), 7, (200, 160, 130), -1)
             for side in (-1, 1):
                 foot = (centre + side * swing, int(0.9 * height))
-                cv2.line(picture, (centre, int(0.55 * height)), foot, (40, 40, 40), 6)
-        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
-    return np.stack(pictures)
+                cv2.line(image, (centre, int(0.55 * height)), foot, (40, 40, 40), 6)
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
+    return np.stack(images)
 
 
 def write_avi(path: Path, frames: np.ndarray, fps: float = 10.0) -> Path:

@@ -1,7 +1,7 @@
-"""From an index to 128 px crops, beside the plain loop: cv2.imread of the whole picture, then warpAffine.
+"""From an index to 128 px crops, beside the plain loop: cv2.imread of the whole image, then warpAffine.
 
-The pictures are textured JPEGs of Human3.6M's size (1000 x 1000) and of a phone's (1080 x 1920), the people about 600 px
-tall, as in those datasets. First both ways must see the same: smooth pictures, on which reduced decoding and full
+The images are textured JPEGs of Human3.6M's size (1000 x 1000) and of a phone's (1080 x 1920), the people about 600 px
+tall, as in those datasets. First both ways must see the same: smooth images, on which reduced decoding and full
 decoding may not differ by more than rounding. Frames per second are of one core.
 """
 
@@ -21,14 +21,14 @@ from selfsup3d.io.crops import Frames, read_view, square_view, virtual_view, war
 __all__ = ["BENCHMARK", "run"]
 
 SIZE = 128
-PICTURES = 24
-TOLERANCE = 6.0  # grey levels, on smooth pictures: JPEG's own rounding at the reduced size
+IMAGES = 24
+TOLERANCE = 6.0  # grey levels, on smooth images: JPEG's own rounding at the reduced size
 _SHAPES = {"h36m": (1000, 1000), "phone": (1080, 1920)}
 _SIDE = 640.0
 
 
 def _write(folder: Path, name: str, size: tuple[int, int], count: int, cells: int) -> None:
-    """Pictures (width, height) of random colours, `cells` to the shorter side, so that files are as large as real ones."""
+    """Images (width, height) of random colours, `cells` to the shorter side, so that files are as large as real ones."""
     width, height = size
     rng = np.random.default_rng(0)
     for n in range(count):
@@ -54,7 +54,7 @@ def _plain(folder: Path, name: str, number: int, square: np.ndarray) -> np.ndarr
 
 
 def _ours(frames: Frames, name: str, size: tuple[int, int], squares: list[np.ndarray]) -> None:
-    """As `IndexedFrames` does it: the views of a batch at once, then one picture after the other."""
+    """As `IndexedFrames` does it: the views of a batch at once, then one image after the other."""
     K = np.array([[1145.0, 0.0, size[0] / 2], [0.0, 1145.0, size[1] / 2], [0.0, 0.0, 1.0]])
     views, _, _ = virtual_view(np.stack(squares), np.broadcast_to(K, (len(squares), 3, 3)), SIZE)
     for number, view in enumerate(views):
@@ -62,7 +62,7 @@ def _ours(frames: Frames, name: str, size: tuple[int, int], squares: list[np.nda
 
 
 def _compare(folder: Path) -> float:
-    """Both ways on smooth pictures, by the same upright view; the largest mean difference of a picture."""
+    """Both ways on smooth images, by the same upright view; the largest mean difference of an image."""
     worst = 0.0
     for name, size in _SHAPES.items():
         _write(folder, f"smooth_{name}", size, 2, cells=6)
@@ -89,7 +89,7 @@ def _decode_least(folder: Path, name: str, count: int) -> None:
 
 def run(settings: Settings) -> Result:
     """See the module."""
-    count = 3 if settings.quick else PICTURES
+    count = 3 if settings.quick else IMAGES
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -129,4 +129,4 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, f"index to {SIZE} px crop, per picture and core, beside cv2.imread + warpAffine", ">= 2")
+BENCHMARK = Benchmark(run, f"index to {SIZE} px crop, per image and core, beside cv2.imread + warpAffine", ">= 2")

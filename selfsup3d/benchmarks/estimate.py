@@ -51,7 +51,7 @@ def estimate(presets: Mapping[str, tuple[int, float, int]], sample_ms: float) ->
         rate = GPUS * PEAK * SHARE / (1e9 * gflop)
         cores = rate * 1e-3 * sample_ms * (size / 64) ** 2
         reduce_ms = 1e3 * 2 * (GPUS - 1) / GPUS * 4 * parameters / BUS
-        disk = FRAMES * size**2 * 4 / 1e9  # a frame and its saliency; a still camera's plate is kept once a clip
+        disk = FRAMES * size**2 * 4 / 1e9  # a frame and its saliency; a still camera's background is kept once a clip
         cells = (
             f"{gflop:.2f}",
             f"{parameters / 1e6:.1f}",

@@ -16,7 +16,7 @@ from selfsup3d.training.device import cpu_has_bf16
 __all__ = ["BENCHMARK", "run"]
 
 BATCH, SIZE = 16, 64
-STAGES: tuple[Stage, ...] = ("puppet", "decoder", "joint")
+STAGES: tuple[Stage, ...] = ("pretrain", "decoder", "joint")
 
 
 def run(settings: Settings) -> Result:

@@ -1,4 +1,4 @@
-"""`Synthesizer.pose`: pictures to poses, cameras, parts and reconstructions, at two sizes and two batches."""
+"""`Synthesizer.pose`: images to poses, cameras, parts and reconstructions, at two sizes and two batches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["BENCHMARK", "run"]
 
 NAMES = ("tiny", "small")
 BATCHES = (1, 32)
-TOLERANCE = 1e-3  # metres, between a picture alone and among others
+TOLERANCE = 1e-3  # metres, between an image alone and among others
 
 
 def run(settings: Settings) -> Result:
-    """See the module. The row is of `tiny` and one picture."""
+    """See the module. The row is of `tiny` and one image."""
     notes: dict[str, float | str] = {}
     calls = {}
     error = 0.0
@@ -31,11 +31,11 @@ def run(settings: Settings) -> Result:
         assert batch.target is not None
         system = make_system(name).to(settings.device).eval()
         system.fit([batch])
-        synthesizer, pictures = Synthesizer(system, size), batch.target.to(settings.device)
-        alone, among = (synthesizer.pose(pictures[:count]).pose[:1] for count in batches)
+        synthesizer, images = Synthesizer(system, size), batch.target.to(settings.device)
+        alone, among = (synthesizer.pose(images[:count]).pose[:1] for count in batches)
         error = max(error, check(alone, among, TOLERANCE, f"poses of {name}"))
         for count in batches:
-            calls[name, count] = partial(synthesizer.pose, pictures[:count])
+            calls[name, count] = partial(synthesizer.pose, images[:count])
     times = {}
     for (name, count), call in calls.items():  # each on its own: a cache that others have emptied is no answer's time
         timing = times[name, count] = measure({"pose": call}, settings)["pose"]
@@ -51,4 +51,4 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, "Synthesizer.pose, tiny and small, 1 and 32 pictures", "tiny p95 < 15 ms")
+BENCHMARK = Benchmark(run, "Synthesizer.pose, tiny and small, 1 and 32 images", "tiny p95 < 15 ms")

@@ -20,7 +20,7 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.models.lifters.martinez import Martinez
 from selfsup3d.models.modules.mlp import MaxNormLinear
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training.device import cpu_has_bf16
 
 __all__ = ["INFERENCE", "SMALL_BATCH", "TRAINING"]
@@ -36,7 +36,7 @@ def _made(settings: Settings, count: int) -> tuple[Martinez, ProjectedPoses, int
     torch.manual_seed(0)
     system = Martinez(width=64 if settings.quick else 1024)
     source = ProjectedPoses(procedural_capture(8 if settings.quick else 100), name="procedural")
-    system.fit([source.batch(Draws(0, 0, np.arange(max(count, 256))))])
+    system.fit([source.batch(RandomStreams(0, 0, np.arange(max(count, 256))))])
     source.to(settings.device)
     return system.to(settings.device), source, count
 
@@ -63,7 +63,7 @@ def inference(settings: Settings) -> Result:
     """Lifting a large batch; normalisation layers are folded into the linear ones first."""
     system, source, count = _made(settings, BATCH)
     system.eval()
-    x = system.observe(source.batch(Draws(0, 1, np.arange(count)))).values
+    x = system.observe(source.batch(RandomStreams(0, 1, np.arange(count)))).values
     inputs = x[:, : system.network.enter[0].in_features // 2].flatten(1).contiguous()  # type: ignore[index, operator]
     fused = system.network.fused()
     with torch.inference_mode():
@@ -82,7 +82,7 @@ def inference(settings: Settings) -> Result:
 def training(settings: Settings) -> Result:
     """Forward, backward and optimizer at a large batch, on samples at hand."""
     system, source, count = _made(settings, BATCH // 2)
-    batch = source.batch(Draws(0, 1, np.arange(count)))
+    batch = source.batch(RandomStreams(0, 1, np.arange(count)))
     optimizer = torch.optim.Adam(system.parameters(), lr=1e-3, fused=True)
 
     def step(kind: torch.dtype) -> None:
@@ -132,7 +132,7 @@ def small_batch(settings: Settings) -> Result:
     through a DataLoader, writes the max-norm as its formula and steps torch's default Adam. Note `peer_our_layers_ms`: that
     loop with our layers."""
     system, source, count = _made(settings, SMALL)
-    stored = source.batch(Draws(0, 1, np.arange(32 * count)))
+    stored = source.batch(RandomStreams(0, 1, np.arange(32 * count)))
     observed, target = system.observe(stored), system.scaler(stored.need("joints_3d", by="the benchmark"))
     seen = system.network.enter[0].in_features // 2  # type: ignore[index, operator]
     plain, mixed = _plainly_written(copy.deepcopy(system.network)), copy.deepcopy(system.network)
@@ -147,7 +147,7 @@ def small_batch(settings: Settings) -> Result:
     batches = endless()
 
     def our_step() -> None:
-        batch = source.batch(Draws(0, next(numbers), np.arange(count)))
+        batch = source.batch(RandomStreams(0, next(numbers), np.arange(count)))
         ours.zero_grad(set_to_none=True)
         system(batch, "lifter", 0.0)["mse"].backward()
         ours.step()

@@ -16,14 +16,16 @@ from torch.utils.data import DataLoader
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, synchronize
 from selfsup3d.benchmarks.training_step import Stage, TrainingStep, make_system
 from selfsup3d.builders.systems import build_source
-from selfsup3d.config.run import Config, SyntheticConfig, TrainerConfig
+from selfsup3d.config.datasets import SyntheticConfig
+from selfsup3d.config.run import Config
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["BENCHMARK", "quickstart_stream", "run", "sample_ms"]
 
-STAGES: dict[Stage, float] = {"puppet": 0.92, "decoder": 0.06, "joint": 0.02}
+STAGES: dict[Stage, float] = {"pretrain": 0.92, "decoder": 0.06, "joint": 0.02}
 """Shares of the quickstart's steps (configs/quickstart.yaml)."""
 
 BATCH, SIZE = 32, 64
@@ -46,7 +48,7 @@ def sample_ms(stream: StepStream, steps: int = 20) -> float:
         stream[0]
         begin = time.perf_counter()
         for step in range(1, steps + 1):
-            stream.source.batch(Draws(0, step, stream.indices(step, 0)))
+            stream.source.batch(RandomStreams(0, step, stream.indices(step, 0)))
         return 1e3 * (time.perf_counter() - begin) / (steps * stream.batch_size)
     finally:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """What grows over a training run: memory, open files, TensorBoard and checkpoints, over 2,000 steps of the real loop.
 
 The `tiny` part-guided networks at 32 px in the joint stage, which uses all of them, with data workers, checkpoints and
-pictures as in any run; what the process holds is noted where a run would evaluate.
+images as in any run; what the process holds is noted where a run would evaluate.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def run_long(settings: Settings) -> str:
             held[len(held) * every + every] = _held()
             return {"open_files": float(held[max(held)][1])}
 
-        pictures: Batch | None = example_frames(validation, 2)
-        train(config, build_system(config), source, pictures=pictures, evaluate=note)
+        images: Batch | None = example_frames(validation, 2)
+        train(config, build_system(config), source, images=images, evaluate=note)
         run = config.folder
         kept = {
             "checkpoints": len(list((run / "checkpoints").iterdir())),
@@ -71,7 +71,7 @@ def _config(folder: Path, settings: Settings, steps: int, every: int) -> Config:
     }  # fmt: skip
     return Config.model_validate({
         "output_dir": folder / "run",
-        "system": {"kind": "part_guided", "preset": "tiny", "stages": {"puppet": 0.0, "decoder": 0.0, "joint": 1.0}},
+        "system": {"kind": "part_guided", "preset": "tiny", "stages": {"pretrain": 0.0, "decoder": 0.0, "joint": 1.0}},
         "data": {"kind": "synthetic", "preset": "tiny-test", "size": 32, "root": folder / "cache"},
         "trainer": trainer,
     })  # fmt: skip
@@ -95,7 +95,7 @@ def page(held: Mapping[int, tuple[float, int]], kept: Mapping[str, float], setti
         f"# What a run holds over {steps:,} steps",
         "",
         "The real loop, `tiny` networks at 32 px in the joint stage, two data workers, a checkpoint every "
-        f"{EVERY} steps, each step logged, pictures drawn; {machine['processor']}, torch {versions()['torch']}.",
+        f"{EVERY} steps, each step logged, images drawn; {machine['processor']}, torch {versions()['torch']}.",
         "",
         "    python launch/benchmark.py --long-run assets/results/long_run.md --threads 1",
         "",

@@ -18,7 +18,7 @@ from selfsup3d.geometry.camera import orbit_rotation
 __all__ = ["BENCHMARK", "run"]
 
 VIEWS, SIZE = 32, 64
-TOLERANCE = 1e-3  # of a picture in [0, 1]: other kernels for other batches
+TOLERANCE = 1e-3  # of an image in [0, 1]: other kernels for other batches
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
-"""Rendering synth-v1 beside a plain loop over pictures and solids, at 64 and 128 px, one core.
+"""Rendering synth-v1 beside a plain loop over images and solids, at 64 and 128 px, one core.
 
-Pictures, depths and labels of 48 frames of 6 clips; backgrounds are drawn once per clip, before. Both give the same pictures,
+Images, depths and labels of 48 frames of 6 clips; backgrounds are drawn once per clip, before. Both give the same images,
 which is checked first. The row is of 64 px; 128 px, images per second and the growth of memory stand in the notes.
 """
 
@@ -24,7 +24,7 @@ from selfsup3d.data.synthetic.spec import preset_named
 __all__ = ["BENCHMARK", "run"]
 
 CLIPS, FRAMES = 6, 8
-GREY_LEVELS = 1.0  # pictures may differ by rounding
+GREY_LEVELS = 1.0  # images may differ by rounding
 
 
 def _arguments(size: int, clips: int, frames: int) -> dict[str, Any]:
@@ -51,19 +51,19 @@ def _arguments(size: int, clips: int, frames: int) -> dict[str, Any]:
 
 
 def _more(arguments: dict[str, Any], times: int) -> dict[str, Any]:
-    """The same pictures several times over."""
+    """The same images several times over."""
     rows = np.tile(np.arange(len(arguments["person"])), times)
     parts = {name: arguments[name][rows] for name in ("person", "joints", "cameras", "view")}
     return arguments | parts
 
 
 def _compare(arguments: dict[str, Any]) -> float:
-    """Largest difference of the pictures, in grey levels; labels must agree wholly."""
+    """Largest difference of the images, in grey levels; labels must agree wholly."""
     fast, plain = render(**arguments), render_plain(**arguments)
     assert fast.labels is not None
     assert plain.labels is not None
     check(torch.from_numpy(fast.labels).int(), torch.from_numpy(plain.labels).int(), 0.0, "labels")
-    return check(torch.from_numpy(fast.image).int(), torch.from_numpy(plain.image).int(), GREY_LEVELS, "pictures")
+    return check(torch.from_numpy(fast.image).int(), torch.from_numpy(plain.image).int(), GREY_LEVELS, "images")
 
 
 def run(settings: Settings) -> Result:
@@ -84,14 +84,14 @@ def run(settings: Settings) -> Result:
     notes["ratio_128"] = figures[128][1] / figures[128][0]
     arguments = _arguments(64, clips, frames)
     peaks = {n: peak_memory_mb(partial(render, **_more(arguments, n)), settings) for n in (1, 8)}
-    result_mb = 8 * count * 64 * 64 * (3 + 4 + 1) / 1e6  # pictures, depths and labels themselves
+    result_mb = 8 * count * 64 * 64 * (3 + 4 + 1) / 1e6  # images, depths and labels themselves
     if peaks[8] is not None:
-        notes["peak_mb_8_times_the_pictures"] = peaks[8]
-        notes["result_mb_8_times_the_pictures"] = result_mb
+        notes["peak_mb_8_times_the_images"] = peaks[8]
+        notes["result_mb_8_times_the_images"] = result_mb
     return Result(
         ours_ms=figures[64][0],
         peer_ms=figures[64][1],
-        peer="plain loop over pictures and solids",
+        peer="plain loop over images and solids",
         dtype="float32",
         max_error=max(figures[64][2], figures[128][2]),
         peak_mb=peaks[1],
@@ -99,4 +99,4 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, f"{CLIPS * FRAMES} pictures of synth-v1 at 64 px, beside a plain loop", ">= 3")
+BENCHMARK = Benchmark(run, f"{CLIPS * FRAMES} images of synth-v1 at 64 px, beside a plain loop", ">= 3")

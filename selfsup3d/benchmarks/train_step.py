@@ -23,7 +23,7 @@ WEIGHTS = {
     "L_seg": "segmentation",
     "L_p": "pose",
     "L_a": "appearance",
-    "puppet": "puppet",
+    "known_pose": "known_pose",
 }
 
 
@@ -31,11 +31,11 @@ def compare_terms(fused: TrainingStep, literal: TrainingStep) -> float:
     """Largest difference of the two steps' loss terms without their weights, relative to the term where that is > 1."""
     error = 0.0
     for step in (1, 2):
-        (whole,) = fused.system.turns(step, fused.progress)
+        (whole,) = fused.system.updates(step, fused.progress)
         together = fused.terms(whole.name)
-        for turn in literal.system.turns(step, literal.progress):
-            for name, value in literal.terms(turn.name).items():
-                weight = getattr(fused.system.weights, WEIGHTS[name.partition("/")[0]])
+        for update in literal.system.updates(step, literal.progress):
+            for name, value in literal.terms(update.name).items():
+                weight = getattr(fused.system.settings.weights, WEIGHTS[name.partition("/")[0]])
                 size = max(1.0, float(value.detach().abs()))
                 error = max(error, check(together[name] / weight / size, value / size, TOLERANCE, name))
     return error

@@ -1,6 +1,6 @@
 """A training step of the part-guided system on made-up samples: what all benchmarks of training share.
 
-The step is that of `training.loop` without its bookkeeping: for each turn clear, forward, backward, clip, step; then the
+The step is that of `training.loop` without its bookkeeping: for each update clear, forward, backward, clip, step; then the
 averaged weights. The samples are painted puppets over blurred noise, so that nothing needs to be rendered first.
 """
 
@@ -16,22 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfsup3d.config.run import OptimizerConfig, TrainerConfig
+from selfsup3d.config.part_guided import PartGuidedConfig
+from selfsup3d.config.trainer import OptimizerConfig, TrainerConfig
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.models.part_guided.pose import BodyPose
 from selfsup3d.models.part_guided.presets import build_networks
 from selfsup3d.models.part_guided.puppet_images import painted_puppets
-from selfsup3d.models.part_guided.system import PartGuided, Variant
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.puppet.puppet import Puppet, default_puppet
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training.ema import AveragedWeights
-from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.training.optimizers import UpdateOptimizers
 
 __all__ = ["PARTS", "Stage", "TrainingStep", "count_flops", "made_up_batch", "make_system", "profile", "puppet_of"]
 
-Stage = Literal["puppet", "decoder", "joint"]
+Stage = Literal["pretrain", "decoder", "joint"]
 PARTS = (2, 6, 10, 18)
 """Sizes of puppet that `puppet_of` makes."""
 
@@ -55,30 +56,30 @@ def make_system(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, decoder = build_networks(preset, parts)
-    return PartGuided(encoder, decoder, puppet, variant=Variant(optimizers=optimizers))
+    return PartGuided(encoder, decoder, puppet, settings=PartGuidedConfig(optimizers=optimizers))
 
 
 def made_up_batch(size: int, count: int, seed: int = 0) -> Batch:
     """`count` unsupervised samples of `size` px: puppets in poses and under cameras of the priors, at the given seed."""
     generator = torch.Generator().manual_seed(seed)
     prior, cameras, puppet = ProceduralPrior(motions=8), CameraPrior(size), default_puppet()
-    looks = torch.from_numpy(Draws(seed, 0, np.arange(count)).seeds)
+    looks = torch.from_numpy(RandomStreams(seed, 0, np.arange(count)).seeds)
 
-    def plate() -> Tensor:
+    def background() -> Tensor:
         noise = torch.rand(count, 3, 8, 8, generator=generator)
         return F.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
 
-    def picture(step: int) -> tuple[Tensor, Tensor, BodyPose]:
-        draws = Draws(seed, step, np.arange(count))
-        poses = prior.sample_upright(draws)
-        body = BodyPose(poses.joints, cameras.sample(draws, poses=poses))
-        drawn = Batch(seeds=looks, unpaired_plate=plate())
+    def frame(step: int) -> tuple[Tensor, Tensor, BodyPose]:
+        streams = RandomStreams(seed, step, np.arange(count))
+        poses = prior.sample_upright(streams)
+        body = BodyPose(poses.joints, cameras.sample(streams, poses=poses))
+        drawn = Batch(seeds=looks, unpaired_background=background())
         image, labels = painted_puppets(puppet, body, drawn, (size, size))
         return image, (labels != puppet.background)[:, None].float(), body
 
-    source, source_saliency, _ = picture(1)
-    target, target_saliency, _ = picture(2)
-    unpaired = picture(3)[2]
+    source, source_saliency, _ = frame(1)
+    target, target_saliency, _ = frame(2)
+    unpaired = frame(3)[2]
     return Batch(
         index=torch.arange(count),
         seeds=looks,
@@ -88,7 +89,7 @@ def made_up_batch(size: int, count: int, seed: int = 0) -> Batch:
         target_saliency=target_saliency,
         unpaired=unpaired.canonical,
         unpaired_camera=unpaired.camera,
-        unpaired_plate=plate(),
+        unpaired_background=background(),
         K=unpaired.camera.K,
     )
 
@@ -117,26 +118,26 @@ class TrainingStep:
         self.device = torch.device(device)
         self.system, self.batch, self.dtype = system.to(self.device).train(), batch.to(self.device), dtype
         self.system.fit([self.batch])
-        stages = system.stages
-        begins = {"puppet": 0.0, "decoder": stages.puppet, "joint": stages.puppet + stages.decoder}
+        stages = system.settings.stages
+        begins = {"pretrain": 0.0, "decoder": stages.pretrain, "joint": stages.pretrain + stages.decoder}
         self.progress = begins[stage] + 0.5 * getattr(stages, stage)
-        literal = system.variant.optimizers == "per_loss"
-        self.optimizers = TurnOptimizers(system, TrainerConfig(optimizer=ADAGRAD) if literal else TrainerConfig())
+        literal = system.settings.optimizers == "per_loss"
+        self.optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=ADAGRAD) if literal else TrainerConfig())
         self.averaged = AveragedWeights(system, 0.999)
         self.module = wrap(self.system)
 
-    def terms(self, turn: str, batch: Batch | None = None) -> dict[str, Tensor]:
-        """Loss terms of a turn at the present weights."""
+    def terms(self, update: str, batch: Batch | None = None) -> dict[str, Tensor]:
+        """Loss terms of an update at the present weights."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.module(self.batch if batch is None else batch, turn, self.progress)
+            return self.module(self.batch if batch is None else batch, update, self.progress)
 
     def take(self, step: int, batch: Batch | None = None) -> None:
-        """All turns of a step; odd steps adapt the encoder, even ones the decoder."""
-        for turn in self.system.turns(step, self.progress):
+        """All updates of a step; odd steps adapt the encoder, even ones the decoder."""
+        for update in self.system.updates(step, self.progress):
             self.module.zero_grad(set_to_none=True)
-            torch.stack(list(self.terms(turn.name, batch).values())).sum().backward()
-            self.optimizers.clip(turn)
-            self.optimizers.step(turn, self.progress)
+            torch.stack(list(self.terms(update.name, batch).values())).sum().backward()
+            self.optimizers.clip(update)
+            self.optimizers.step(update, self.progress)
         self.averaged.update(step)
 
     def pair(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from selfsup3d.config.cross_modal import CrossModalConfig
-from selfsup3d.config.run import Config, MixtureConfig, ProjectedConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.errors import InputError
 from selfsup3d.models.cross_modal.adversary import AdversarySettings
 from selfsup3d.models.cross_modal.networks import PoseLayers
@@ -20,16 +21,16 @@ _POSE = ("width", "blocks", "residual", "norm", "dropout")
 
 
 def build_cross_modal(config: Config) -> CrossModalVAE:
-    """The VAE of a config; pictures have the size of its data.
+    """The VAE of a config; images have the size of its data.
 
     Raises:
-        InputError: modalities, pairs or a critic that do not fit together; pictures where the data have none.
+        InputError: modalities, pairs or a critic that do not fit together; images where the data have none.
     """
     settings = config.system
     assert isinstance(settings, CrossModalConfig)
     data = config.data.parts[0] if isinstance(config.data, MixtureConfig) else config.data
     if "image" in settings.modalities and isinstance(data, ProjectedConfig):
-        raise InputError("system: data of kind projected have no pictures; take another kind, or pairs without image")
+        raise InputError("system: data of kind projected have no images; take another kind, or pairs without image")
     values: dict[str, Any] = settings.model_dump(exclude={"kind", "beta", "adversary", *_SIZES, *_POSE})
     sizes = {name: getattr(settings, name) for name in _SIZES}
     image = 64 if isinstance(data, ProjectedConfig) else data.size

@@ -11,9 +11,9 @@ import numpy as np
 from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.config.datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
 from selfsup3d.config.run import Config
-from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.dataset_tree import Tree
-from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split, thin_out, with_pictures
+from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split, thin_out, with_images
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import cached_index_path, open_index
 from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
@@ -29,8 +29,8 @@ __all__ = ["indexed_rows", "indexed_source", "open_indexed", "shard_source"]
 
 Split = Literal["train", "val", "test"]
 
-_READ_PICTURES = ("part_guided", "image_root")
-"""Systems that look at pictures; cross-modal ones may, all others take joints alone."""
+_READ_IMAGES = ("part_guided", "image_root")
+"""Systems that look at images; cross-modal ones may, all others take joints alone."""
 
 
 def indexed_source(
@@ -43,12 +43,12 @@ def indexed_source(
         labels: training samples hold joints.
 
     Raises:
-        InputError: no root, a folder that cannot be used, or pictures that are not there.
+        InputError: no root, a folder that cannot be used, or images that are not there.
     """
     index, place = open_indexed(data)
     rows = indexed_rows(index, data, split)
     camera_prior = CameraPrior(data.size, widen=data.camera_widen)
-    if not _reads_pictures(config):
+    if not _reads_images(config):
         return IndexedPoses(
             rows,
             frames_per_sample=data.frames,
@@ -57,13 +57,15 @@ def indexed_source(
             camera_prior=None if data.prior is None else CameraPrior(1000, widen=data.camera_widen),
             balance=data.balance,
         )
-    rows = with_pictures(rows)
+    rows = with_images(rows)
     return IndexedFrames(
         rows,
         data.size,
         labels=labels,
         crop=data.crop,
-        plates=Plates(data.plates or place.with_suffix(".plates"), index) if _behind(config, rows) else None,
+        backgrounds=Backgrounds(data.backgrounds or place.with_suffix(".backgrounds"), index)
+        if _behind(config, rows)
+        else None,
         given_masks=data.given_masks,
         pose_prior=pose_prior if split == "train" else None,
         camera_prior=camera_prior if split == "train" else None,
@@ -74,15 +76,15 @@ def indexed_source(
     )
 
 
-def _reads_pictures(config: Config) -> bool:
+def _reads_images(config: Config) -> bool:
     system = config.system
     if isinstance(system, CrossModalConfig):
         return "image" in system.modalities
-    return system.kind in _READ_PICTURES
+    return system.kind in _READ_IMAGES
 
 
 def _behind(config: Config, index: FrameIndex) -> bool:
-    """Whether backgrounds are of use: the part-guided system alone reads saliency and plates."""
+    """Whether backgrounds are of use: the part-guided system alone reads saliency and backgrounds."""
     return config.system.kind == "part_guided" and all(t.static_camera for t in index.takes)
 
 

@@ -15,11 +15,12 @@ import torch
 from selfsup3d.builders.lifters import projected_poses
 from selfsup3d.builders.mixtures import of_dataset
 from selfsup3d.builders.systems import build_source, evaluated
-from selfsup3d.config.datasets import H36mConfig, IndexedConfig, ShardsConfig
+from selfsup3d.config.datasets import H36mConfig, IndexedConfig, ShardsConfig, SyntheticConfig, VideosConfig
 from selfsup3d.config.load import nearest
-from selfsup3d.config.run import Config, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config
 from selfsup3d.data.datasets.dataset_tree import Tree
-from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split, thin_out, with_pictures
+from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split, thin_out, with_images
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import open_index
 from selfsup3d.data.datasets.mpi_inf_3dhp import Annotation, find_mpi_inf_3dhp
@@ -96,7 +97,7 @@ class _Request:
 
     @property
     def size(self) -> int:
-        """Picture side that the system was trained at."""
+        """Image side that the system was trained at."""
         return int(getattr(evaluated(self.config), "size", 64))
 
 
@@ -104,8 +105,8 @@ def open_evaluation_data(config: Config, needs: Collection[str], options: DataOp
     """Open a dataset for a trained system; what is not prepared yet (rendered, cropped, indexed) is prepared.
 
     Args:
-        config: of the system; its picture size is used, and its own data where an option is None.
-        needs: fields of the batch that its `predict` needs: pictures are read only where "target" is among them.
+        config: of the system; its image size is used, and its own data where an option is None.
+        needs: fields of the batch that its `predict` needs: images are read only where "target" is among them.
         options: what is asked for.
 
     Raises:
@@ -159,11 +160,11 @@ def _training_frames(root: Path | None, preset: Preset, size: int) -> tuple[Fram
     """Training frames of synth-v1: rendered ones where they lie in the cache, else their poses alone."""
     if (folders(root, preset, size, "train").clips / "store.json").is_file():
         return SyntheticTruth(root, preset, size, "train"), {}
-    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training pictures are not rendered here"}
+    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training images are not rendered here"}
 
 
 class ScenePoses:
-    """The poses of a split of synth-v1, camera frame, without their pictures: nothing is rendered.
+    """The poses of a split of synth-v1, camera frame, without their images: nothing is rendered.
 
     Args:
         preset, split: of the benchmark. Frames come in the same order as those of `SyntheticTruth`.
@@ -237,11 +238,11 @@ def _indexed(request: _Request) -> EvaluationData:
     source: FrameSource
     if "target" in request.needs:
         crop = trained.crop if isinstance(trained, IndexedConfig) else "box"
-        source = IndexedFrames(with_pictures(chosen), request.size, keypoints=keypoints, crop=crop)
+        source = IndexedFrames(with_images(chosen), request.size, keypoints=keypoints, crop=crop)
     else:
         frames = trained.frames if isinstance(trained, ProjectedConfig | IndexedConfig) else 1
         source = IndexedPoses(chosen, keypoints=keypoints, frames_per_sample=frames)
-    unread = {"nearest_neighbour": "its training pictures are not read"}
+    unread = {"nearest_neighbour": "its training images are not read"}
     if request.name == "3dpw":  # never trained on
         labelled, _ = _trained_on(request)
         return EvaluationData(request.name, request.split, source, labelled, unread)

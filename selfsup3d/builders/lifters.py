@@ -9,13 +9,15 @@ from typing import Any, Literal, cast
 
 from selfsup3d.config.lifters import StudentConfig, TeacherConfig
 from selfsup3d.config.load import validate
-from selfsup3d.config.run import Config, ProjectedConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config
+from selfsup3d.config.upgrade import upgrade
 from selfsup3d.data.mocap.mocap import MotionCapture, load_mocap
 from selfsup3d.data.sampling.keypoint_noise import KeypointModel
 from selfsup3d.data.sampling.projected_poses import CameraRange, ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.models.lifters.adversarial_depth import AdversarialDepth
 from selfsup3d.models.lifters.c3dpo import C3DPO, C3DPOWeights
 from selfsup3d.models.lifters.deep_nrsfm import DeepNRSfM
@@ -63,13 +65,13 @@ def _teacher(path: Path) -> InvariantTeacher:
         InputError: nothing there, or another system.
     """
 
-    def build(values: dict[str, Any]) -> System:
-        config = validate(values, f"{path} ({hub.CONFIG})")
+    def build(values: dict[str, Any], version: int) -> System:
+        config = validate(upgrade(values, version), f"{path} ({pretrained.CONFIG})")
         if not isinstance(config.system, TeacherConfig):
             raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected an ites_teacher")
         return LIFTERS["ites_teacher"](config)
 
-    teacher = hub.from_pretrained(path, build)
+    teacher = pretrained.from_pretrained(path, build)
     assert isinstance(teacher, InvariantTeacher)
     return teacher
 

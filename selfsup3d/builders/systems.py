@@ -13,10 +13,20 @@ from selfsup3d.builders.cross_modal import build_cross_modal
 from selfsup3d.builders.datasets import indexed_rows, indexed_source, open_indexed, shard_source
 from selfsup3d.builders.lifters import LIFTERS, projected_capture, projected_poses
 from selfsup3d.config.cross_modal import CrossModalConfig
-from selfsup3d.config.datasets import H36mConfig, IndexedConfig, MpiInf3dhpConfig, ShardsConfig
+from selfsup3d.config.datasets import (
+    H36mConfig,
+    IndexedConfig,
+    MpiInf3dhpConfig,
+    ShardsConfig,
+    SyntheticConfig,
+    VideosConfig,
+)
 from selfsup3d.config.lifters import StudentConfig
 from selfsup3d.config.load import validate
-from selfsup3d.config.run import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config.part_guided import PartGuidedConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config, MixtureConfig
+from selfsup3d.config.upgrade import upgrade
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import MocapPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
@@ -27,9 +37,9 @@ from selfsup3d.data.synthetic.cache import cache_root, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.models.part_guided.presets import PRESETS, build_networks
-from selfsup3d.models.part_guided.system import PartGuided, Stages, Variant, Weights
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.preparation.videos import prepare_clips
 from selfsup3d.puppet.puppet import default_puppet
@@ -66,12 +76,12 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
     """A trained system in evaluation mode, from a run, a released model or a checkpoint; and its config.
 
     Raises:
-        InputError: see `hub.from_pretrained`.
+        InputError: see `pretrained.from_pretrained`.
     """
     configs: list[Config] = []
 
-    def build(values: dict[str, Any]) -> System:
-        config = validate(values, f"{path} ({hub.CONFIG})")
+    def build(values: dict[str, Any], version: int) -> System:
+        config = validate(upgrade(values, version), f"{path} ({pretrained.CONFIG})")
         # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
         # only: their files need not be here.
         files = {PartGuidedConfig: ("backbone_weights", "teacher"), CrossModalConfig: ("backbone_weights",),
@@ -81,7 +91,7 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
 
-    return hub.from_pretrained(path, build, device), configs[0]
+    return pretrained.from_pretrained(path, build, device), configs[0]
 
 
 def _part_guided(config: Config) -> System:
@@ -89,7 +99,7 @@ def _part_guided(config: Config) -> System:
     multiple = PRESETS[settings.preset].multiple
     for data in config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,):
         if data.size % multiple and not isinstance(data, ProjectedConfig):
-            raise InputError(f"data.size is {data.size}; pictures of the preset {settings.preset} need a side that "
+            raise InputError(f"data.size is {data.size}; images of the preset {settings.preset} need a side that "
                              f"divides by {multiple}")  # fmt: skip
     puppet = default_puppet()
     encoder, decoder = build_networks(
@@ -100,28 +110,7 @@ def _part_guided(config: Config) -> System:
         channels=settings.appearance_channels,
         kinematics=settings.kinematics,
     )
-    variant = Variant(
-        supervision=settings.supervision,
-        puppets=settings.puppets,
-        disturbance=settings.disturbance,
-        kinematics=settings.kinematics,
-        saliency=settings.saliency,
-        adaptation=settings.adaptation,
-        plates=settings.plates,
-        optimizers=settings.optimizers,
-        frames=settings.frames,
-        bone_lengths=settings.bone_lengths,
-    )
-    system = PartGuided(
-        encoder,
-        decoder,
-        puppet,
-        Stages(**settings.stages.model_dump()),
-        Weights(**settings.weights.model_dump()),
-        variant,
-        beta=(settings.beta.start, settings.beta.end),
-        beta_switch=settings.beta.lower_at,
-    )
+    system = PartGuided(encoder, decoder, puppet, settings)
     if settings.teacher is not None:
         system.learn_from(_part_guided_teacher(settings.teacher))
     return system
@@ -139,7 +128,7 @@ def _part_guided_teacher(path: Path) -> PartGuided:
     if config.system.supervision in ("2d", "3d"):
         raise InputError(
             f"system.teacher: {path} was trained with labels (supervision: {config.system.supervision}), so its student "
-            "would be no unsupervised one; give a system with supervision none, puppet or teacher"
+            "would be no unsupervised one; give a system with supervision none, pretrain or teacher"
         )
     return cast(PartGuided, teacher)
 
@@ -218,7 +207,7 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Source:
         raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
     if _needs_labels(config):
         raise InputError(
-            "system: videos have no labels; use kind: part_guided with supervision: none, puppet or teacher"
+            "system: videos have no labels; use kind: part_guided with supervision: none, pretrain or teacher"
         )
     folder = settings.root.resolve()
     place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]

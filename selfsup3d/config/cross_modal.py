@@ -1,4 +1,4 @@
-"""Settings of the cross-modal VAE. Defaults are those of the thesis, but for the size of the pictures (`data.size`)."""
+"""Settings of the cross-modal VAE. Defaults are those of the thesis, but for the size of the images (`data.size`)."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class AdversaryConfig(Section):
     """A critic of what is decoded."""
 
     judges: Literal["none", "joints_3d", "joints_2d", "image"] = "none"
-    """none; joints_3d = poses; joints_2d = turned and projected poses, which needs no 3D labels; image = pictures."""
+    """none; joints_3d = poses; joints_2d = turned and projected poses, which needs no 3D labels; image = images."""
     weight: NotNegative = 1e-3
     """Of the adversarial term."""
     features: NotNegative = 0.0
-    """Of the reconstruction of pictures in the critic's feature space (VAE-GAN); weights.image is that of the pixels."""
+    """Of the reconstruction of images in the critic's feature space (VAE-GAN); weights.image is that of the pixels."""
     kind: Literal["bce", "softplus"] = "bce"
     """Of the adversarial losses."""
     smoothing: Annotated[float, Field(gt=0.5, le=1.0)] = 1.0
@@ -68,7 +68,7 @@ class AdversaryConfig(Section):
     blocks: Count = 2
     """Residual blocks of a critic of poses."""
     image_width: Count = 32
-    """Channels of the first layer of a critic of pictures."""
+    """Channels of the first layer of a critic of images."""
     accuracy_range: tuple[Fraction, Fraction] = (0.0, 1.0)
     """The critic rests while its accuracy is above, the VAE while it is below."""
     prior: bool = True
@@ -76,7 +76,7 @@ class AdversaryConfig(Section):
 
 
 class CrossModalConfig(Section):
-    """A VAE across pictures, 2D poses and 3D poses (Budaraju, after Spurr et al. 2018)."""
+    """A VAE across images, 2D poses and 3D poses (Budaraju, after Spurr et al. 2018)."""
 
     kind: Literal["cross_modal"] = "cross_modal"
     """Which system."""
@@ -107,19 +107,19 @@ class CrossModalConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """After each hidden layer of the pose networks."""
     backbone: str = "resnet18"
-    """Of pictures: any timm network by name, or patch, our own small one for CPUs."""
+    """Of images: any timm network by name, or patch, our own small one for CPUs."""
     backbone_weights: Path | None = None
     """File with weights of the backbone (safetensors or a checkpoint); none = random. Nothing is ever downloaded."""
     image_norm: Literal["batch", "group"] = "batch"
-    """Normalisation in the picture's networks."""
+    """Normalisation in the image's networks."""
     image_width: Annotated[int, Field(ge=16)] = 256
-    """Channels of the picture decoder's first map, halved at each up-convolution."""
+    """Channels of the image decoder's first map, halved at each up-convolution."""
     cut_out: bool = False
     """Lay the person on grey by the label-free saliency, where the data have one."""
     zero_root: bool = False
     """Subtract the root from 2D poses; the perspective that it tells is lost."""
     reduction: Literal["per_element", "sum", "mean"] = "per_element"
-    """Of the divergence: by the number of decoded elements (48 of a pose, 3 S S of a picture), none, or by dimensions.
+    """Of the divergence: by the number of decoded elements (48 of a pose, 3 S S of an image), none, or by dimensions.
     With sum, reconstructions too are sums: the plain evidence lower bound."""
     beta: KLConfig = KLConfig()
     weights: ModalityWeightConfig = ModalityWeightConfig()

@@ -1,4 +1,4 @@
-"""Settings of the datasets that people bring: Human3.6M and MPI-INF-3DHP. (3DPW is never trained on.)"""
+"""Settings of the image datasets: synth-v1, own videos, Human3.6M, MPI-INF-3DHP, shards. (3DPW is never trained on.)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,49 @@ from pydantic import Field, model_validator
 
 from selfsup3d.config.base import Count, Positive, Section
 
-__all__ = ["H36mConfig", "IndexedConfig", "MpiInf3dhpConfig", "ShardsConfig"]
+__all__ = ["H36mConfig", "IndexedConfig", "MpiInf3dhpConfig", "ShardsConfig", "SyntheticConfig", "VideosConfig"]
+
+
+class SyntheticConfig(Section):
+    """The embedded benchmark synth-v1: rendered people, nothing to download."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    """Which data."""
+    preset: str = "quickstart"
+    """How many clips: quickstart, v1 (the benchmark), v1-moving, tiny-test."""
+    size: Literal[16, 32, 64, 128, 256] = 64
+    """Image side in pixels."""
+    root: Path | None = None
+    """Folder of the rendered cache; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
+    prior: Path | None = None
+    """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
+    camera_widen: Positive = 1.0
+    """The camera prior's ranges, relative to the benchmark's own."""
+    augment: bool = True
+    """Mirror, crop and recolour training samples."""
+    weight: Positive = 1.0
+    """Share of samples within a mixture."""
+
+
+class VideosConfig(Section):
+    """A folder of your own videos or frame folders, one person in each."""
+
+    kind: Literal["videos"] = "videos"
+    """Which data."""
+    root: Path | None = None
+    """The folder (required)."""
+    cache: Path | None = None
+    """Folder for the prepared clips; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
+    prior: Path | None = None
+    """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
+    size: Annotated[int, Field(ge=16, le=512)] = 64
+    """Image side in pixels."""
+    camera_widen: Positive = 1.0
+    """The camera prior's ranges, relative to synth-v1's."""
+    augment: bool = True
+    """Mirror, crop and recolour training samples."""
+    weight: Positive = 1.0
+    """Share of samples within a mixture."""
 
 
 class IndexedConfig(Section):
@@ -19,8 +61,8 @@ class IndexedConfig(Section):
     """The dataset's folder (required)."""
     index: Path | None = None
     """Index that launch/prepare_data.py wrote; none = built at first use, below $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
-    plates: Path | None = None
-    """Folder of the background plates; none = beside the cached index, fitted at first use."""
+    backgrounds: Path | None = None
+    """Folder of the backgrounds; none = beside the cached index, fitted at first use."""
     size: Annotated[int, Field(ge=16, le=512)] = 128
     """Image side in pixels."""
     every: Count = 1

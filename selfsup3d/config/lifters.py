@@ -1,4 +1,4 @@
-"""Settings of the lifters and of the poses that they train on. Defaults are those of the papers."""
+"""Settings of the lifters. Defaults are those of the papers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ __all__ = [
     "ImageRootConfig",
     "LifterConfig",
     "MartinezConfig",
-    "ProjectedConfig",
     "RepNetConfig",
     "RootDepthConfig",
     "StudentConfig",
@@ -265,7 +264,7 @@ class C3DPOConfig(Section):
     bases: Count = 10
     """Of the shape basis."""
     augment: bool = True
-    """Turn the picture of training samples about the viewing axis."""
+    """Update the image of training samples about the viewing axis."""
     rotation: Literal["so3", "6d"] = "so3"
     """How the network tells a rotation: axis times angle, the paper's; or two columns (ours)."""
     weights: C3DPOWeightConfig = C3DPOWeightConfig()
@@ -337,7 +336,7 @@ class RootDepthConfig(Section):
 
 
 class ImageRootConfig(Section):
-    """Pose and depth of the root from pictures (RootNet, Moon et al. 2019)."""
+    """Pose and depth of the root from images (RootNet, Moon et al. 2019)."""
 
     kind: Literal["image_root"] = "image_root"
     """Which system."""
@@ -375,66 +374,3 @@ LifterConfig = (
     | RootDepthConfig
     | ImageRootConfig
 )
-
-
-class KeypointConfig(Section):
-    """What a keypoint detector does to the true projections."""
-
-    sigma: NotNegative = 0.0
-    """Standard deviation of the noise, px at a picture width of 1000."""
-    outliers: Fraction = 0.0
-    """Share of joints with noise ten times as wide."""
-    missing: Fraction = 0.0
-    """Share of joints that are not found."""
-    limbs: Fraction = 0.0
-    """Probability of each arm and leg to be hidden from knee or elbow on."""
-
-
-class CameraConfig(Section):
-    """Cameras that poses are projected by, drawn uniformly; all azimuths."""
-
-    distance: Range = (3.0, 6.0)
-    """Metres along the viewing axis."""
-    elevation: Range = (-5.0, 20.0)
-    """Degrees; positive looks down."""
-    roll: Range = (-2.0, 2.0)
-    """Degrees."""
-    focal: Range = (1140.0, 1150.0)
-    """Px at a picture width of 1000."""
-    offset: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.12
-    """Largest distance of the person from the picture's middle, as a share of its width."""
-
-
-class ProjectedConfig(Section):
-    """Poses seen by random cameras: the data of lifters."""
-
-    kind: Literal["projected"] = "projected"
-    """Which data."""
-    mocap: Path | None = None
-    """Motion-capture npz; none = procedural motion, nothing to download."""
-    sequences: Count = 1500
-    """Sequences of procedural motion to train on."""
-    size: Annotated[int, Field(ge=16)] = 1000
-    """Width and height of the picture, px."""
-    frames: Count = 1
-    """Frames of a sample, odd; the middle one's pose is wanted."""
-    cameras: CameraConfig = CameraConfig()
-    keypoints: KeypointConfig = KeypointConfig()
-    mirror: bool = True
-    """Mirror every second training sample."""
-    balance: Literal["subject", "sequence", "frame"] = "subject"
-    """What training samples are drawn evenly over first."""
-    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of the poses that is trained on, evenly spaced."""
-    labelled: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of the sequences with 3D labels."""
-    second_source: bool = False
-    """Also give other poses' keypoints in another convention (domain adaptation)."""
-    stride: Count = 5
-    """Every stride-th frame is an evaluation frame."""
-
-    @model_validator(mode="after")
-    def _odd(self) -> Self:
-        if self.frames % 2 == 0:
-            raise ValueError(f"frames must be odd, so that there is a middle one; it is {self.frames}")
-        return self

@@ -1,1 +1,1 @@
-"""The web page on which a model is tried: upload a picture, turn the skeleton, move the camera, swap appearances."""
+"""The web page on which a model is tried: upload an image, turn the skeleton, move the camera, swap appearances."""

@@ -1,4 +1,4 @@
-"""What the page asks and gets: pictures and numbers in, pictures and files out. Knows nothing of the page."""
+"""What the page asks and gets: images and numbers in, images and files out. Knows nothing of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.demo.pictures import Framing, read_upload, window_of
+from selfsup3d.demo.images import Framing, read_upload, window_of
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
@@ -27,7 +27,7 @@ from selfsup3d.viz.skeleton import draw_skeleton
 __all__ = ["Answers", "Look", "Seen"]
 
 SHOWN = 384
-"""Side of the pictures that are sent back, px."""
+"""Side of the images that are sent back, px."""
 
 _STEPS = 20  # of the way from one pose to the other
 _WRITERS: dict[str, Callable[[Path, PoseRecord], None]] = {
@@ -40,7 +40,7 @@ _KEPT = 64  # folders of result files; the oldest go first
 
 @dataclass(frozen=True)
 class Seen:
-    """An uploaded picture, taken apart; one stays with each open page.
+    """An uploaded image, taken apart; one stays with each open page.
 
     Attributes:
         image: (SHOWN, SHOWN, 3) uint8 RGB, the square that the network saw.
@@ -53,12 +53,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """All that is shown of a picture.
+    """All that is shown of an image.
 
     Attributes:
         seen: for later questions.
         joints: (17, 3) metres, camera axes, relative to the pelvis.
-        overlay, parts: (SHOWN, SHOWN, 3) uint8 RGB, the skeleton and the body parts over the picture.
+        overlay, parts: (SHOWN, SHOWN, 3) uint8 RGB, the skeleton and the body parts over the image.
         files: the pose, in the order of `Answers.FILES`.
     """
 
@@ -84,21 +84,21 @@ class Answers:
         self.synthesizer, self.folder = synthesizer, folder
         parameters = sum(p.numel() for p in synthesizer.system.parameters()) / 1e6
         side = synthesizer.size
-        self.facts = f"Model {name}: {parameters:.1f} million parameters, pictures of {side} × {side} px"
+        self.facts = f"Model {name}: {parameters:.1f} million parameters, images of {side} × {side} px"
 
     def encode(self, path: str | Path, framing: Framing, name: str | None = None) -> Seen:
-        """Take a picture apart.
+        """Take an image apart.
 
         Args:
-            path: the uploaded file. framing: see `pictures.Framing`. name: what the person calls the file.
+            path: the uploaded file. framing: see `images.Framing`. name: what the person calls the file.
 
         Raises:
-            InputError: see `pictures.read_upload`; or the network finds no finite pose in it.
+            InputError: see `images.read_upload`; or the network finds no finite pose in it.
         """
         return self._take_apart(path, framing, name)[0]
 
     def look(self, path: str | Path, framing: Framing, name: str | None = None) -> Look:
-        """Everything about one picture; arguments and errors as `encode`."""
+        """Everything about one image; arguments and errors as `encode`."""
         seen, image = self._take_apart(path, framing, name)
         body = seen.person.body
         pixels = body.pixels[0].cpu().numpy() * (SHOWN / self.synthesizer.size)
@@ -118,14 +118,14 @@ class Answers:
         """The person as another camera sees them, (SHOWN, SHOWN, 3) uint8 RGB, over a plain background.
 
         Args:
-            azimuth, elevation: degrees from the picture's view, to the right and upwards.
-            distance: times that in the picture.
+            azimuth, elevation: degrees from the image's view, to the right and upwards.
+            distance: times that in the image.
         """
         camera = Orbit(float(azimuth), float(elevation), float(distance))
         return _shown(self.synthesizer.novel_view(seen.person, [camera])[0])
 
     def transfer(self, appearance: Seen, driving: Seen, share: float = 1.0) -> np.ndarray:
-        """The person of one picture posed as in the other, (SHOWN, SHOWN, 3) uint8 RGB.
+        """The person of one image posed as in the other, (SHOWN, SHOWN, 3) uint8 RGB.
 
         Args:
             share: 0 = in their own pose and view, 1 = in the other's; in steps of 0.05.
@@ -136,17 +136,17 @@ class Answers:
         return _shown(self.synthesizer.mix(appearance.person, posed, posed)[0])
 
     def _take_apart(self, path: str | Path, framing: Framing, name: str | None) -> tuple[Seen, Tensor]:
-        """A picture taken apart, and the (3, S, S) that the network saw of it."""
-        picture = read_upload(path, name)
-        window = window_of(picture, framing)
-        image = _tensor(cut(picture, window, self.synthesizer.size))
+        """An image taken apart, and the (3, S, S) that the network saw of it."""
+        upload = read_upload(path, name)
+        window = window_of(upload, framing)
+        image = _tensor(cut(upload, window, self.synthesizer.size))
         person = self.synthesizer.encode(image)
         if not bool(torch.isfinite(person.body.joints).all()):
-            raise InputError(f"{name or Path(path).name}: the model finds no pose in it; try another picture")
-        return Seen(cut(picture, window, SHOWN), person), image
+            raise InputError(f"{name or Path(path).name}: the model finds no pose in it; try another image")
+        return Seen(cut(upload, window, SHOWN), person), image
 
     def _parts(self, seen: Seen, image: Tensor) -> np.ndarray:
-        """Part segmentation over the picture; probabilities are enlarged, so that outlines stay smooth."""
+        """Part segmentation over the image; probabilities are enlarged, so that outlines stay smooth."""
         predicted = self.synthesizer.pose(image).segmentation
         assert predicted is not None  # a synthesizer has a decoder
         fine = torch.nn.functional.interpolate(predicted, (SHOWN, SHOWN), mode="bilinear", align_corners=False)
@@ -167,9 +167,9 @@ class Answers:
         return tuple(files)
 
 
-def _tensor(picture: np.ndarray) -> Tensor:
+def _tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255.0
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255.0
 
 
 def _shown(image: Tensor) -> np.ndarray:

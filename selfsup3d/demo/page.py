@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from selfsup3d.demo import viewer
 from selfsup3d.demo.answers import Answers, Seen
-from selfsup3d.demo.pictures import MAX_BYTES, SUFFIXES, Framing
+from selfsup3d.demo.images import MAX_BYTES, SUFFIXES, Framing
 from selfsup3d.errors import InputError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"  # read by gradio when it starts
@@ -36,7 +36,7 @@ _CSS = """
 .shelf .grid-wrap { overflow: hidden !important; }
 footer { display: none !important; }
 """
-_FRAMINGS = {"whole": "Whole picture", "middle": "Middle square"}
+_FRAMINGS = {"whole": "Whole image", "middle": "Middle square"}
 _HEIGHT = 300
 _SHELF = 226
 _WAIT: dict[str, Any] = {
@@ -50,10 +50,10 @@ def build_page(answers: Answers, examples: Sequence[Path]) -> gr.Blocks:
     """The page as gradio blocks.
 
     Args:
-        answers: what the page asks. examples: pictures to pick from; the first is there when the page opens.
+        answers: what the page asks. examples: images to pick from; the first is there when the page opens.
     """
     with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
-        gr.Markdown("# selfsup3d\n3D pose, body parts and new pictures of a person from one picture.")
+        gr.Markdown("# selfsup3d\n3D pose, body parts and new images of a person from one image.")
         with gr.Tabs():
             with gr.Tab("Pose and views"):
                 _pose_tab(page, answers, examples)
@@ -119,7 +119,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
     person = gr.State(time_to_live=_HOUR)
     with gr.Row():
         with gr.Column(scale=2, min_width=260):
-            source = _Source("Picture", "picture", examples)
+            source = _Source("Image", "image", examples)
             framing = gr.Radio(
                 [(_FRAMINGS[name], name) for name in get_args(Framing)], value="whole", label="What the network sees"
             )
@@ -135,7 +135,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
                     elem_id="skeleton",
                     min_width=240,
                 )
-                overlay = _result("On the picture", "overlay")
+                overlay = _result("On the image", "overlay")
                 parts = _result("Body parts", "parts")
             with gr.Row():
                 novel = _result("New view", "novel")
@@ -144,7 +144,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
                     azimuth = gr.Slider(-180, 180, 40, step=5, label="Azimuth, degrees to the side", elem_id="azimuth")
                     elevation = gr.Slider(-30, 75, 15, step=5, label="Elevation, degrees upwards", elem_id="elevation")
                     distance = gr.Slider(
-                        0.6, 2.0, 1.0, step=0.05, label="Distance, 1 = as in the picture", elem_id="distance"
+                        0.6, 2.0, 1.0, step=0.05, label="Distance, 1 = as in the image", elem_id="distance"
                     )
                     gr.Markdown("**Download the pose**")
                     with gr.Row():
@@ -176,10 +176,10 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
     def view(seen: Seen | None, azimuth: float, elevation: float, distance: float) -> Any:
         return None if seen is None else answers.view(seen, azimuth, elevation, distance)
 
-    outputs = [source.picture, *results]
+    outputs = [source.image, *results]
     viewed: dict[str, Any] = {"fn": view, "inputs": [person, *camera], "outputs": novel}
     source.listen(page, 0, look, [framing], outputs, viewed)
-    framing.input(look, [source.picture, framing], outputs, preprocess=False).then(**viewed)
+    framing.input(look, [source.image, framing], outputs, preprocess=False).then(**viewed)
     gr.on([slider.change for slider in camera], **viewed, **_WAIT)
 
 
@@ -210,7 +210,7 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -
 
     made: dict[str, Any] = {"fn": transfer, "inputs": [*people, blend], "outputs": result}
     for number, (source, person) in enumerate(zip(sources, people, strict=True)):
-        source.listen(page, number, look, [], [source.picture, person, source.message], made)
+        source.listen(page, number, look, [], [source.image, person, source.message], made)
     blend.change(**made, **_WAIT)
 
 
@@ -218,25 +218,25 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -
 
 
 class _Source:
-    """Where a picture comes from: dropped, chosen from the disk, or picked among the shipped ones.
+    """Where an image comes from: dropped, chosen from the disk, or picked among the shipped ones.
 
     Args:
-        title: above the picture. name: of the elements on the page. examples: the shipped ones.
+        title: above the image. name: of the elements on the page. examples: the shipped ones.
     """
 
     def __init__(self, title: str, name: str, examples: Sequence[Path]) -> None:
         self.examples = examples
-        self.picture = gr.Image(
+        self.image = gr.Image(
             label=title,
             sources=["upload"],
             height=_HEIGHT,
             elem_id=name,
             elem_classes="square",
-            placeholder="Drop a picture of one person here",
+            placeholder="Drop an image of one person here",
             buttons=[],
         )
         self.button = gr.UploadButton(
-            "Upload a picture", file_types=list(SUFFIXES), size="sm", variant="primary", elem_id=f"{name}-upload"
+            "Upload an image", file_types=list(SUFFIXES), size="sm", variant="primary", elem_id=f"{name}-upload"
         )
         self.message = gr.HTML(
             html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id=f"{name}-message"
@@ -264,12 +264,12 @@ class _Source:
         outputs: list[Any],
         then: dict[str, Any],
     ) -> None:
-        """Call `look(file, *inputs)` for every new picture, and `then` afterwards.
+        """Call `look(file, *inputs)` for every new image, and `then` afterwards.
 
         What was uploaded reaches `look` as it is: gradio's own reading would end in a traceback on a broken file.
 
         Args:
-            first: the shipped picture that is there when the page opens.
+            first: the shipped image that is there when the page opens.
         """
 
         def clicked(event: gr.SelectData) -> str:
@@ -278,12 +278,12 @@ class _Source:
         def opened() -> str | None:
             return str(self.examples[first % len(self.examples)]) if self.examples else None
 
-        gr.on([self.picture.upload, self.picture.clear], look, [self.picture, *inputs], outputs, preprocess=False).then(
+        gr.on([self.image.upload, self.image.clear], look, [self.image, *inputs], outputs, preprocess=False).then(
             **then
         )
         self.button.upload(look, [self.button, *inputs], outputs, preprocess=False).then(**then)
-        for event in (self.gallery.select(clicked, None, self.picture), page.load(opened, None, self.picture)):
-            event.then(look, [self.picture, *inputs], outputs, preprocess=False).then(**then)
+        for event in (self.gallery.select(clicked, None, self.image), page.load(opened, None, self.image)):
+            event.then(look, [self.image, *inputs], outputs, preprocess=False).then(**then)
 
 
 def _result(title: str, name: str) -> gr.Image:

@@ -1,4 +1,4 @@
-"""What a result must beat: guesses that see no more of the picture than is said of them."""
+"""What a result must beat: guesses that see no more of the image than is said of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
     "mean_canonical_pose",
     "mean_colour",
     "mean_pose",
-    "picture_features",
+    "image_features",
     "supervised_bound",
 ]
 
@@ -95,15 +95,15 @@ def bone_floor(target: Tensor, bone_lengths: Tensor) -> Tensor:
 
 
 def mean_colour(image: Tensor, mask: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) of one colour: the mean of `image` inside the mask (B, 1, H, W), or of all of it if empty."""
+    """Images (B, 3, H, W) of one colour: the mean of `image` inside the mask (B, 1, H, W), or of all of it if empty."""
     weight = (mask > 0.5).to(image.dtype)
     weight = torch.where(weight.sum((1, 2, 3), keepdim=True) > 0, weight, torch.ones_like(weight))
     colour = (image * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
     return colour.expand_as(image)
 
 
-def picture_features(batch: Batch, size: int = 16) -> Tensor | None:
-    """(B, 3 * size * size): `target`, shrunk, with the saliency as its mask where there is one; None without pictures."""
+def image_features(batch: Batch, size: int = 16) -> Tensor | None:
+    """(B, 3 * size * size): `target`, shrunk, with the saliency as its mask where there is one; None without images."""
     if batch.target is None:
         return None
     image = batch.target.float()
@@ -113,14 +113,14 @@ def picture_features(batch: Batch, size: int = 16) -> Tensor | None:
 
 
 def features_of(batch: Batch) -> Tensor | None:
-    """(B, D) what two frames are compared by: their pictures, or else their keypoints; None with neither."""
-    pictures = picture_features(batch)
-    return keypoint_features(batch) if pictures is None else pictures
+    """(B, D) what two frames are compared by: their images, or else their keypoints; None with neither."""
+    images = image_features(batch)
+    return keypoint_features(batch) if images is None else images
 
 
 @dataclass(frozen=True)
 class NearestNeighbour:
-    """The pose of the training picture that looks most alike, or whose keypoints do where there are no pictures.
+    """The pose of the training image that looks most alike, or whose keypoints do where there are no images.
 
     Attributes:
         features: (M, D) of `features_of`.
@@ -165,7 +165,7 @@ def labelled_baselines(
         limit: at most so many, evenly spaced.
 
     Returns:
-        (mean pose (17, 3), nearest neighbour); None where the data has no poses, or neither pictures nor keypoints.
+        (mean pose (17, 3), nearest neighbour); None where the data has no poses, or neither images nor keypoints.
     """
     indices = np.unique(np.linspace(0, len(train) - 1, min(limit, len(train))).round().astype(np.int64))
     poses, features = [], []

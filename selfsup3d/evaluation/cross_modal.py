@@ -6,9 +6,9 @@ The criteria ("Variational mixture-of-experts autoencoders", sec. 1) are names; 
 
     latent factorisation  units of the latent that are active in every modality and agree (shared), those active in one
                           alone (private), and what a linear probe reads of pose and colour from each
-    joint coherence       a draw from the prior, decoded to a picture and to a pose: does the picture's own encoder read
+    joint coherence       a draw from the prior, decoded to an image and to a pose: does the image's own encoder read
                           that pose off it?
-    cross coherence       a picture decoded from 2D joints: does it show the true pose?
+    cross coherence       an image decoded from 2D joints: does it show the true pose?
     synergy               the error with both inputs, beside those with either
 """
 
@@ -32,7 +32,7 @@ from selfsup3d.models.cross_modal.modalities import ImageModality, Pose
 from selfsup3d.models.cross_modal.system import CrossModalVAE
 from selfsup3d.models.modules.gaussian import Gaussian
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws, gaussian_noise
+from selfsup3d.structures.random import RandomStreams, gaussian_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["MISSING", "Seen", "cross_modal_numbers", "see", "without_joints"]
@@ -53,7 +53,7 @@ class Seen:
     Attributes:
         posteriors: of each encoder whose input is there, (N, D).
         truth: (N, 17, 3) metres, NaN where unknown; known: (N, 17). None = the data have no poses.
-        images: (N, 3, S, S) where there are pictures.
+        images: (N, 3, S, S) where there are images.
         actions: N texts.
     """
 
@@ -98,19 +98,19 @@ def see(system: CrossModalVAE, source: FrameSource, indices: np.ndarray, batch_s
 
 
 def _as_read(system: CrossModalVAE, batch: Batch) -> Tensor:
-    """(B, 3, S, S) the pictures as the system sees them: cut out, where it is asked to."""
+    """(B, 3, S, S) the images as the system sees them: cut out, where it is asked to."""
     if "image" not in system.modalities:
         return batch.need("target", by="the report")
     modality = system.modality("image")
     assert isinstance(modality, ImageModality)
-    return modality.picture(modality.values(batch))
+    return modality.image(modality.values(batch))
 
 
 def without_joints(batch: Batch, count: int) -> Batch:
     """The batch with `count` random 2D joints of each frame missing; which, depends on the frame's number only."""
     assert batch.joints_2d is not None
     assert batch.index is not None
-    drawn = torch.from_numpy(Draws(_MISSING_SEED, 0, batch.index.cpu().numpy()).uniform(NUM_JOINTS))
+    drawn = torch.from_numpy(RandomStreams(_MISSING_SEED, 0, batch.index.cpu().numpy()).uniform(NUM_JOINTS))
     rank = drawn.argsort(1).argsort(1).to(batch.joints_2d.device)
     seen = (rank >= count).to(batch.joints_2d.dtype)
     confidence = seen if batch.confidence is None else batch.confidence * seen
@@ -128,7 +128,7 @@ def cross_modal_numbers(
     limit: int = 1000,
     batch_size: int = 64,
 ) -> dict[str, Any]:
-    """Every pair, missing joints and the four criteria, as a dict that JSON can hold; mm, or 0-1 of a picture.
+    """Every pair, missing joints and the four criteria, as a dict that JSON can hold; mm, or 0-1 of an image.
 
     Args:
         system: in evaluation mode. source: of the frames. protocol: rules of the errors. baselines: its mean pose.
@@ -177,7 +177,7 @@ class _Meter:
         return torch.cat([self.system.decode(part.to(self.device), target).float().cpu() for part in z.split(256)])
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """(N, D) mean latents of pictures in [0, 1]."""
+        """(N, D) mean latents of images in [0, 1]."""
         parts = [
             self.system.posterior(Batch(target=part.to(self.device)), ("image",)).mean for part in images.split(128)
         ]
@@ -199,7 +199,7 @@ class _Meter:
         return {name: _mean(found.frame[name][found.counted]) for name in names}
 
     def image_errors(self, images: Tensor) -> Numbers:
-        """Mean absolute error and PSNR of pictures in [0, 1]."""
+        """Mean absolute error and PSNR of images in [0, 1]."""
         assert self.seen.images is not None
         error = images - self.seen.images
         squared = error.square().flatten(1).mean(1).clamp(min=1e-10)
@@ -219,7 +219,7 @@ def _pairs(meter: _Meter) -> dict[str, Numbers]:
                 table[f"{'+'.join(group)}->{target}"] = meter.numbers(meter.latent(group), target)
     if "image" in meter.system.targets and meter.seen.images is not None:
         mean = meter.seen.images.mean(0, keepdim=True).expand_as(meter.seen.images)
-        table["mean of these pictures->image"] = meter.image_errors(mean)
+        table["mean of these images->image"] = meter.image_errors(mean)
     return table
 
 
@@ -242,10 +242,10 @@ def _missing(
 
 
 def _joint_coherence(meter: _Meter) -> dict[str, Any]:
-    """Distance between the pose decoded from a prior draw and the one read off the picture decoded from it."""
+    """Distance between the pose decoded from a prior draw and the one read off the image decoded from it."""
     system = meter.system
     if "image" not in system.sources or not {"image", "joints_3d"} <= set(system.targets):
-        return {"reason": "needs an encoder of pictures, and decoders of pictures and poses"}
+        return {"reason": "needs an encoder of images, and decoders of images and poses"}
     z = gaussian_noise(torch.arange(_PRIOR_DRAWS), (system.sizes.latent,))
     poses = meter.decode(z, "joints_3d")
     read = meter.decode(meter.encode_images(meter.decode(z, "image")), "joints_3d")
@@ -257,15 +257,15 @@ def _joint_coherence(meter: _Meter) -> dict[str, Any]:
 
 
 def _cross_coherence(meter: _Meter, baselines: Baselines) -> dict[str, Any]:
-    """Errors of poses read off pictures: the true ones, and those decoded from 2D joints."""
+    """Errors of poses read off images: the true ones, and those decoded from 2D joints."""
     needed = meter.has("joints_2d", "image") and meter.has("image", "joints_3d")
     if not needed:
-        return {"reason": "needs encoders of joints_2d and pictures, and decoders of pictures and poses"}
+        return {"reason": "needs encoders of joints_2d and images, and decoders of images and poses"}
     assert meter.seen.truth is not None
     made = meter.decode(meter.latent(("joints_2d",)), "image")
     told: dict[str, Any] = {
-        "picture from 2D": meter.numbers(meter.encode_images(made), "joints_3d"),
-        "true picture": meter.numbers(meter.latent(("image",)), "joints_3d"),
+        "image from 2D": meter.numbers(meter.encode_images(made), "joints_3d"),
+        "true image": meter.numbers(meter.latent(("image",)), "joints_3d"),
     }
     if baselines.mean_pose is not None and meter.metric:
         truth = root_relative(meter.seen.truth)
@@ -277,7 +277,7 @@ def _synergy(meter: _Meter) -> dict[str, Any]:
     """For each target: errors from each source and from both, and what the second input gains over the better one."""
     sources = [name for name in ("joints_2d", "image") if name in meter.seen.posteriors]
     if len(sources) < 2:
-        return {"reason": "needs encoders of joints_2d and of pictures, and data with both"}
+        return {"reason": "needs encoders of joints_2d and of images, and data with both"}
     told: dict[str, Any] = {}
     for target in ("joints_3d", "image"):
         if not meter.has("image", target):

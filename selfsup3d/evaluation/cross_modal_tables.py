@@ -17,11 +17,11 @@ def cross_modal_tables(numbers: Mapping[str, Any]) -> list[Table]:
     """Title, header and rows of each table; those without rows are left out."""
     criteria = numbers["criteria"]
     tables = [
-        _poses_and_pictures(numbers),
+        _poses_and_images(numbers),
         _errors("Missing 2D joints", numbers["missing_joints"], "missing"),
         _factorisation(criteria["latent_factorisation"]),
-        _errors("Joint coherence: pose and picture of one prior draw", _errors_in(criteria["joint_coherence"]), ""),
-        _errors("Cross coherence: pose read off a picture", _errors_in(criteria["cross_coherence"]), ""),
+        _errors("Joint coherence: pose and image of one prior draw", _errors_in(criteria["joint_coherence"]), ""),
+        _errors("Cross coherence: pose read off an image", _errors_in(criteria["cross_coherence"]), ""),
         _synergy(criteria["synergy"]),
     ]
     return [table for table in tables if table[2]]
@@ -38,7 +38,7 @@ _COLUMNS = {
     "2D → image [dB]": ("pairs", "joints_2d->image", "psnr"),
     "joint coherence": ("criteria", "joint_coherence", "distance", "pose"),
     "chance": ("criteria", "joint_coherence", "chance", "pose"),
-    "cross coherence": ("criteria", "cross_coherence", "picture from 2D", "pose"),
+    "cross coherence": ("criteria", "cross_coherence", "image from 2D", "pose"),
     "shared units": ("criteria", "latent_factorisation", "shared"),
 }
 """Column -> where its number stands; "pose" is MPJPE, or PA-MPJPE where poses have no scale; "*" several inputs."""
@@ -70,7 +70,7 @@ def _found(numbers: Any, place: tuple[str, ...]) -> Any:
     return numbers
 
 
-def _poses_and_pictures(numbers: Mapping[str, Any]) -> Table:
+def _poses_and_images(numbers: Mapping[str, Any]) -> Table:
     metrics = list(dict.fromkeys(metric for row in numbers["pairs"].values() for metric in row))
     rows = [[_name(pair), *(_number(row, m) for m in metrics)] for pair, row in numbers["pairs"].items()]
     return f"Pairs ({numbers['frames']} frames, mean latent)", ["", *map(_title, metrics)], rows

@@ -15,7 +15,7 @@ from selfsup3d.structures.skeleton import H36M_17, joint_index
 __all__ = ["FLIPS", "body_frame_poses", "flip_gains", "frechet_distance", "occluded_joints"]
 
 FLIPS: tuple[str, ...] = ("front_back", "left_right", "facing")
-"""front_back: depth mirrored (z -> -z), the same picture under parallel rays. left_right: the names of the sides
+"""front_back: depth mirrored (z -> -z), the same image under parallel rays. left_right: the names of the sides
 swapped. facing: both at once, a person seen from behind taken for one seen from the front: the same silhouette."""
 
 
@@ -72,7 +72,7 @@ def occluded_joints(joints_2d: Tensor, part_labels: Tensor, parts_of_joint: Mapp
     """Which joints are hidden by another part of the body, from the true part labels. **[ours]**
 
     A joint is visible where the 3 x 3 pixels around it hold a part that it belongs to, else hidden. Joints that
-    belong to no part (the spine) and joints outside the picture count as visible: nothing hides them.
+    belong to no part (the spine) and joints outside the image count as visible: nothing hides them.
 
     Args:
         joints_2d: (B, 17, 2) px, pixel centres at +0.5.

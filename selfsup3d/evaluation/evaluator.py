@@ -55,7 +55,7 @@ def evaluate_frames(
     limit: int | None = None,
     accelerator: Accelerator | None = None,
     lpips: Lpips | None = None,
-    pictures: bool = True,
+    images: bool = True,
     progress: bool = True,
     checkpoint: str = "",
     config_hash: str = "",
@@ -73,7 +73,7 @@ def evaluate_frames(
         limit: at most so many frames, evenly spaced over the dataset.
         accelerator: processes and device; None = this process on the system's own device.
         lpips: see `evaluation.images.find_lpips`; None = reported as null.
-        pictures: measure synthesis too, where system and data can.
+        images: measure synthesis too, where system and data can.
         progress: bar on stderr.
         checkpoint, config_hash: what was evaluated, for the result.
 
@@ -97,7 +97,7 @@ def evaluate_frames(
         limit=limit,
         accelerator=accelerator,
         lpips=lpips,
-        pictures=pictures,
+        images=images,
         progress=progress,
     )
     summary = summarise(records, protocol, baselines)
@@ -134,7 +134,7 @@ def collect(
     limit: int | None = None,
     accelerator: Accelerator | None = None,
     lpips: Lpips | None = None,
-    pictures: bool = True,
+    images: bool = True,
     progress: bool = True,
 ) -> Records:
     """Per-frame records of all frames, on every process; arguments as in `evaluate_frames`."""
@@ -158,8 +158,8 @@ def collect(
             batch.require(system.predict_requires, by=type(system).__name__)
             output = system.predict(batch, samples)
             piece = frame_records(batch, output, chunks[position], protocol, baselines, takes_joints(system))
-            if pictures:
-                _add_pictures(piece, system, batch, lpips)
+            if images:
+                _add_images(piece, system, batch, lpips)
             pieces.append(piece)
             bar.update(sum(len(chunk) for chunk in chunks[position : position + world]))
     everyone = gather_object(pieces) if accelerator is not None and world > 1 else pieces
@@ -269,7 +269,7 @@ def _overlaps(batch: Batch, output: PoseOutput) -> tuple[dict[str, Tensor], dict
     return found, reasons
 
 
-def _add_pictures(piece: Records, system: System, batch: Batch, lpips: Lpips | None) -> None:
+def _add_images(piece: Records, system: System, batch: Batch, lpips: Lpips | None) -> None:
     values, reasons, images = synthesis_values(system, batch, default_puppet().background, lpips)
     if "transfer" in images and "target" in system.predict_requires:
         values |= cycle(system, batch, images["transfer"])
@@ -278,7 +278,7 @@ def _add_pictures(piece: Records, system: System, batch: Batch, lpips: Lpips | N
 
 
 def _along_the_ray(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
-    """Turn poses (B, S, 17, 3) from the virtual camera that looks through the crop's centre into the true one's axes."""
+    """Update poses (B, S, 17, 3) from the virtual camera that looks through the crop's centre into the true one's axes."""
     centre = pose.new_tensor([0.5 * size[1], 0.5 * size[0], 1.0])
     ray = torch.linalg.solve(K.to(pose.dtype), centre.expand(len(K), 3))
     turn = minimal_rotation(pose.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
@@ -291,7 +291,7 @@ def _notes(source: FrameSource, protocol: Protocol, records: Records, result: di
     if protocol.joints != "h36m_17":
         notes["joint_set"] = protocol.joints
     if result["metrics"].get("psnr") is not None and "labelled" not in records:
-        notes["mask"] = "pictures are compared inside the saliency: the data has no true masks"
+        notes["mask"] = "images are compared inside the saliency: the data has no true masks"
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Pictures beside the numbers: what the system saw, what it found, and what was true."""
+"""Images beside the numbers: what the system saw, what it found, and what was true."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def error_sheet(
     device: torch.device | str,
     kinds: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """One row a frame: input, poses, parts, pictures, and the pose in 3D over the truth (grey, differences red).
+    """One row a frame: input, poses, parts, images, and the pose in 3D over the truth (grey, differences red).
 
     Args:
         system: in evaluation mode.
@@ -109,11 +109,11 @@ def panels(system: System, batch: Batch, output: PoseOutput) -> dict[str, Tensor
                 columns[f"true {title}"] = getattr(batch, truth)
     for title, view in (("3D front", FRONT), ("3D side", SIDE)):
         columns[title] = _poses(batch, output, view, "joints_2d" not in system.predict_requires)
-    return {title: pictures.detach().float().cpu() for title, pictures in columns.items()}
+    return {title: images.detach().float().cpu() for title, images in columns.items()}
 
 
 def _overlay(images: Tensor, joints: Tensor, confidence: Tensor | None) -> Tensor:
-    """Skeletons over pictures, drawn at the size of a cell so that lines are thin beside the person."""
+    """Skeletons over images, drawn at the size of a cell so that lines are thin beside the person."""
     factor = max(1, _CELL // images.shape[-1])
     large = to_uint8(torch.nn.functional.interpolate(images.float(), scale_factor=factor, mode="nearest"))
     seen = [None] * len(large) if confidence is None else list(confidence.cpu().numpy())
@@ -138,5 +138,5 @@ def _poses(batch: Batch, output: PoseOutput, view: tuple[float, float], by_confi
     return _stack(drawn)
 
 
-def _stack(pictures: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255.0
+def _stack(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255.0

@@ -1,7 +1,7 @@
-"""Picture metrics inside a mask (PSNR, SSIM, LPIPS) and overlap of masks and part labels (IoU).
+"""Image metrics inside a mask (PSNR, SSIM, LPIPS) and overlap of masks and part labels (IoU).
 
 Images are (B, 3, H, W) in [0, 1]; masks (B, 1, H, W), true or above 0.5 where the person is. A person covers a few
-percent of a frame, so a figure over the whole picture would measure the background: outside the mask both pictures
+percent of a frame, so a figure over the whole image would measure the background: outside the mask both images
 are made the same grey, and only pixels inside it are averaged.
 """
 
@@ -29,7 +29,7 @@ _BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 def masked_psnr(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """PSNR over the pixels of the mask -> (B,) dB; NaN where the mask is empty.
 
-    Identical pictures have no finite PSNR; 100 dB stands for them, so that a mean stays a number.
+    Identical images have no finite PSNR; 100 dB stands for them, so that a mean stays a number.
     """
     _check(image, target, mask)
     weight = (mask > 0.5).to(image.dtype)
@@ -104,7 +104,7 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """LPIPS of the masked pictures -> (B,); NaN where the mask is empty."""
+        """LPIPS of the masked images -> (B,); NaN where the mask is empty."""
         _check(image, target, mask)
         weight = (mask > 0.5).to(image.dtype)
         distance = self.net(_composite(image, weight), _composite(target, weight), normalize=True).flatten()

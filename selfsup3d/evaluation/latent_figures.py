@@ -1,4 +1,4 @@
-"""Pictures of what a cross-modal VAE has learnt: predictions, its latent space, walks through it, draws from its prior."""
+"""Images of what a cross-modal VAE has learnt: predictions, its latent space, walks through it, draws from its prior."""
 
 from __future__ import annotations
 
@@ -68,23 +68,23 @@ def _truth(batch: Batch) -> Tensor | None:
     return root_relative(joints).cpu()
 
 
-def latent_maps(latents: Tensor, actions: Sequence[str], pictures: np.ndarray | None) -> dict[str, np.ndarray]:
-    """File name -> picture: the latents by action at several neighbour counts, and with thumbnails.
+def latent_maps(latents: Tensor, actions: Sequence[str], images: np.ndarray | None) -> dict[str, np.ndarray]:
+    """File name -> image: the latents by action at several neighbour counts, and with thumbnails.
 
     Args:
-        latents: (N, D). actions: N texts. pictures: (N, h, w, 3) uint8, or None.
+        latents: (N, D). actions: N texts. images: (N, h, w, 3) uint8, or None.
     """
     maps = embed(latents.numpy())
     plain = [scatter(points, actions, title=title) for title, points in maps.items()]
     told = {"latent_by_action": tile([plain])}
-    if pictures is not None:
+    if images is not None:
         title, points = list(maps.items())[len(maps) // 2]
-        told["latent_thumbnails"] = scatter(points, actions, title=title, size=1100, thumbnails=pictures, side=48)
+        told["latent_thumbnails"] = scatter(points, actions, title=title, size=1100, thumbnails=images, side=48)
     return told
 
 
 def thumbnails(seen: Seen, side: int = 64) -> np.ndarray | None:
-    """(N, side, side, 3) uint8: each frame's picture, or its pose where there are no pictures; None with neither."""
+    """(N, side, side, 3) uint8: each frame's image, or its pose where there are no images; None with neither."""
     if seen.images is not None:
         return to_uint8(seen.images)
     if seen.truth is None:
@@ -95,7 +95,7 @@ def thumbnails(seen: Seen, side: int = 64) -> np.ndarray | None:
 
 @torch.no_grad()
 def interpolation_strips(system: CrossModalVAE, latents: Tensor, rows: int = 4, steps: int = 8) -> np.ndarray:
-    """From one frame's latent to another's in straight lines: a strip of poses, and one of pictures, for each pair."""
+    """From one frame's latent to another's in straight lines: a strip of poses, and one of images, for each pair."""
     ends = chosen(2 * rows, len(latents), stream=1).reshape(-1, 2)
     strips = []
     for first, last in ends:
@@ -131,13 +131,13 @@ def arithmetic_strips(system: CrossModalVAE, latents: Tensor, actions: Sequence[
 
 @torch.no_grad()
 def prior_sheet(system: CrossModalVAE, count: int = 16) -> np.ndarray:
-    """What draws from N(0, I) are decoded to; pose and picture of one draw under each other."""
+    """What draws from N(0, I) are decoded to; pose and image of one draw under each other."""
     z = gaussian_noise(torch.arange(count), (system.sizes.latent,))
     return tile([strip for part in z.split(8) for strip in _strips(system, part)])
 
 
 def _strips(system: CrossModalVAE, z: Tensor) -> list[list[np.ndarray]]:
-    """Rows of cells: poses and pictures of latents (N, D)."""
+    """Rows of cells: poses and images of latents (N, D)."""
     z = z.to(next(system.parameters()).device)
     strips = []
     if "joints_3d" in system.targets:

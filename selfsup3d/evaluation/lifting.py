@@ -1,4 +1,4 @@
-"""Picture -> 2D -> 3D: the 2D joints of a system that looks at pictures feed a lifter, on the frames that the system's
+"""Image -> 2D -> 3D: the 2D joints of a system that looks at images feed a lifter, on the frames that the system's
 own 3D poses are measured on.
 
     result["lifted"], frames = lifted_frames(system, lifter, source, protocol=protocol, checkpoint="runs/martinez")
@@ -21,7 +21,7 @@ from selfsup3d.evaluation.baselines import Baselines, FrameSource
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.models.lifters.base import require_lifter
-from selfsup3d.models.part_guided.system import intrinsics_of
+from selfsup3d.models.part_guided.network import intrinsics_of
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
 
@@ -31,10 +31,10 @@ _KEPT = ("frames", "skipped", "metrics", "reasons")
 
 
 class SeenJoints:
-    """Frames of a source with the 2D joints that a system finds in their pictures, every one of them seen.
+    """Frames of a source with the 2D joints that a system finds in their images, every one of them seen.
 
     Args:
-        system: looks at pictures, in evaluation mode, on its device.
+        system: looks at images, in evaluation mode, on its device.
         source: frames that have what it needs.
 
     Joints are pixels of the crop, K is the crop's (the default one where the data have none): as the system saw it.
@@ -54,7 +54,7 @@ class SeenJoints:
 
     @torch.inference_mode()
     def frames(self, indices: np.ndarray) -> Batch:
-        """`joints_2d` as predicted, K, and the truth in `joints_3d` and `meta`; no pictures.
+        """`joints_2d` as predicted, K, and the truth in `joints_3d` and `meta`; no images.
 
         Raises:
             MissingFieldError: the data lack what the system needs.
@@ -91,9 +91,9 @@ def lifted_frames(
     """A lifter's numbers from a system's 2D joints and from the data's own, by the rules of the system's own poses.
 
     Args:
-        system: looks at pictures.
-        lifter: see `require_lifter`; for temporal ones every picture is a person who stands still.
-        source: frames with pictures and, for the second, joints_2d in pixels of the crop, as is K.
+        system: looks at images.
+        lifter: see `require_lifter`; for temporal ones every image is a person who stands still.
+        source: frames with images and, for the second, joints_2d in pixels of the crop, as is K.
         protocol, batch_size, limit, accelerator: as in `evaluate_frames`.
         checkpoint: of the lifter, for the result.
 
@@ -116,7 +116,7 @@ def lifted_frames(
         batch_size=batch_size,
         limit=limit,
         accelerator=accelerator,
-        pictures=False,
+        images=False,
     )
     own, frames = measure(seen)
     given = None if first.joints_2d is None else measure(source)[0]

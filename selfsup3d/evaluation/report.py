@@ -18,7 +18,7 @@ __all__ = ["comparison", "difference", "markdown", "save_result", "text"]
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
 _TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_transfer"}
-_PICTURE_ROWS = {
+_IMAGE_ROWS = {
     "this system": "",
     "supervised, same network": "supervised",
     "copy the source": "copy_source",
@@ -125,7 +125,7 @@ def _rules(result: Mapping[str, Any]) -> str:
 
 
 def _tables(result: Mapping[str, Any]) -> list[Table]:
-    tables = [_pose_table(result), *_picture_tables(result)]
+    tables = [_pose_table(result), *_image_tables(result)]
     metrics = result["metrics"]
     shown = ("miou_fg", "miou_parts", "saliency_iou")
     if any(metrics.get(name) is not None for name in shown):
@@ -177,7 +177,7 @@ def _pose_table(result: Mapping[str, Any]) -> Table:
     return "Pose", ["", *(_title(m) for m in _POSE)], rows
 
 
-def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
+def _image_tables(result: Mapping[str, Any]) -> list[Table]:
     tables: list[Table] = []
     for task, suffix in _TASKS.items():
         names = [metric + suffix for metric in ("psnr", "ssim", "lpips")]
@@ -189,7 +189,7 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
         if all(result["metrics"].get(name) is None for name in names) and not parts:
             continue
         rows = []
-        for title, key in _PICTURE_ROWS.items():
+        for title, key in _IMAGE_ROWS.items():
             if key == "supervised" and key not in result["baselines"]:
                 continue
             numbers = result["baselines"].get(key, {}) if key else result["metrics"]
@@ -198,7 +198,7 @@ def _picture_tables(result: Mapping[str, Any]) -> list[Table]:
             [f"on {name}", *(_number(found.get(n), n, _absent(result, n)) for n in names)]
             for name, found in parts.items()
         ]
-        tables.append((f"Pictures, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))
+        tables.append((f"Images, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))
     return tables
 
 

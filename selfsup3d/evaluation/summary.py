@@ -66,7 +66,7 @@ def summarise(records: Records, protocol: Protocol, baselines: Baselines) -> Sum
         names = ["mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc", "frechet", *(f"flip_{f}" for f in FLIPS)]
         result.missing(names, "the data has no true poses")
     _overlaps(result, records)
-    _pictures(result, records)
+    _images(result, records)
     for name in result.reasons:
         result.metrics.setdefault(name, None)
     result.reasons = {name: r for name, r in result.reasons.items() if result.metrics.get(name) is None}
@@ -255,8 +255,8 @@ def _overlaps(result: Summary, records: Records) -> None:
         result.metrics["saliency_iou"] = _mean((both[0] / both[1])[None], partial=True)
 
 
-def _pictures(result: Summary, records: Records) -> None:
-    """Picture metrics of the system and of the baselines, and the cycle."""
+def _images(result: Summary, records: Records) -> None:
+    """Image metrics of the system and of the baselines, and the cycle."""
     for name in records.values:
         prefix, _, metric = name.rpartition("/")
         if metric.startswith(("psnr", "ssim", "lpips", "cycle")):

@@ -1,4 +1,4 @@
-"""Pictures made by a system against true ones: reconstruction, novel view, pose transfer, and the cycle back to a pose.
+"""Images made by a system against true ones: reconstruction, novel view, pose transfer, and the cycle back to a pose.
 
 A system takes part by offering the methods of `Synthesizes`; those that it lacks are reported as null.
 """
@@ -22,7 +22,7 @@ __all__ = ["TASKS", "Synthesizes", "Task", "cycle", "synthesis_values"]
 
 @runtime_checkable
 class Synthesizes(Protocol):
-    """Pictures of people, (B, 3, H, W) in [0, 1]. Each method is optional."""
+    """Images of people, (B, 3, H, W) in [0, 1]. Each method is optional."""
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """`target` from the appearance of `source` and the pose predicted from `target`."""
@@ -44,10 +44,10 @@ class Task:
     Attributes:
         method: of the system.
         suffix: of its metrics ("psnr" + suffix).
-        truth: field of the batch with the true picture.
-        labels: field with the part labels of the true picture: they say where the person is. Where real data has
+        truth: field of the batch with the true image.
+        labels: field with the part labels of the true image: they say where the person is. Where real data has
             none, `target_saliency` stands in for those of `target`.
-        appearance: field with the picture that shows the person to the system, which "copy the source" copies.
+        appearance: field with the image that shows the person to the system, which "copy the source" copies.
     """
 
     method: str
@@ -67,11 +67,11 @@ TASKS: tuple[Task, ...] = (
 def synthesis_values(
     system: object, batch: Batch, parts: int, lpips: Lpips | None
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Tensor]]:
-    """Per-frame picture metrics inside the true person's mask.
+    """Per-frame image metrics inside the true person's mask.
 
     Args:
         system: may offer the methods of `Synthesizes`.
-        batch: with the true pictures and their part labels.
+        batch: with the true images and their part labels.
         parts: P, the label of the background.
         lpips: see `evaluation.images.find_lpips`.
 
@@ -107,7 +107,7 @@ def synthesis_values(
 
 
 def cycle(system: System, batch: Batch, transferred: Tensor) -> dict[str, Tensor]:
-    """Encode a transferred picture again: how far is the pose found in it from the one that drove it?
+    """Encode a transferred image again: how far is the pose found in it from the one that drove it?
 
     Returns:
         "cycle_mpjpe" and "cycle_pa_mpjpe" (B,) mm, strict rules; to be read beside the direct errors.
@@ -131,7 +131,7 @@ def _why_not(system: object, batch: Batch, task: Task) -> str:
 
 
 def _person(batch: Batch, task: Task, parts: int) -> Tensor:
-    """Where the person is in the picture of the appearance (B, 1, H, W): saliency, else labels, else everywhere."""
+    """Where the person is in the image of the appearance (B, 1, H, W): saliency, else labels, else everywhere."""
     saliency = batch.source_saliency if task.appearance == "source" else batch.target_saliency
     if saliency is not None:
         return saliency

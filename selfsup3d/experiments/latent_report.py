@@ -1,4 +1,4 @@
-"""The report of a cross-modal VAE: its pictures, beside the tables that every system has."""
+"""The report of a cross-modal VAE: its images, beside the tables that every system has."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def write_latent_report(folder: Path, system: CrossModalVAE, source: FrameSource
     count = min(_FRAMES, len(source))
     indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64))
     seen = see(system, source, indices)
-    pictures: dict[str, np.ndarray] = {"prior": prior_sheet(system)}
+    images: dict[str, np.ndarray] = {"prior": prior_sheet(system)}
     if "joints_3d" in system.targets:
-        pictures["predictions"] = predictions_sheet(system, source)
+        images["predictions"] = predictions_sheet(system, source)
     given = next((name for name in system.predict_from if name in seen.posteriors), None)
     if given is not None and len(seen) >= 8:
         latents = seen.posteriors[given].mean
-        pictures |= latent_maps(latents, seen.actions, thumbnails(seen))
-        pictures["interpolation"] = interpolation_strips(system, latents)
-        pictures["arithmetic"] = arithmetic_strips(system, latents, seen.actions)
+        images |= latent_maps(latents, seen.actions, thumbnails(seen))
+        images["interpolation"] = interpolation_strips(system, latents)
+        images["arithmetic"] = arithmetic_strips(system, latents, seen.actions)
     run = checkpoint if checkpoint.is_dir() else checkpoint.parent
     for place in (run, run.parent, run.parent.parent):
         drawn = learning_curves(place)
         if drawn is not None:
-            pictures["curves"] = drawn
+            images["curves"] = drawn
             break
-    for name, picture in pictures.items():
-        write_png(folder / f"{name}.png", picture)
-    return [f"{name}.png" for name in pictures]
+    for name, image in images.items():
+        write_png(folder / f"{name}.png", image)
+    return [f"{name}.png" for name in images]

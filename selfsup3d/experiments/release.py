@@ -13,7 +13,9 @@ from torch import Tensor
 
 from selfsup3d.builders.systems import OneDataset, Split, build_prior, evaluated
 from selfsup3d.config.cross_modal import CrossModalConfig
-from selfsup3d.config.run import Config, MixtureConfig, PartGuidedConfig, ProjectedConfig
+from selfsup3d.config.part_guided import PartGuidedConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.mixture import Source
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
@@ -22,7 +24,7 @@ from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.images import find_lpips
 from selfsup3d.evaluation.protocols import dataset_protocol
 from selfsup3d.evaluation.report import markdown
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.io.files import write_json
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
@@ -34,7 +36,7 @@ __all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_ba
 
 _SUPERVISION = {
     "none": "none",
-    "puppet": "none; painted puppets and nothing else",
+    "pretrain": "none; rendered puppets and nothing else",
     "teacher": "none; what a system without labels read from the frames",
     "2d": "2D joints of the training frames",
     "3d": "3D poses of the training frames",
@@ -74,7 +76,7 @@ def evaluate_system(
 
 def run_baselines(config: Config, system: System, labelled: FrameSource | None) -> Baselines:
     """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
-    # Poses without pictures cost little, and a neighbour is nearer the more there are.
+    # Poses without images cost little, and a neighbour is nearer the more there are.
     limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000
     mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled, limit=limit)
     lengths = getattr(system, "bone_lengths", None)
@@ -87,20 +89,20 @@ def run_baselines(config: Config, system: System, labelled: FrameSource | None) 
 
 
 def example_frames(source: Source, count: int) -> Batch | None:
-    """`count` frames, evenly spread over a dataset: the pictures that a run shows again and again."""
+    """`count` frames, evenly spread over a dataset: the images that a run shows again and again."""
     if count == 0:
         return None
     return source.frames(np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64)))
 
 
-def release(config: Config, system: System, result: Mapping[str, Any], pictures: Batch | None) -> None:
+def release(config: Config, system: System, result: Mapping[str, Any], images: Batch | None) -> None:
     """Write metrics.json, grid.png and model/ into the run's folder (one process)."""
     folder = config.folder
     write_json(folder / run_folder.METRICS, dict(result))
-    hub.save_pretrained(folder / run_folder.MODEL, system, config.to_dict(), model_card(config, result))
-    if pictures is not None:
+    pretrained.save_pretrained(folder / run_folder.MODEL, system, config.to_dict(), model_card(config, result))
+    if images is not None:
         with evaluating(system):
-            panels = system.panels(pictures.to(next(system.parameters()).device))
+            panels = system.panels(images.to(next(system.parameters()).device))
         if panels:
             write_png(folder / run_folder.GRID, sheet(panels))
 
@@ -125,7 +127,7 @@ def save_release(
     for name in ("teacher", "backbone_weights"):
         if name in told["system"]:
             told["system"][name] = None
-    hub.save_pretrained(
+    pretrained.save_pretrained(
         folder, system, told, model_card(config, *results, path=folder.as_posix(), about=about), half=half
     )
 
@@ -169,7 +171,7 @@ def _data_lines(data: OneDataset) -> list[str]:
     if isinstance(data, ProjectedConfig):
         return [
             f"- poses: {_poses_name(data)}, seen by random cameras {data.cameras.distance[0]:g}-"
-            f"{data.cameras.distance[1]:g} m away in pictures of {data.size} px"
+            f"{data.cameras.distance[1]:g} m away in images of {data.size} px"
         ]
     return [
         f"- images: {data.kind}, {data.size} px",
@@ -207,7 +209,7 @@ def _use(config: Config) -> list[str]:
         "",
         "## Limits",
         "",
-        "- One person a picture, at the size above; more detail than that is not seen, and lost when painting.",
+        "- One person an image, at the size above; more detail than that is not seen, and lost when painting.",
         *(["- It has seen rendered people only; no error was measured on photographs."] * rendered),
         "- It takes left for right, and people to face the other way, in a share of frames (`flip_*`, where there are true poses).",
         "- Bones have the mean lengths of the unpaired poses, whoever is seen; depth rests on the given focal length.",
@@ -215,8 +217,8 @@ def _use(config: Config) -> list[str]:
         "",
         "## Intended use, and misuse",
         "",
-        "Research on learning pose and appearance without labels, and pictures of people who have agreed to it. Not for "
-        "watching, identifying or judging people, not for pictures of people filmed without their consent, and not for "
+        "Research on learning pose and appearance without labels, and images of people who have agreed to it. Not for "
+        "watching, identifying or judging people, not for images of people filmed without their consent, and not for "
         "painting somebody in a pose that they never took as if it had happened. Nothing here is fit for medical or "
         "safety decisions.",
     ]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from selfsup3d.builders.systems import build_source, load_system
-from selfsup3d.config.run import Config, ProjectedConfig
+from selfsup3d.config.projected import ProjectedConfig
+from selfsup3d.config.run import Config
 from selfsup3d.data.sampling.mixture import Source
 from selfsup3d.models.system import System
 from selfsup3d.training.run_folder import MODEL

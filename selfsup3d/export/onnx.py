@@ -67,7 +67,7 @@ class EncoderModule(nn.Module):
 
 
 class DecoderModule(nn.Module):
-    """Appearance and part maps to a picture and its parts, as plain tensors."""
+    """Appearance and part maps to an image and its parts, as plain tensors."""
 
     inputs = ("appearance", "part_maps")
     outputs = DECODED
@@ -130,10 +130,10 @@ Exported = EncoderModule | DecoderModule | PredictionModule
 
 
 def example_inputs(module: Exported, size: int, count: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random inputs of a module: `count` samples of side `size`; pictures are smooth fields of colours.
+    """Random inputs of a module: `count` samples of side `size`; images are smooth fields of colours.
 
-    White noise is no picture: on it the rounding of float32 alone can lead a trained encoder further apart than
-    `TOLERANCE`, in whose bounds it stays on pictures.
+    White noise is no image: on it the rounding of float32 alone can lead a trained encoder further apart than
+    `TOLERANCE`, in whose bounds it stays on images.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(module, DecoderModule):
@@ -160,7 +160,7 @@ def export_onnx(module: Exported, path: str | Path, size: int) -> None:
     """Write a module as ONNX, with any number of samples, and check it with ONNX's own checker.
 
     Args:
-        module: in evaluation mode, on the CPU. path: of the file. size: side of its pictures, px.
+        module: in evaluation mode, on the CPU. path: of the file. size: side of its images, px.
 
     Raises:
         InputError: the extra `export` is not installed.
@@ -191,7 +191,7 @@ def export_program(module: Exported, path: str | Path, size: int) -> None:
     """Write a module by `torch.export`, with any number of samples.
 
     Args:
-        module: in evaluation mode, on the CPU. path: of the file, usually .pt2. size: side of its pictures, px.
+        module: in evaluation mode, on the CPU. path: of the file, usually .pt2. size: side of its images, px.
     """
     count = torch.export.Dim("count", min=1)
     with torch.no_grad():

@@ -129,9 +129,9 @@ def crop_intrinsics(K: Tensor, offset: Tensor, scale: Tensor | float) -> Tensor:
     """K of a crop that is then resized: pixels map as x' = scale (x - offset), so K' = S (K - offset).
 
     Args:
-        K: (..., 3, 3) of the full picture.
-        offset: (..., 2) px, the crop's upper left corner (x, y) in the full picture.
-        scale: (...) or (..., 2) (x, y), crop pixels per picture pixel. A last dimension of 2 beside an `offset` of as
+        K: (..., 3, 3) of the full image.
+        offset: (..., 2) px, the crop's upper left corner (x, y) in the full image.
+        scale: (...) or (..., 2) (x, y), crop pixels per image pixel. A last dimension of 2 beside an `offset` of as
             many dimensions is read as (x, y).
 
     Returns:
@@ -151,7 +151,7 @@ def crop_intrinsics(K: Tensor, offset: Tensor, scale: Tensor | float) -> Tensor:
 def mirror_camera(
     rotation: Tensor, translation: Tensor, K: Tensor, width: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The camera that sees the mirrored body in the mirrored picture (x -> width - x).
+    """The camera that sees the mirrored body in the mirrored image (x -> width - x).
 
     R -> diag(-1, 1, 1) R diag(1, -1, 1), t_x -> -t_x, c_x -> width - c_x. Joints swap sides besides
     (`kinematics.mirror_joints`, body frame: axis 1).
@@ -160,7 +160,7 @@ def mirror_camera(
         rotation: (..., 3, 3) body -> camera.
         translation: (..., 3) metres.
         K: (..., 3, 3) px.
-        width: of the picture, px; a number or (...).
+        width: of the image, px; a number or (...).
 
     Returns:
         The three, mirrored.
@@ -181,8 +181,8 @@ def orbit_rotation(azimuth: Tensor | float, elevation: Tensor | float, roll: Ten
     """Body -> camera rotation of a camera that orbits the body and looks at it.
 
     The camera stands in the direction (cos e cos a, cos e sin a, sin e) of the body frame: azimuth 0 is in front of the
-    person (+X), pi/2 on the person's left (+Y); elevation > 0 is above, looking down. Its picture is upright (+Z up)
-    at roll 0; a positive roll turns the picture clockwise. With translation (0, 0, d) the body stands d metres ahead.
+    person (+X), pi/2 on the person's left (+Y); elevation > 0 is above, looking down. Its image is upright (+Z up)
+    at roll 0; a positive roll turns the image clockwise. With translation (0, 0, d) the body stands d metres ahead.
 
     Args:
         azimuth, elevation, roll: (...) radians, broadcast.
@@ -207,11 +207,11 @@ def virtual_camera_rotation(center: Tensor, K: Tensor) -> Tensor:
     """Rotation from the real camera's frame to that of a virtual one that looks through a pixel.
 
     A crop shows the person as the virtual camera through its centre does; poses predicted there are turned back by the
-    transpose when the full picture's K is known.
+    transpose when the full image's K is known.
 
     Args:
         center: (..., 2) px.
-        K: (..., 3, 3) of the full picture.
+        K: (..., 3, 3) of the full image.
 
     Returns:
         (..., 3, 3), taking the ray through `center` to +z by the smallest angle.

@@ -300,7 +300,7 @@ def mirror_joints(joints: Tensor, axis: int) -> Tensor:
 
 
 def mirror_local_pose(pose: LocalPose) -> LocalPose:
-    """The mirrored person, seen in the mirrored picture (camera frame, x -> -x).
+    """The mirrored person, seen in the mirrored image (camera frame, x -> -x).
 
     Left and right entries swap, v_z of all 13 changes sign (n = a x b does under a reflection), h -> -h,
     R -> diag(-1, 1, 1) R diag(1, -1, 1), t_x -> -t_x. Forward kinematics of the result is the mirrored body.

@@ -251,7 +251,7 @@ def rotation_about(axis: Literal["x", "y", "z"], angle: Tensor | float) -> Tenso
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Samplers: pure functions of uniforms in [0, 1), which come from `draws.Draws` in training or from a generator
+# Samplers: pure functions of uniforms in [0, 1), which come from `draws.RandomStreams` in training or from a generator
 # --------------------------------------------------------------------------------------------------------------------
 
 

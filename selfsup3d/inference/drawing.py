@@ -27,11 +27,11 @@ def overlay(frame: PosedFrame, puppet: Puppet | None = None, parts: bool = True)
         frame: predicted; one without a person is drawn bare.
         puppet: whose part colours are used. parts: whether they are drawn.
     """
-    height, width = frame.picture.shape[:2]
+    height, width = frame.image.shape[:2]
     scale = min(_LONGEST / max(height, width), max(1.0, _SHORTEST / height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    canvas = frame.picture.copy() if scale == 1 else cv2.resize(frame.picture, size, interpolation=how)
+    canvas = frame.image.copy() if scale == 1 else cv2.resize(frame.image, size, interpolation=how)
     if frame.window is None or frame.joints_2d is None:
         return canvas
     if parts and frame.parts is not None:
@@ -54,14 +54,14 @@ def _lay_parts(canvas: np.ndarray, labels: np.ndarray, window: np.ndarray, puppe
     canvas[top:bottom, left:right] = cv2.blendLinear(canvas[top:bottom, left:right], tint[inside], 1.0 - w, w)
 
 
-def beside(picture: np.ndarray, joints: np.ndarray | None, azimuth: float, extent: float = 1.1) -> np.ndarray:
-    """A picture and, to its right, the pose (17, 3) in metres seen from an azimuth in degrees."""
-    height = picture.shape[0]
+def beside(image: np.ndarray, joints: np.ndarray | None, azimuth: float, extent: float = 1.1) -> np.ndarray:
+    """An image and, to its right, the pose (17, 3) in metres seen from an azimuth in degrees."""
+    height = image.shape[0]
     if joints is None:
         view = np.full((height, height, 3), 250, np.uint8)
     else:
         view = draw_pose_3d(joints, view=(azimuth, 12.0), size=height, extent=extent)
-    return np.concatenate([picture, view], axis=1)
+    return np.concatenate([image, view], axis=1)
 
 
 def overlays(

@@ -3,9 +3,9 @@
     COCO       results [{"image_id", "keypoints": [x, y, v, ...], "score"}], or annotations with "images"
     OpenPose   a folder of *_keypoints.json, one a frame, or one of them: {"people": [{"pose_keypoints_2d": [...]}]}
     MMPose     {"meta_info": ..., "instance_info": [{"frame_id", "instances": [{"keypoints", "keypoint_scores"}]}]}, or
-               the list of one picture's instances
+               the list of one image's instances
     MediaPipe  a list of frames (or {"frames": [...]}), each 33 landmarks {"x", "y", "visibility"}, bare or under
-               "landmarks" or "pose_landmarks"; x and y are shares of the picture, so its size must be known
+               "landmarks" or "pose_landmarks"; x and y are shares of the image, so its size must be known
 
 Joints are brought over by the explicit tables of `skeleton.FOREIGN`; those that a format does not mark (spine, head)
 get confidence 0, and lifters fill them in. Where several people are seen, the most certain one of the first frame is
@@ -45,7 +45,7 @@ class KeypointSequence:
         joints: (T, 17, 2) float32 px, 0 where the confidence is 0.
         confidence: (T, 17) float32.
         frames: (T,) frame numbers, increasing; frames without a person are left out.
-        size: (width, height) of the pictures, px, where it is known.
+        size: (width, height) of the images, px, where it is known.
         format: that the file has. skeleton: name of the foreign one.
     """
 
@@ -68,7 +68,7 @@ def read_keypoints(
     Args:
         path: JSON file; for OpenPose also a folder of them.
         format: None = told from the contents.
-        size: (width, height) of the pictures; MediaPipe needs it, unless the file says.
+        size: (width, height) of the images; MediaPipe needs it, unless the file says.
 
     Raises:
         InputError: missing, damaged or of no known format; nobody in it; MediaPipe without a size.
@@ -220,9 +220,7 @@ def _mediapipe(value: Any, size: tuple[int, int] | None) -> _Read:
         value = value.get("frames", [value])
     size = size or told
     if size is None:
-        raise InputError(
-            "MediaPipe's landmarks are shares of the picture; give its size with --image-size WIDTHxHEIGHT"
-        )
+        raise InputError("MediaPipe's landmarks are shares of the image; give its size with --image-size WIDTHxHEIGHT")
     if value and isinstance(value[0], Mapping) and "x" in value[0]:
         value = [value]  # one frame's landmarks
     frames: _Frames = []

@@ -1,6 +1,6 @@
 """A motion to drive a synthesised person with: body poses and how the camera sees them, from any source.
 
-    pictures, folders, videos    predicted (`seen_motion`)
+    images, folders, videos    predicted (`seen_motion`)
     poses.npz                    what launch/predict.py wrote
     motion capture               our npz of 17 joints, .bvh, .amc, .c3d
     keypoints (.json)            lifted to 3D first
@@ -23,7 +23,7 @@ from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import orbit_rotation
 from selfsup3d.geometry.kinematics import LocalPose, forward_kinematics, inverse_kinematics
-from selfsup3d.inference.predictor import Predictor, pictures_of
+from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import PoseRecord, load_record
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowMode, WindowOptions, find_windows
@@ -145,7 +145,7 @@ def seen_motion(
     limit: int | None = None,
     smooth: bool = False,
 ) -> Motion:
-    """The motion that a system sees in a picture, a folder of pictures or a video.
+    """The motion that a system sees in an image, a folder of images or a video.
 
     Args:
         predictor: needs no parts.
@@ -153,13 +153,13 @@ def seen_motion(
         every: predict each n-th frame, at most `limit` of them. smooth: over time.
 
     Raises:
-        InputError: see `predictor.pictures_of` and `windows.find_windows`; nobody is found.
+        InputError: see `predictor.images_of` and `windows.find_windows`; nobody is found.
     """
     path = Path(path)
-    film = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
-    fps = video_info(path).fps / every if film else 0.0
+    video = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    fps = video_info(path).fps / every if video else 0.0
     windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
-    frames = predictor.stream(pictures_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)
+    frames = predictor.stream(images_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)
     return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
 
 

@@ -1,4 +1,4 @@
-"""A trained system that looks at pictures, as a stream: frames in, poses out, in batches; memory stays flat."""
+"""A trained system that looks at images, as a stream: frames in, poses out, in batches; memory stays flat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from selfsup3d.puppet.labels import part_labels
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 
-__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "pictures_of", "smoothed", "somebody_of"]
+__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "images_of", "smoothed", "somebody_of"]
 
 _NO_LENGTH = 1e-6
 _FARTHEST = 1e6  # px
@@ -41,7 +41,7 @@ class PosedFrame:
     """One frame and what was predicted of it.
 
     Attributes:
-        number: in the source. picture: (H, W, 3) uint8 RGB.
+        number: in the source. image: (H, W, 3) uint8 RGB.
         window: (3,) x, y, side; None = nobody was found, and the rest is None too.
         joints_3d: (17, 3) camera axes, relative to the pelvis.
         joints_2d: (17, 2) px of the full frame, NaN where the system predicts none.
@@ -50,7 +50,7 @@ class PosedFrame:
     """
 
     number: int
-    picture: np.ndarray
+    image: np.ndarray
     window: np.ndarray | None = None
     joints_3d: np.ndarray | None = None
     joints_2d: np.ndarray | None = None
@@ -58,12 +58,12 @@ class PosedFrame:
     parts: np.ndarray | None = None
 
     def bare(self) -> PosedFrame:
-        """Without its pictures: what may be kept of a long video."""
-        return replace(self, picture=np.zeros((0, 0, 3), np.uint8), parts=None)
+        """Without its images: what may be kept of a long video."""
+        return replace(self, image=np.zeros((0, 0, 3), np.uint8), parts=None)
 
 
-def pictures_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, (H, W, 3) uint8 RGB) of a picture, a folder of pictures of any sizes, or a video.
+def images_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, (H, W, 3) uint8 RGB) of an image, a folder of images of any sizes, or a video.
 
     Raises:
         InputError: as `data.video`.
@@ -72,7 +72,7 @@ def pictures_of(path: str | Path, every: int = 1, limit: int | None = None) -> I
     if path.is_dir():
         files = frame_files(path)
         if not files:
-            raise InputError(f"{path}: no pictures in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
         frames: Iterator[np.ndarray] = (read_image(file) for file in files[::every])
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         frames = iter([read_image(path)])
@@ -82,18 +82,18 @@ def pictures_of(path: str | Path, every: int = 1, limit: int | None = None) -> I
 
 
 class Predictor:
-    """Predicts with a system that needs pictures (`predict_requires` names `target`).
+    """Predicts with a system that needs images (`predict_requires` names `target`).
 
     Args:
         system: trained, on its device, in evaluation mode.
-        size: side of the pictures that it was trained on.
+        size: side of the images that it was trained on.
         batch_size: frames at a time.
-        focal: focal length of the full picture, px; None = unknown, a usual one is assumed for each crop.
+        focal: focal length of the full image, px; None = unknown, a usual one is assumed for each crop.
         parts: where part labels come from: "puppet" = the predicted pose's, without a pass of the decoder, which takes
             about half of the time; "decoder" = its segmentation; "none".
 
     Raises:
-        InputError: the system needs something else than pictures.
+        InputError: the system needs something else than images.
     """
 
     unit: Unit = "m"
@@ -103,19 +103,19 @@ class Predictor:
     ) -> None:
         if not set(system.predict_requires) <= {"target", "K"}:
             raise InputError(
-                f"this system needs {', '.join(system.predict_requires)}, not pictures; give it keypoints (a .json)"
+                f"this system needs {', '.join(system.predict_requires)}, not images; give it keypoints (a .json)"
             )
         self.system, self.size, self.batch_size, self.focal, self.parts = system, size, batch_size, focal, parts
         self.device = next(iter(system.parameters())).device
 
     @property
-    def view(self) -> Literal["crop", "picture"]:
+    def view(self) -> Literal["crop", "image"]:
         """Of `PoseRecord.view`: what the predicted axes belong to."""
-        return "crop" if self.focal is None else "picture"
+        return "crop" if self.focal is None else "image"
 
     def stream(
         self,
-        pictures: Iterable[tuple[int, np.ndarray]],
+        images: Iterable[tuple[int, np.ndarray]],
         windows: Windows,
         smooth: OneEuro | None = None,
         clock: Clock | None = None,
@@ -123,7 +123,7 @@ class Predictor:
         """Predict frames in batches, yielding one by one, in order.
 
         Args:
-            pictures: see `pictures_of`.
+            images: see `images_of`.
             windows: see `windows.find_windows`.
             smooth: filter of the 3D joints, whose bones keep their lengths; 2D joints and root are smoothed likewise
                 (None = as predicted).
@@ -131,16 +131,16 @@ class Predictor:
         """
         clock = clock or Clock()
         smoothers = _Smoothers(smooth) if smooth is not None else None
-        waiting = clock.watch("read", pictures)
+        waiting = clock.watch("read", images)
         while batch := list(itertools.islice(waiting, self.batch_size)):
             with clock.stage("crop"):
-                places = [windows(number, picture) for number, picture in batch]
+                places = [windows(number, image) for number, image in batch]
                 crops = [cut(p, w, self.size) for (_, p), w in zip(batch, places, strict=True) if w is not None]
             with clock.stage("network"):
                 found = iter(self._predict(crops, batch, places))
-            for (number, picture), place in zip(batch, places, strict=True):
+            for (number, image), place in zip(batch, places, strict=True):
                 if place is None:
-                    yield PosedFrame(number, picture)
+                    yield PosedFrame(number, image)
                     continue
                 posed = next(found)
                 yield posed if smoothers is None else smoothers(posed)
@@ -148,7 +148,7 @@ class Predictor:
     def _predict(
         self, crops: list[np.ndarray], batch: list[tuple[int, np.ndarray]], places: list[np.ndarray | None]
     ) -> list[PosedFrame]:
-        seen = [(number, picture, w) for (number, picture), w in zip(batch, places, strict=True) if w is not None]
+        seen = [(number, image, w) for (number, image), w in zip(batch, places, strict=True) if w is not None]
         if not seen:
             return []
         K = torch.stack([self._intrinsics(window) for _, _, window in seen])
@@ -162,13 +162,13 @@ class Predictor:
         if output.joints_2d is not None:
             pixels = output.joints_2d[:, 0].float().cpu()
         results = []
-        for k, (number, picture, window) in enumerate(seen):
-            turn = self._to_picture(window, picture)
+        for k, (number, image, window) in enumerate(seen):
+            turn = self._to_image(window, image)
             side = float(window[2]) / self.size
             full = pixels[k].numpy() * side + window[:2]
             joints, place = (pose[k] @ turn.T).numpy(), (turn @ root[k]).numpy()
             results.append(
-                PosedFrame(number, picture, window, joints, full, place, None if labels is None else labels[k])
+                PosedFrame(number, image, window, joints, full, place, None if labels is None else labels[k])
             )
         return results
 
@@ -196,17 +196,17 @@ class Predictor:
         view = 2.0 * math.atan(0.5 * float(window[2]) / self.focal)
         return default_intrinsics(self.size, view)
 
-    def _to_picture(self, window: np.ndarray, picture: np.ndarray) -> Tensor:
-        """(3, 3) from the virtual camera's axes to those of the full picture's, where its focal length is known."""
+    def _to_image(self, window: np.ndarray, image: np.ndarray) -> Tensor:
+        """(3, 3) from the virtual camera's axes to those of the full image's, where its focal length is known."""
         if self.focal is None:
             return torch.eye(3)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         K = torch.tensor([[self.focal, 0.0, width / 2], [0.0, self.focal, height / 2], [0.0, 0.0, 1.0]])
         centre = torch.tensor([float(window[0] + 0.5 * window[2]), float(window[1] + 0.5 * window[2])])
         return virtual_camera_rotation(centre, K).T
 
     def record(self, posed: Iterable[PosedFrame], fps: float, source: str) -> PoseRecord:
-        """The frames in which somebody was found, without their pictures.
+        """The frames in which somebody was found, without their images.
 
         Raises:
             InputError: there is none.
@@ -291,13 +291,13 @@ def lift_keypoints(
     """3D poses of 2D keypoints by a lifter; temporal ones see the frames around.
 
     Args:
-        system: trained; `predict_requires` names no pictures.
+        system: trained; `predict_requires` names no images.
         keypoints: see `data.keypoint_files`.
         fps: of their video. focal: px; None = the mean of the lifter's training data.
         source: file name.
 
     Raises:
-        InputError: the system is no lifter; keypoints farther away than any picture reaches.
+        InputError: the system is no lifter; keypoints farther away than any image reaches.
     """
     require_lifter(system)
     if np.abs(keypoints.joints).max() > _FARTHEST:
@@ -329,5 +329,5 @@ def lift_keypoints(
     low, high = np.nanmin(known, 1), np.nanmax(known, 1)
     windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
     return PoseRecord(
-        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows, fps, unit, "picture", source
+        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows, fps, unit, "image", source
     )

@@ -35,8 +35,8 @@ class PoseRecord:
         windows: (T, 3) x, y, side of the crop in the full frame, px.
         fps: frames per second of the source, 0 where unknown.
         unit: of `joints_3d`.
-        view: "crop" = the camera looks through each crop's centre (the focal length is not known); "picture" = the
-            camera of the full picture.
+        view: "crop" = the camera looks through each crop's centre (the focal length is not known); "image" = the
+            camera of the full image.
         source: file name, for reports.
     """
 
@@ -47,7 +47,7 @@ class PoseRecord:
     windows: np.ndarray
     fps: float = 0.0
     unit: Unit = "m"
-    view: Literal["crop", "picture"] = "crop"
+    view: Literal["crop", "image"] = "crop"
     source: str = ""
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def load_record(path: str | Path) -> PoseRecord:
             arrays = {name: data[name] for name in _ARRAYS}
             unit, fps = str(data["unit"]), float(data["fps"])
             names = tuple(str(name) for name in data["joint_names"])
-            view = "picture" if "view" in data.files and str(data["view"]) == "picture" else "crop"
+            view = "image" if "view" in data.files and str(data["view"]) == "image" else "crop"
             source = str(data["source"]) if "source" in data.files else ""
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected poses that launch/predict.py wrote (.npz)") from None

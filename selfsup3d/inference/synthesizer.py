@@ -5,7 +5,7 @@
     views = synthesizer.novel_view(person, sweep(-90, 90, 7))   # (7, 3, S, S)
     frames = synthesizer.transfer(person, "walk.bvh")           # the motion's poses, streamed
 
-Pictures are (H, W, 3) uint8 RGB arrays of any size, or (N, 3, S, S) float tensors in [0, 1] of the system's size.
+Images are (H, W, 3) uint8 RGB arrays of any size, or (N, 3, S, S) float tensors in [0, 1] of the system's size.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from selfsup3d.inference.motion import Motion, load_motion, seen_motion, with_bo
 from selfsup3d.inference.predictor import Predictor
 from selfsup3d.inference.windows import cut, whole_frame
 from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from selfsup3d.models.part_guided.compositing import lay_over
+from selfsup3d.models.part_guided.compositing import composite
 from selfsup3d.models.part_guided.pose import BodyPose
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.structures.batch import Batch, Camera, PoseOutput, TensorFields
 from selfsup3d.structures.skeleton import joint_index
 
-__all__ = ["Orbit", "Person", "Pictures", "Synthesizer", "sweep"]
+__all__ = ["Orbit", "Person", "Images", "Synthesizer", "sweep"]
 
-Pictures = np.ndarray | Tensor
+Images = np.ndarray | Tensor
 
 _STEEPEST = math.radians(45.0)  # a camera that is taken to look at people more steeply sees them bent over
 
 
 @dataclass(frozen=True)
 class Person(TensorFields):
-    """What N pictures were taken apart into.
+    """What N images were taken apart into.
 
     Attributes:
         appearance: (N, S, C).
@@ -58,7 +58,7 @@ class Person(TensorFields):
         return len(self.appearance)
 
     def averaged(self) -> Person:
-        """One person: the mean appearance of N pictures of theirs, with the first one's pose."""
+        """One person: the mean appearance of N images of theirs, with the first one's pose."""
         return Person(self.appearance.mean(0, keepdim=True), self.body[:1])
 
 
@@ -68,15 +68,15 @@ class Orbit:
 
     Attributes:
         azimuth, elevation: degrees; the viewer walks to the right, and up.
-        distance: times the distance in the picture.
-        origin: what 0, 0 is: "picture" = the view that the picture was taken from; "body" = in front of the person,
+        distance: times the distance in the image.
+        origin: what 0, 0 is: "image" = the view that the image was taken from; "body" = in front of the person,
             level with them.
     """
 
     azimuth: float = 0.0
     elevation: float = 0.0
     distance: float = 1.0
-    origin: Literal["picture", "body"] = "picture"
+    origin: Literal["image", "body"] = "image"
 
     def __post_init__(self) -> None:
         finite = all(math.isfinite(v) for v in (self.azimuth, self.elevation, self.distance))
@@ -94,16 +94,16 @@ class Synthesizer:
 
     Args:
         system: in evaluation mode, on its device, with a trained decoder.
-        size: side of its pictures, px.
-        batch_size: pictures at a time.
+        size: side of its images, px.
+        batch_size: images at a time.
 
     Raises:
         InputError: the system was trained without a decoder.
     """
 
     def __init__(self, system: PartGuided, size: int, batch_size: int = 32) -> None:
-        if system.variant.supervision == "puppet":
-            raise InputError("this system was trained on puppets only: it has no decoder that could paint")
+        if not system.settings.trains_decoder:
+            raise InputError("the decoder of this model was never trained: it predicts poses, and no images")
         self.system, self.size, self.batch_size = system, size, batch_size
 
     @classmethod
@@ -125,43 +125,41 @@ class Synthesizer:
 
     # --------------------------------------------------------------------------------------------------- taking apart
 
-    def images(self, pictures: Pictures) -> Tensor:
+    def images(self, images: Images) -> Tensor:
         """(N, 3, S, S) on the device: arrays are cut to the square that holds the whole of them.
 
         Raises:
             InputError: another shape or kind.
         """
-        if isinstance(pictures, Tensor):
-            images = pictures[None] if pictures.dim() == 3 else pictures
-            if images.dim() != 4 or images.shape[1:] != (3, self.size, self.size) or not images.is_floating_point():
-                raise InputError(
-                    f"expected a float tensor (N, 3, {self.size}, {self.size}), got {tuple(pictures.shape)}"
-                )
-            return images.to(self.device)
-        array = np.asarray(pictures)
+        if isinstance(images, Tensor):
+            batch = images[None] if images.dim() == 3 else images
+            if batch.dim() != 4 or batch.shape[1:] != (3, self.size, self.size) or not batch.is_floating_point():
+                raise InputError(f"expected a float tensor (N, 3, {self.size}, {self.size}), got {tuple(images.shape)}")
+            return batch.to(self.device)
+        array = np.asarray(images)
         array = array[None] if array.ndim == 3 else array
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-            raise InputError(f"expected (H, W, 3) or (N, H, W, 3) uint8, got {np.shape(pictures)} {array.dtype}")
-        crops = np.stack([cut(picture, whole_frame(picture), self.size) for picture in array])
+            raise InputError(f"expected (H, W, 3) or (N, H, W, 3) uint8, got {np.shape(images)} {array.dtype}")
+        crops = np.stack([cut(image, whole_frame(image), self.size) for image in array])
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
 
     def intrinsics(self, count: int) -> Tensor:
-        """(count, 3, 3) the usual pinhole of pictures about whose camera nothing is known."""
+        """(count, 3, 3) the usual pinhole of images about whose camera nothing is known."""
         return default_intrinsics(self.size).to(self.device).expand(count, 3, 3)
 
     @torch.inference_mode()
-    def encode(self, pictures: Pictures, K: Tensor | None = None) -> Person:
-        """Appearance, pose and camera of pictures.
+    def encode(self, images: Images, K: Tensor | None = None) -> Person:
+        """Appearance, pose and camera of images.
 
         Args:
-            pictures: see the module's docstring. K: (N, 3, 3) px of the S-pixel pictures; None = the usual one.
+            images: see the module's docstring. K: (N, 3, 3) px of the S-pixel images; None = the usual one.
         """
-        images = self.images(pictures)
-        K = self.intrinsics(len(images)) if K is None else K.to(self.device)
+        batch = self.images(images)
+        K = self.intrinsics(len(batch)) if K is None else K.to(self.device)
         found = []
-        for start in range(0, len(images), self.batch_size):
+        for start in range(0, len(batch), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            encoding = self.system.encode(images[rows], K[rows])
+            encoding = self.system.encode(batch[rows], K[rows])
             found.append((encoding.appearance, self.system.pose(encoding)))
         body = BodyPose(
             torch.cat([b.canonical for _, b in found]),
@@ -174,20 +172,20 @@ class Synthesizer:
         return Person(torch.cat([a for a, _ in found]), body)
 
     @torch.inference_mode()
-    def pose(self, pictures: Pictures, K: Tensor | None = None) -> PoseOutput:
-        """Poses, cameras, part segmentation and reconstruction of pictures (see `PartGuided.predict`)."""
-        images = self.images(pictures)
-        K = self.intrinsics(len(images)) if K is None else K.to(self.device)
+    def pose(self, images: Images, K: Tensor | None = None) -> PoseOutput:
+        """Poses, cameras, part segmentation and reconstruction of images (see `PartGuided.predict`)."""
+        batch = self.images(images)
+        K = self.intrinsics(len(batch)) if K is None else K.to(self.device)
         outputs = [
-            self.system.predict(Batch(target=images[start : start + self.batch_size], K=K[start : start + self.batch_size]))
-            for start in range(0, len(images), self.batch_size)
+            self.system.predict(Batch(target=batch[start : start + self.batch_size], K=K[start : start + self.batch_size]))
+            for start in range(0, len(batch), self.batch_size)
         ]  # fmt: skip
         return _joined(outputs)
 
     # ----------------------------------------------------------------------------------------------- putting together
 
     def paint(self, person: Person, body: BodyPose, background: Tensor | None = None) -> Iterator[Tensor]:
-        """Pictures (3, S, S) in [0, 1] of a person in T poses under their cameras, one by one.
+        """Images (3, S, S) in [0, 1] of a person in T poses under their cameras, one by one.
 
         Args:
             person: one, or one for each pose.
@@ -208,12 +206,12 @@ class Synthesizer:
             with torch.inference_mode():
                 maps, _ = self.system.maps(part.joints, part.camera.K, (self.size, self.size))
                 image = self.system.decoder(appearance, maps).image
-                pictures = lay_over(image, maps, self.system.decoder.background, behind)
-            yield from pictures
+                images = composite(image, maps, self.system.decoder.background, behind)
+            yield from images
 
     @torch.inference_mode()
     def silhouette(self, person: Person) -> np.ndarray:
-        """(N, S, S) in [0, 1] where the pictures are taken to show N people: the puppet in their poses."""
+        """(N, S, S) in [0, 1] where the images are taken to show N people: the puppet in their poses."""
         maps, _ = self.system.maps(person.body.joints, person.body.camera.K, (self.size, self.size))
         return maps.sum(1).clamp(max=1.0).cpu().numpy()
 
@@ -228,22 +226,20 @@ class Synthesizer:
         return colour[None]
 
     @torch.inference_mode()
-    def novel_view(
-        self, image: Pictures | Person, cameras: Sequence[Orbit], background: Tensor | None = None
-    ) -> Tensor:
+    def novel_view(self, image: Images | Person, cameras: Sequence[Orbit], background: Tensor | None = None) -> Tensor:
         """(V, 3, S, S) a person, as V cameras see them.
 
         Args:
-            image: one picture, or what it was taken apart into.
+            image: one image, or what it was taken apart into.
             cameras: V of them. background: see `paint`.
         """
         person = self._one(image)
         return torch.stack(list(self.paint(person, self.seen_by(person.body, cameras), background)))
 
     def seen_by(self, body: BodyPose, cameras: Sequence[Orbit]) -> BodyPose:
-        """One pose under V other cameras, which look at its pelvis: it stays at its place in the picture.
+        """One pose under V other cameras, which look at its pelvis: it stays at its place in the image.
 
-        They go round the person's upright, not the picture's: see `_elevation`.
+        They go round the person's upright, not the image's: see `_elevation`.
         """
         if not cameras:
             raise InputError("no camera is given")
@@ -265,16 +261,16 @@ class Synthesizer:
 
     def transfer(
         self,
-        appearance: Pictures | Person,
-        driving: Pictures | Person | Motion | str | Path,
+        appearance: Images | Person,
+        driving: Images | Person | Motion | str | Path,
         background: Tensor | None = None,
         camera: Literal["driving", "appearance"] = "driving",
     ) -> Iterator[Tensor]:
-        """The person of `appearance` in the poses of `driving`, picture by picture.
+        """The person of `appearance` in the poses of `driving`, image by image.
 
         Args:
-            appearance: one picture, or what it was taken apart into.
-            driving: pictures, a `Motion`, or the file of one (see `motion`). Its limb directions are taken, the bone
+            appearance: one image, or what it was taken apart into.
+            driving: images, a `Motion`, or the file of one (see `motion`). Its limb directions are taken, the bone
                 lengths are the system's own.
             background: see `paint`.
             camera: whose view; "driving" keeps the driving person's turns.
@@ -283,7 +279,7 @@ class Synthesizer:
         return self.paint(person, self.driven(person.body, driving, camera), background)
 
     def motion(self, path: str | Path) -> Motion:
-        """What a file drives with: a picture, a folder of pictures or a video, whose poses are predicted; predicted
+        """What a file drives with: an image, a folder of images or a video, whose poses are predicted; predicted
         poses (npz) or motion capture (npz, .bvh, .amc, .c3d).
 
         Raises:
@@ -298,7 +294,7 @@ class Synthesizer:
     def driven(
         self,
         own: BodyPose,
-        driving: Pictures | Person | Motion | str | Path,
+        driving: Images | Person | Motion | str | Path,
         camera: Literal["driving", "appearance"] = "driving",
     ) -> BodyPose:
         """The poses of `driving` on the system's bones, under the driving cameras or that of `own` (one pose)."""
@@ -360,19 +356,17 @@ class Synthesizer:
         )
         return Person(torch.lerp(a.appearance[:1], b.appearance[:1], one[..., None]), BodyPose(canonical, camera))
 
-    def _one(self, picture: Pictures | Person) -> Person:
-        person = picture if isinstance(picture, Person) else self.encode(picture)
+    def _one(self, image: Images | Person) -> Person:
+        person = image if isinstance(image, Person) else self.encode(image)
         if len(person) != 1:
-            raise InputError(
-                f"expected one picture of the person, got {len(person)}; average them with Person.averaged"
-            )
+            raise InputError(f"expected one image of the person, got {len(person)}; average them with Person.averaged")
         return person
 
 
 def _elevation(body: BodyPose) -> float:
     """Radians by which the camera of one pose is taken to look down **[ours]**.
 
-    No picture says where up is. The camera is taken to be held without roll, and the way from the ankles to the neck to
+    No image says where up is. The camera is taken to be held without roll, and the way from the ankles to the neck to
     rise upright where the camera sees it foreshortened: on motion capture seen from -10 to 35 degrees this is right to
     3.4 degrees (median; 12.6 if every camera were taken to be level, and then people would lean on the way round).
     """

@@ -28,7 +28,7 @@ WindowMode = Literal["auto", "boxes", "motion", "detector", "whole"]
 WINDOW_MODES: tuple[WindowMode, ...] = ("auto", "boxes", "motion", "detector", "whole")
 
 Windows = Callable[[int, np.ndarray], np.ndarray | None]
-"""Frame number and picture -> (3,) int x, y, side; None where nobody is."""
+"""Frame number and image -> (3,) int x, y, side; None where nobody is."""
 
 _LOOKED_AT = 600  # small frames that movement is searched in, whatever the video's length
 _SMALL = 240  # px of their longer side
@@ -43,7 +43,7 @@ class WindowOptions:
 
     Attributes:
         mode: "auto" takes the box file or detector that is named, else a box file that stands beside the video; the
-            whole of single pictures, square videos and moving cameras; else movement.
+            whole of single images, square videos and moving cameras; else movement.
         boxes: box file (see `data.boxes`); None = the one beside the video.
         detector: weights of a torchvision detector (a state dict). architecture: its name, one of `DETECTORS`.
         frames: how many of the first frames will be looked at, None = all: the person with most of them is followed.
@@ -56,24 +56,24 @@ class WindowOptions:
     frames: int | None = None
 
 
-def whole_frame(picture: np.ndarray) -> np.ndarray:
+def whole_frame(image: np.ndarray) -> np.ndarray:
     """(3,) the square that holds the whole of (H, W, 3), its middle in the middle."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = max(height, width)
     return np.array([(width - side) // 2, (height - side) // 2, side])
 
 
-def cut(picture: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
+def cut(image: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
     """(size, size, 3) of a window of (H, W, 3) uint8: averaged where it shrinks, the edge repeated beyond the frame."""
     x, y, side = (int(v) for v in window)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     left, top = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
     right, bottom = min(max(x + side, left + 1), width), min(max(y + side, top + 1), height)
     scale = size / side
     inside = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     inside = (min(inside[0], size), min(inside[1], size))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    seen = cv2.resize(picture[top:bottom, left:right], inside, interpolation=how)
+    seen = cv2.resize(image[top:bottom, left:right], inside, interpolation=how)
     if inside == (size, size):
         return seen
     before = [
@@ -84,7 +84,7 @@ def cut(picture: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
 
 
 def find_windows(path: str | Path, options: WindowOptions) -> Windows:
-    """How the windows of a video, folder or picture are found; movement is searched here, in one pass over the video.
+    """How the windows of a video, folder or image are found; movement is searched here, in one pass over the video.
 
     Raises:
         InputError: a box file or weights that are missing, damaged or not asked for; nobody moves.
@@ -109,7 +109,7 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
         if options.detector is None:
             raise InputError("--crop detector needs --detector WEIGHTS, a torchvision detector's state dict")
         return _from_detector(options.detector, options.architecture)
-    return _from_motion(path, options.frames) if mode == "motion" else lambda _, picture: whole_frame(picture)
+    return _from_motion(path, options.frames) if mode == "motion" else lambda _, image: whole_frame(image)
 
 
 def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
@@ -175,16 +175,16 @@ def _small_frames(path: Path, limit: int) -> tuple[np.ndarray, int, float]:
 
 
 def _along(first: int, squares: np.ndarray, boxes: np.ndarray | None = None) -> Windows:
-    """Windows of frames in a row; a box (x, y, width, height) that lies wholly beside its picture holds nobody."""
+    """Windows of frames in a row; a box (x, y, width, height) that lies wholly beside its image holds nobody."""
     rounded = np.rint(squares).astype(int)
     rounded[:, 2] = np.maximum(rounded[:, 2], 1)
 
-    def window(number: int, picture: np.ndarray) -> np.ndarray | None:
+    def window(number: int, image: np.ndarray) -> np.ndarray | None:
         if not first <= number < first + len(rounded):
             return None
         if boxes is not None:
             x, y, width, height = boxes[number - first]
-            if x >= picture.shape[1] or y >= picture.shape[0] or x + width <= 0 or y + height <= 0:
+            if x >= image.shape[1] or y >= image.shape[0] or x + width <= 0 or y + height <= 0:
                 return None
         return rounded[number - first]
 
@@ -207,9 +207,9 @@ def _from_detector(weights: Path, architecture: str) -> Windows:
     model.eval()
     last: list[np.ndarray] = []
 
-    def window(_: int, picture: np.ndarray) -> np.ndarray | None:
+    def window(_: int, image: np.ndarray) -> np.ndarray | None:
         with torch.inference_mode():
-            found = model([torch.from_numpy(picture).permute(2, 0, 1).float() / 255.0])[0]
+            found = model([torch.from_numpy(image).permute(2, 0, 1).float() / 255.0])[0]
         people = (found["labels"] == _PERSON) & (found["scores"] > _SURE)
         if not people.any():
             return None

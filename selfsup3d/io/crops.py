@@ -1,11 +1,11 @@
-"""Views of a person, straight from the file: pictures decoded at reduced size, videos read onward.
+"""Views of a person, straight from the file: images decoded at reduced size, videos read onward.
 
 Convention: continuous pixel coordinates, pixel i covers [i, i + 1). A view (3, 3) takes crop pixels to full pixels: an
 upright square (then K_crop = `crop_intrinsics(K, (x0, y0), size / side)`), or a virtual camera through its middle.
 
-A JPEG holds 8 x 8 blocks of cosine terms; decoding only the lowest quarter or sixteenth of them gives the picture at
+A JPEG holds 8 x 8 blocks of cosine terms; decoding only the lowest quarter or sixteenth of them gives the image at
 1/2 or 1/4 of its size for a fraction of the time. The factor is the largest that still leaves a pixel of the reduced
-picture for each pixel of the crop.
+image for each pixel of the crop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "cube_squares",
     "map_pixels",
     "pixel_step",
-    "read_picture",
+    "read_image",
     "read_view",
     "square_view",
     "squares_of_boxes",
@@ -45,7 +45,7 @@ _FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _JPEG = (".jpg", ".jpeg")
-_BORDER = (127, 127, 127)  # what lies outside the picture
+_BORDER = (127, 127, 127)  # what lies outside the image
 _INHERITED: list[object] = []
 """Readers of a parent process, kept so that they are never closed here."""
 _ONWARD = 48  # frames that are decoded rather than sought: seeking costs about half a second's worth of frames
@@ -53,11 +53,11 @@ _ONWARD = 48  # frames that are decoded rather than sought: seeking costs about 
 
 @dataclass(frozen=True)
 class Reduced:
-    """A decoded picture.
+    """A decoded image.
 
     Attributes:
         image: (h, w, 3) uint8 BGR.
-        scale: (2,) x and y: pixels of `image` per pixel of the full picture.
+        scale: (2,) x and y: pixels of `image` per pixel of the full image.
     """
 
     image: np.ndarray
@@ -95,13 +95,13 @@ def square_view(square: np.ndarray, size: int) -> np.ndarray:
 def virtual_view(square: np.ndarray, K: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The camera that looks through a square's middle: what a crop of it would show, exactly.
 
-    An upright crop of a picture off its middle is seen at a slant: its pinhole has its principal point outside the
+    An upright crop of an image off its middle is seen at a slant: its pinhole has its principal point outside the
     crop, and one pose looks different in different places. Turning the camera to the square's middle (a homography of
-    the picture) gives every crop the same centred pinhole [ours].
+    the image) gives every crop the same centred pinhole [ours].
 
     Args:
         square: (..., 3) x, y, side in full pixels.
-        K: (..., 3, 3) of the full picture.
+        K: (..., 3, 3) of the full image.
         size: of the crop.
 
     Returns:
@@ -127,30 +127,30 @@ def map_pixels(view: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return mapped[..., :2] / mapped[..., 2:]
 
 
-def warp_view(picture: Reduced, view: np.ndarray, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 RGB: crop pixel u shows the full picture at `view` u; grey outside the picture.
+def warp_view(image: Reduced, view: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 RGB: crop pixel u shows the full image at `view` u; grey outside the image.
 
     Args:
-        picture: decoded, perhaps reduced.
+        image: decoded, perhaps reduced.
         view: (3, 3) of `square_view` or `virtual_view`.
     """
-    sx, sy = picture.scale
-    # OpenCV counts pixel centres as whole numbers: half a pixel on at the crop, half a pixel back at the picture.
+    sx, sy = image.scale
+    # OpenCV counts pixel centres as whole numbers: half a pixel on at the crop, half a pixel back at the image.
     reading = _shift(-0.5) @ np.diag([sx, sy, 1.0]) @ view @ _shift(0.5)
-    image = picture.image
+    pixels = image.image
     shrink = pixel_step(reading, size)
     if shrink > 2.0:  # still far too large (no JPEG): average first, or thin structures alias
-        image, reading = _averaged(image, reading, int(shrink))
+        pixels, reading = _averaged(pixels, reading, int(shrink))
     flags, plain = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, np.array_equal(reading[2], [0.0, 0.0, 1.0])
     if plain:
-        crop = cv2.warpAffine(image, reading[:2], (size, size), flags=flags, borderValue=_BORDER)
+        crop = cv2.warpAffine(pixels, reading[:2], (size, size), flags=flags, borderValue=_BORDER)
     else:
-        crop = cv2.warpPerspective(image, reading, (size, size), flags=flags, borderValue=_BORDER)
+        crop = cv2.warpPerspective(pixels, reading, (size, size), flags=flags, borderValue=_BORDER)
     return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
 
 def pixel_step(view: np.ndarray, size: int) -> float:
-    """Picture pixels per crop pixel, in the crop's middle."""
+    """Image pixels per crop pixel, in the crop's middle."""
     weight = float(view[2] @ [0.5 * size, 0.5 * size, 1.0])
     return float(np.sqrt(abs(np.linalg.det(view) / weight**3)))
 
@@ -160,7 +160,7 @@ def _shift(by: float) -> np.ndarray:
 
 
 def _averaged(image: np.ndarray, reading: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture reduced by a whole factor through averaging, and the matrix that reads it."""
+    """The image reduced by a whole factor through averaging, and the matrix that reads it."""
     height, width = image.shape[0] // factor, image.shape[1] // factor
     if height < 1 or width < 1:
         return image, reading
@@ -169,7 +169,7 @@ def _averaged(image: np.ndarray, reading: np.ndarray, factor: int) -> tuple[np.n
 
 
 class Frames:
-    """Frames of pictures and videos under one folder; a process keeps a few videos open and the last frame decoded.
+    """Frames of images and videos under one folder; a process keeps a few videos open and the last frame decoded.
 
     Args:
         root: folder that paths are relative to.
@@ -182,51 +182,51 @@ class Frames:
         self._videos: OrderedDict[str, _Video] = OrderedDict()
         self._process = os.getpid()
 
-    def read(self, picture: str, frame: int, width: int, height: int, reduction: float = 1.0) -> Reduced:
+    def read(self, image: str, frame: int, width: int, height: int, reduction: float = 1.0) -> Reduced:
         """One frame.
 
         Args:
-            picture: video, or pattern that takes the frame number, below the root.
+            image: video, or pattern that takes the frame number, below the root.
             frame: its number.
-            width, height: of the picture the coordinates refer to; a file of another size is scaled to it in mind.
+            width, height: of the image the coordinates refer to; a file of another size is scaled to it in mind.
             reduction: how many full pixels one pixel of the result may stand for; a JPEG is decoded at 1/2, 1/4 or 1/8.
 
         Raises:
             InputError: the file is absent, damaged or cut off; the video has no such frame.
         """
-        if "{" in picture:
-            return read_picture(self.root / picture.format(frame), width, height, reduction)
-        image = self._video(picture).frame(frame)
-        return Reduced(image, _scale((image.shape[1], image.shape[0]), width, height, 1))
+        if "{" in image:
+            return read_image(self.root / image.format(frame), width, height, reduction)
+        pixels = self._video(image).frame(frame)
+        return Reduced(pixels, _scale((pixels.shape[1], pixels.shape[0]), width, height, 1))
 
-    def _video(self, picture: str) -> _Video:
+    def _video(self, image: str) -> _Video:
         if self._process != os.getpid():
             # A forked worker must neither read on through its parent's decoders nor close them: closing waits for
             # their threads, which were not forked.
             _INHERITED.append(self._videos)
             self._videos, self._process = OrderedDict(), os.getpid()
-        if picture in self._videos:
-            self._videos.move_to_end(picture)
+        if image in self._videos:
+            self._videos.move_to_end(image)
         else:
-            self._videos[picture] = _Video(self.root / picture)
+            self._videos[image] = _Video(self.root / image)
             if len(self._videos) > self._open_videos:
                 self._videos.popitem(last=False)[1].close()
-        return self._videos[picture]
+        return self._videos[image]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_videos": OrderedDict()}  # readers cannot move
 
 
 def read_view(
-    frames: Frames, picture: str, frame: int, view: np.ndarray, size: int, width: int, height: int
+    frames: Frames, image: str, frame: int, view: np.ndarray, size: int, width: int, height: int
 ) -> np.ndarray:
     """(size, size, 3) uint8 RGB of one frame; see `Frames.read` and `warp_view`."""
-    reduced = frames.read(picture, frame, width, height, reduction=pixel_step(view, size))
+    reduced = frames.read(image, frame, width, height, reduction=pixel_step(view, size))
     return warp_view(reduced, view, size)
 
 
-def read_picture(path: Path, width: int = 0, height: int = 0, reduction: float = 1.0) -> Reduced:
-    """Decode a picture file, JPEGs at reduced size where `reduction` allows; see `Frames.read`."""
+def read_image(path: Path, width: int = 0, height: int = 0, reduction: float = 1.0) -> Reduced:
+    """Decode an image file, JPEGs at reduced size where `reduction` allows; see `Frames.read`."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -245,9 +245,9 @@ def read_picture(path: Path, width: int = 0, height: int = 0, reduction: float =
         with silent():
             image = cv2.imdecode(data, _FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"{path}: not a picture OpenCV can read ({error.err})") from error
+        raise InputError(f"{path}: not an image OpenCV can read ({error.err})") from error
     if image is None:
-        raise InputError(f"{path}: not a picture OpenCV can read")
+        raise InputError(f"{path}: not an image OpenCV can read")
     size = have or (image.shape[1], image.shape[0])
     return Reduced(image, _scale(size, width, height, factor))
 
@@ -272,7 +272,7 @@ def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
 
 
 def _scale(have: tuple[int, int], width: int, height: int, factor: int) -> tuple[float, float]:
-    """Pixels of the decoded picture per nominal pixel; a size off by one is a rounding, not a scale."""
+    """Pixels of the decoded image per nominal pixel; a size off by one is a rounding, not a scale."""
 
     def along(stored: int, nominal: int) -> float:
         return (1.0 if nominal <= 0 or abs(stored - nominal) <= 1 else stored / nominal) / factor

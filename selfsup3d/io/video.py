@@ -1,4 +1,4 @@
-"""Frames of a video or of a folder of pictures, one at a time, as RGB.
+"""Frames of a video or of a folder of images, one at a time, as RGB.
 
 Anything OpenCV's decoder reads counts as a video (mp4, avi, mov, webm, mkv, gif). Memory stays flat: frames are
 yielded, never collected here.
@@ -36,7 +36,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _UNDECODABLE = "no frame could be decoded; the file is damaged or its codec is unknown here"
 _ORIENTATION = 0x0112  # EXIF's tag
-_SWAPPED = (5, 6, 7, 8)  # rows and columns change places, then the picture is flipped
+_SWAPPED = (5, 6, 7, 8)  # rows and columns change places, then the image is flipped
 _FLIPS: dict[int, Any] = {
     2: np.s_[:, ::-1],
     3: np.s_[::-1, ::-1],
@@ -46,7 +46,7 @@ _FLIPS: dict[int, Any] = {
     8: np.s_[::-1],
 }
 MAX_PIXELS = 100_000_000
-"""Of one picture. A few kilobytes can claim more, and would take gigabytes of memory."""
+"""Of one image. A few kilobytes can claim more, and would take gigabytes of memory."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class VideoInfo:
     """What a video says of itself; `frames` is the container's claim and may be 0 or wrong.
 
     Attributes:
-        fps: 0 where unknown (folders of pictures).
+        fps: 0 where unknown (folders of images).
         frames: number of frames.
         width, height: pixels.
     """
@@ -66,17 +66,17 @@ class VideoInfo:
 
 
 def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a picture: grey is repeated, alpha dropped, 16 bits reduced to 8.
+    """(H, W, 3) uint8 RGB of an image: grey is repeated, alpha dropped, 16 bits reduced to 8.
 
     Read through a buffer, so that any file name the system knows works.
 
     Args:
         path: of the file.
-        upright: turn it as its camera was held (EXIF), as viewers show it and OpenCV turns films; pictures of datasets,
+        upright: turn it as its camera was held (EXIF), as viewers show it and OpenCV turns videos; images of datasets,
             whose labels belong to the stored pixels, are read with False.
 
     Raises:
-        InputError: missing, empty, not a picture, or one of more than `MAX_PIXELS` pixels.
+        InputError: missing, empty, not an image, or one of more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
     _refuse_pipes(path)
@@ -91,14 +91,14 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         with silent():
             image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"{path}: not a picture OpenCV can read ({error.err})") from error
+        raise InputError(f"{path}: not an image OpenCV can read ({error.err})") from error
     if image is None:
-        raise InputError(f"{path}: not a picture OpenCV can read (damaged, or not {', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{path}: not an image OpenCV can read (damaged, or not {', '.join(IMAGE_SUFFIXES)})")
     return _to_rgb8(_turned(image, data) if upright else image)
 
 
 def _turned(image: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """A decoded picture upright, by the orientation that its file tells; as it is where none is told.
+    """A decoded image upright, by the orientation that its file tells; as it is where none is told.
 
     OpenCV itself would do this only together with a conversion to 8-bit BGR.
     """
@@ -115,7 +115,7 @@ def _turned(image: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 
 def refuse_giants(path: Path, data: np.ndarray) -> None:
-    """Raise by what a picture's header says, before anything is decoded; what has no known header is OpenCV's to tell.
+    """Raise by what an image's header says, before anything is decoded; what has no known header is OpenCV's to tell.
 
     Raises:
         InputError: more than `MAX_PIXELS` pixels.
@@ -125,11 +125,11 @@ def refuse_giants(path: Path, data: np.ndarray) -> None:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             width, height = Image.open(io.BytesIO(data.tobytes())).size
     except Image.DecompressionBombError:
-        raise InputError(f"{path}: a picture of more than {MAX_PIXELS:,} pixels; reduce it first") from None
+        raise InputError(f"{path}: an image of more than {MAX_PIXELS:,} pixels; reduce it first") from None
     except Exception:  # whatever Pillow's readers raise for a damaged header
         return
     if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width}x{height} pixels; pictures of up to {MAX_PIXELS:,} are read, reduce it first")
+        raise InputError(f"{path}: {width}x{height} pixels; images of up to {MAX_PIXELS:,} are read, reduce it first")
 
 
 def _to_rgb8(image: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def _refuse_pipes(path: Path) -> None:
 
 
 def frame_files(folder: str | Path) -> list[Path]:
-    """Pictures of a folder in natural order (frame 2 before frame 10); links that lead nowhere count, to be told."""
+    """Images of a folder in natural order (frame 2 before frame 10); links that lead nowhere count, to be told."""
     files = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted((p for p in files if p.is_file() or not p.exists()), key=lambda p: natural_key(p.stem))
 
@@ -173,7 +173,7 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def video_info(path: str | Path) -> VideoInfo:
-    """Frame rate, count and size, for a video or a folder of pictures.
+    """Frame rate, count and size, for a video or a folder of images.
 
     Raises:
         InputError: as `read_frames`.
@@ -182,7 +182,7 @@ def video_info(path: str | Path) -> VideoInfo:
     if path.is_dir():
         files = frame_files(path)
         if not files:
-            raise InputError(f"{path}: no pictures in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
         height, width = read_image(files[0]).shape[:2]
         return VideoInfo(fps=0.0, frames=len(files), width=width, height=height)
     capture = _open(path)
@@ -200,16 +200,16 @@ def video_info(path: str | Path) -> VideoInfo:
 
 
 def read_frames(path: str | Path, every: int = 1, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """Yield (H, W, 3) uint8 RGB frames of a video file or of a folder of pictures.
+    """Yield (H, W, 3) uint8 RGB frames of a video file or of a folder of images.
 
     Args:
-        path: video, or folder of pictures in natural order.
+        path: video, or folder of images in natural order.
         every: keep each `every`-th frame from `start` on.
         start, stop: range of source frames; stop is exclusive.
 
     Raises:
-        InputError: missing, empty, not a video, or no frame can be decoded; for folders, the first damaged picture, or
-            pictures of different sizes.
+        InputError: missing, empty, not a video, or no frame can be decoded; for folders, the first damaged image, or
+            images of different sizes.
     """
     path = Path(path)
     wanted = range(start, stop if stop is not None else 2**62)
@@ -222,7 +222,7 @@ def read_frames(path: str | Path, every: int = 1, start: int = 0, stop: int | No
 def _read_folder(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
     files = frame_files(path)
     if not files:
-        raise InputError(f"{path}: no pictures in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
     shape = None
     for file in files[wanted.start : wanted.stop : every]:
         frame = read_image(file)
@@ -256,7 +256,7 @@ def _read_video(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
 
 def _open(path: Path) -> cv2.VideoCapture:
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; expected a video or a folder of pictures")
+        raise InputError(f"{path}: no such file or folder; expected a video or a folder of images")
     _refuse_pipes(path)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected a video")

@@ -1,15 +1,15 @@
 """The interface of anything trainable: the part-guided system and every head.
 
-A system is one `nn.Module` whose `forward(batch, turn, progress)` returns the turn's loss terms, so that Accelerate
+A system is one `nn.Module` whose `forward(batch, update, progress)` returns the update's loss terms, so that Accelerate
 can wrap it as a whole. The training loop reads only what stands here:
 
-    for turn in system.turns(step, progress):
+    for update in system.updates(step, progress):
         clear all gradients
-        terms = system(batch, turn.name, progress)
+        terms = system(batch, update.name, progress)
         sum(terms).backward()
-        clip, and step the turn's optimizer over the turn's parameters
+        clip, and step the update's optimizer over the update's parameters
 
-Algorithm 1 of the paper is one turn per loss, the fused mode is a single turn, a GAN has two.
+Algorithm 1 of the paper is one update per loss, the fused mode is a single update, a GAN has two.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from torch import Tensor, nn
 
 from selfsup3d.structures.batch import Batch, PoseOutput
 
-__all__ = ["System", "Taught", "Turn"]
+__all__ = ["System", "Student", "Update"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Update:
     """One forward, backward and optimizer step.
 
     Attributes:
         name: given back to `System.losses`.
-        parameters: names of the parameter groups that this turn updates; all others are left as they are, bit for bit.
+        parameters: names of the parameter groups that this update updates; all others are left as they are, bit for bit.
         optimizer: which of the run's optimizers steps; each keeps its own state.
         span: the part of the run, as progress from and to, over which its learning-rate schedule runs its course.
     """
@@ -61,15 +61,15 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Disjoint groups of parameters by name; turns refer to them."""
+        """Disjoint groups of parameters by name; updates refer to them."""
 
     @abstractmethod
-    def turns(self, step: int, progress: float) -> list[Turn]:
-        """The turns of a step. A function of step and progress only, so that all ranks agree."""
+    def updates(self, step: int, progress: float) -> list[Update]:
+        """The updates of a step. A function of step and progress only, so that all ranks agree."""
 
     @abstractmethod
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
-        """Loss terms of a turn by name, each already weighted and a mean over samples of a per-sample value.
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
+        """Loss terms of an update by name, each already weighted and a mean over samples of a per-sample value.
 
         Names that start with "_" are logged, not optimised (detach them).
         """
@@ -82,16 +82,16 @@ class System(nn.Module, ABC):
         """Collect statistics of the training data into buffers, before the first step (default: nothing)."""
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures for the log and `grid.png`: title -> (N, 3, H, W) in [0, 1], the same N for all (default: none)."""
+        """Images for the log and `grid.png`: title -> (N, 3, H, W) in [0, 1], the same N for all (default: none)."""
         return {}
 
-    def forward(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """`losses`, with the batch checked for what the system needs."""
         batch.require(self.requires, by=type(self).__name__)
-        return self.losses(batch, turn, progress)
+        return self.losses(batch, update, progress)
 
 
-class Taught(System):
+class Student(System):
     """A system that learns from a trained one. The teacher stands still, and is no part of the system's parameters or
     checkpoints; it is not needed to predict.
     """

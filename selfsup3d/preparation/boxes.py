@@ -1,6 +1,6 @@
 """Boxes round people that somebody made already: a file beside the video.
 
-`walk.mp4` takes `walk.boxes.json` or `walk.boxes.csv`; a folder of pictures `walk/` takes the same names beside it, or
+`walk.mp4` takes `walk.boxes.json` or `walk.boxes.csv`; a folder of images `walk/` takes the same names beside it, or
 `boxes.json` / `boxes.csv` inside. Frames are counted from 0 in the source, pixels are the source's, (x, y) is the upper
 left corner. One row a box:
 
@@ -31,7 +31,7 @@ _FIELDS = ("frame", "x", "y", "width", "height")
 
 
 def find_box_file(video: str | Path) -> Path | None:
-    """The box file of a video or folder of pictures, if there is one."""
+    """The box file of a video or folder of images, if there is one."""
     video = Path(video)
     here = Path(os.path.abspath(video))  # "." has no name of its own, and "/" none at all
     stem = here.name if video.is_dir() else video.stem

@@ -1,4 +1,4 @@
-"""A tracked person cut out of a streaming video: square crops, their saliency and their plate."""
+"""A tracked person cut out of a streaming video: square crops, their saliency and their background."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Cutter:
     """Collects one track's pixels while the video streams by.
 
     Before a still camera it keeps the whole region that the windows travel over, in which a background model sees a
-    still picture; otherwise each window by itself.
+    still image; otherwise each window by itself.
     """
 
     def __init__(self, job: Job, work: int, still: bool) -> None:
@@ -96,14 +96,14 @@ class Cutter:
         self._wanted = set((job.first + job.keep).tolist())
         self._one_view = still and (self._by_region or not moves)
         self._empty_wanted = set(job.empty.tolist()) if self._one_view else set()
-        self._pictures: list[np.ndarray] = []
+        self._images: list[np.ndarray] = []
         self._empty: list[np.ndarray] = []
 
     def add(self, k: int, frame: np.ndarray) -> None:
         """Frame k of the segment, full size."""
-        for wanted, pictures in ((self._wanted, self._pictures), (self._empty_wanted, self._empty)):
+        for wanted, images in ((self._wanted, self._images), (self._empty_wanted, self._empty)):
             if k in wanted:
-                pictures.append(self._view(k, frame))
+                images.append(self._view(k, frame))
 
     def _view(self, k: int, frame: np.ndarray) -> np.ndarray:
         if not self._by_region:
@@ -126,11 +126,11 @@ class Cutter:
         """
         job = self.job
         windows = job.windows[job.keep]
-        pictures = np.stack(self._pictures)
+        images = np.stack(self._images)
         empty = np.stack(self._empty) if len(self._empty) >= 5 else None
-        found = video_saliency(pictures, method=method, static_camera=self._one_view, empty=empty, weights=weights)
-        saliency, plate = found.saliency, found.plate
-        # Where the windows lie in the pictures, which are whole regions or the windows themselves.
+        found = video_saliency(images, method=method, static_camera=self._one_view, empty=empty, weights=weights)
+        saliency, background = found.saliency, found.background
+        # Where the windows lie in the images, which are whole regions or the windows themselves.
         origin, scale = (
             (self._corner, self._scale) if self._by_region else (windows[:, :2], self._work / windows[:, 2:])
         )
@@ -139,22 +139,22 @@ class Cutter:
             saliency = _only_near(saliency, np.hstack([boxes[:, :2] - origin, boxes[:, 2:]]) * scale)
         if self._by_region:
             local = np.column_stack([(windows[:, :2] - origin) * scale, windows[:, 2] * scale])
-            plates = plate if plate.ndim == 4 else [plate] * len(local)
-            pictures, saliency, plate = (
+            backgrounds = background if background.ndim == 4 else [background] * len(local)
+            images, saliency, background = (
                 np.stack([_window(p, w, self._work) for p, w in zip(stack, local, strict=True)])
-                for stack in (pictures, saliency, plates)
+                for stack in (images, saliency, backgrounds)
             )
         covered = (saliency > 127).mean((1, 2))
-        seen = covered > max(0.01, 0.3 * float(np.median(covered)))  # whoever is half out of the picture is dropped
+        seen = covered > max(0.01, 0.3 * float(np.median(covered)))  # whoever is half out of the image is dropped
         numbers = numbers[job.first + job.keep]
         if job.people is None:
             seen[:] = True  # a clip that somebody cut already is taken as it is
         elif seen.sum() < min_frames:
             return Dropped("empty: nobody stands out in the crop", int(numbers[0]), int(numbers[-1]))
-        saliency, plate = saliency[seen], plate[seen] if plate.ndim == 4 else plate
+        saliency, background = saliency[seen], background[seen] if background.ndim == 4 else background
         return PersonClip(
-            frames=pictures[seen],
-            saliency=Saliency(saliency, plate, found.method, self._one_view, float((saliency > 127).mean())),
+            frames=images[seen],
+            saliency=Saliency(saliency, background, found.method, self._one_view, float((saliency > 127).mean())),
             boxes=np.column_stack([windows, windows[:, 2]])[seen],
             numbers=numbers[seen],
             fps=fps,
@@ -174,7 +174,7 @@ def _only_near(saliency: np.ndarray, boxes: np.ndarray, grow: float = 0.2) -> np
 
 
 def _cut(frame: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """A window of a frame; outside of the picture its edge goes on."""
+    """A window of a frame; outside of the image its edge goes on."""
     rows, columns = frame.shape[:2]
     inside = frame[max(y, 0) : min(y + height, rows), max(x, 0) : min(x + width, columns)]
     pads = (max(-y, 0), max(y + height - rows, 0), max(-x, 0), max(x + width - columns, 0))

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from selfsup3d.data.datasets.backgrounds import Plates
-from selfsup3d.data.datasets.frame_index import FrameIndex, Take, load_index, select_split, with_pictures
+from selfsup3d.data.datasets.backgrounds import Backgrounds
+from selfsup3d.data.datasets.frame_index import FrameIndex, Take, load_index, select_split, with_images
 from selfsup3d.data.mocap.convert import MocapOptions, find_recordings, read_recording
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.mocap.recording import Recording, retarget, write_mocap
@@ -25,18 +25,20 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.geometry.kinematics import bone_lengths
 
-__all__ = ["fit_plates", "prepare_mocap", "records_of_clips", "records_of_index", "shard_clips", "shard_index"]
+__all__ = ["fit_backgrounds", "prepare_mocap", "records_of_clips", "records_of_index", "shard_clips", "shard_index"]
 
 
-def fit_plates(index_file: Path, folder: Path, workers: int = 0, progress: bool = True) -> tuple[int, dict[str, str]]:
+def fit_backgrounds(
+    index_file: Path, folder: Path, workers: int = 0, progress: bool = True
+) -> tuple[int, dict[str, str]]:
     """Fit the background of every still camera of an index; those that stand are kept.
 
     Returns:
         How many there are now, and take -> reason of those that could not be fitted.
     """
     index = load_index(index_file)
-    plates = Plates(folder, index)
-    takes = {str(plates.path(t)): t for t in index.takes if t.static_camera and t.picture}
+    backgrounds = Backgrounds(folder, index)
+    takes = {str(backgrounds.path(t)): t for t in index.takes if t.static_camera and t.image}
     todo = [t for path, t in takes.items() if not Path(path).is_file()]
     failed: dict[str, str] = {}
     job = partial(_fit_one, index_file, folder)
@@ -51,7 +53,7 @@ def fit_plates(index_file: Path, folder: Path, workers: int = 0, progress: bool 
 
 def _fit_one(index_file: Path, folder: Path, take: Take) -> str:
     try:
-        Plates(folder, load_index(index_file)).fit(take)
+        Backgrounds(folder, load_index(index_file)).fit(take)
         return ""
     except InputError as error:
         return str(error)
@@ -76,14 +78,19 @@ def _spread(job: Any, items: Sequence[Any], workers: int) -> Iterator[tuple[Any,
 
 
 def shard_index(
-    index: FrameIndex, folder: Path, size: int, plates: Plates | None, per_shard: int = 2000, progress: bool = True
+    index: FrameIndex,
+    folder: Path,
+    size: int,
+    backgrounds: Backgrounds | None,
+    per_shard: int = 2000,
+    progress: bool = True,
 ) -> dict[str, int]:
     """Write the crops of each split of an index as shards below `folder`; returns samples by split."""
     written = {}
     for split in sorted({t.split for t in index.takes}):
-        rows = with_pictures(select_split(index, split))
-        still = plates if plates is not None and all(t.static_camera for t in rows.takes) else None
-        source = IndexedFrames(rows, size, plates=still)
+        rows = with_images(select_split(index, split))
+        still = backgrounds if backgrounds is not None and all(t.static_camera for t in rows.takes) else None
+        source = IndexedFrames(rows, size, backgrounds=still)
         bar = tqdm(records_of_index(source), total=len(rows), desc=f"shards {split}", unit="crop", disable=not progress)
         written[split] = write_shards(folder / split, bar, index.dataset, per_shard, source.notes)
     return written
@@ -100,17 +107,17 @@ def records_of_index(source: IndexedFrames, chunk: int = 64) -> Iterator[Record]
         assert batch.confidence is not None
         crops = _bytes(batch.target)
         masks = None if batch.target_saliency is None else _bytes(batch.target_saliency)[..., 0]
-        behind = None if batch.target_plate is None else _bytes(batch.target_plate)
+        behind = None if batch.target_background is None else _bytes(batch.target_background)
         for n, meta in enumerate(batch.meta):
             joints = batch.joints_3d[n].numpy()
-            if not np.isfinite(joints).any():  # its picture could not be read
+            if not np.isfinite(joints).any():  # its image could not be read
                 continue
             yield Record(
                 crop=crops[n],
                 K=batch.K[n].numpy(),
                 person=str(meta["person"]),
                 saliency=None if masks is None else masks[n],
-                plate=None if behind is None else behind[n],
+                background=None if behind is None else behind[n],
                 meta={key: value for key, value in meta.items() if key not in ("dataset", "person")},
                 labels={
                     "joints_3d": joints,
@@ -137,14 +144,14 @@ def records_of_clips(store: ClipStore) -> Iterator[Record]:
                 K=default if known is None else known[frame],
                 person=clip.person,
                 saliency=clip.saliency[frame],
-                plate=clip.plate if clip.plate.ndim == 3 else clip.plate[frame],
+                background=clip.background if clip.background.ndim == 3 else clip.background[frame],
                 meta={"clip": clip.name, "file": str(clip.meta.get("name", clip.name)), "frame": frame},
             )
 
 
-def _bytes(pictures: Any) -> np.ndarray:
+def _bytes(images: Any) -> np.ndarray:
     """(B, C, S, S) in [0, 1] -> (B, S, S, C) uint8."""
-    return (pictures * 255.0).round().byte().permute(0, 2, 3, 1).numpy()
+    return (images * 255.0).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 # --------------------------------------------------------------------------------------------------------------- mocap

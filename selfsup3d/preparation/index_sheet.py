@@ -1,4 +1,4 @@
-"""A sheet that shows at once whether joints, cameras and pictures of an index belong together."""
+"""A sheet that shows at once whether joints, cameras and images of an index belong together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.frame_index import FrameIndex
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
 from selfsup3d.geometry.camera import project
@@ -22,10 +22,10 @@ _CELL = 192
 
 
 def chosen_rows(index: FrameIndex, count: int) -> np.ndarray:
-    """Rows from as many takes as possible, spread over subjects, actions and cameras; of takes with pictures, if any."""
+    """Rows from as many takes as possible, spread over subjects, actions and cameras; of takes with images, if any."""
     present = np.unique(index.take)
-    pictured = np.array([bool(index.takes[take].picture) for take in present])
-    takes = present[pictured] if pictured.any() else present
+    shown = np.array([bool(index.takes[take].image) for take in present])
+    takes = present[shown] if shown.any() else present
     chosen = takes[np.unique(np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int))]
     per_take = -(-count // len(chosen))
     rows: list[int] = []
@@ -35,7 +35,7 @@ def chosen_rows(index: FrameIndex, count: int) -> np.ndarray:
     return np.array(sorted(rows[:count]))
 
 
-def check_sheet(path: str | Path, index: FrameIndex, count: int = 12, plates: Plates | None = None) -> Path:
+def check_sheet(path: str | Path, index: FrameIndex, count: int = 12, backgrounds: Backgrounds | None = None) -> Path:
     """Draw rows of an index: the crop, its 2D joints, the projected 3D joints, the pose from the front and the side.
 
     Left limbs are warm, right limbs cool. What is wrong shows: sides swapped (the colours sit on the wrong limbs),
@@ -43,29 +43,29 @@ def check_sheet(path: str | Path, index: FrameIndex, count: int = 12, plates: Pl
 
     Args:
         path: of the PNG.
-        index: the rows; of takes without pictures, joints are drawn on a blank.
+        index: the rows; of takes without images, joints are drawn on a blank.
         count: rows of the sheet.
-        plates: show saliency and background of still cameras too.
+        backgrounds: show saliency and background of still cameras too.
 
     Returns:
         The path.
 
     Raises:
-        InputError: every chosen picture is unreadable.
+        InputError: every chosen image is unreadable.
     """
     rows = chosen_rows(index, count)
-    pictured = any(index.takes[t].picture for t in index.take[rows])
-    use = plates if plates is not None and all(t.static_camera for t in index.takes) else None
-    columns = _with_pictures(index, rows, use) if pictured else _without_pictures(index, rows)
+    shown = any(index.takes[t].image for t in index.take[rows])
+    use = backgrounds if backgrounds is not None and all(t.static_camera for t in index.takes) else None
+    columns = _with_images(index, rows, use) if shown else _without_images(index, rows)
     titles = [f"{index.takes[index.take[r]].name} #{index.frame[r]}" for r in rows]
     target = Path(path).with_suffix(".png")
     write_png(target, sheet(columns, row_titles=titles, cell=_CELL))
     return target
 
 
-def _with_pictures(index: FrameIndex, rows: np.ndarray, plates: Plates | None) -> dict[str, Tensor]:
+def _with_images(index: FrameIndex, rows: np.ndarray, backgrounds: Backgrounds | None) -> dict[str, Tensor]:
     part = index.select(rows)
-    source = IndexedFrames(part, _CELL, plates=plates, max_unreadable=max(len(rows) - 1, 1))
+    source = IndexedFrames(part, _CELL, backgrounds=backgrounds, max_unreadable=max(len(rows) - 1, 1))
     batch = source.frames(np.arange(len(rows)))
     assert batch.target is not None
     assert batch.joints_2d is not None
@@ -74,7 +74,7 @@ def _with_pictures(index: FrameIndex, rows: np.ndarray, plates: Plates | None) -
     projected = project(batch.joints_3d.nan_to_num(1.0), batch.K)
     known = torch.isfinite(batch.joints_3d).all(-1).float()
     columns = {
-        "picture": batch.target,
+        "image": batch.target,
         "2D joints": _overlay(batch.target, batch.joints_2d, batch.confidence),
         "3D joints, projected": _overlay(batch.target, projected, known),
     }
@@ -82,14 +82,14 @@ def _with_pictures(index: FrameIndex, rows: np.ndarray, plates: Plates | None) -
         seen = IndexedFrames(part, _CELL, keypoints="detected").frames(np.arange(len(rows)))
         assert seen.joints_2d is not None
         columns["detected"] = _overlay(batch.target, seen.joints_2d, seen.confidence)
-    if batch.target_saliency is not None and batch.target_plate is not None:
+    if batch.target_saliency is not None and batch.target_background is not None:
         columns["saliency"] = batch.target_saliency.expand(-1, 3, -1, -1)
-        columns["background"] = batch.target_plate
+        columns["background"] = batch.target_background
     return columns | _views(batch.joints_3d)
 
 
-def _without_pictures(index: FrameIndex, rows: np.ndarray) -> dict[str, Tensor]:
-    """Joints of the whole picture, on a blank of its shape reduced to a cell."""
+def _without_images(index: FrameIndex, rows: np.ndarray) -> dict[str, Tensor]:
+    """Joints of the whole image, on a blank of its shape reduced to a cell."""
     blank = torch.full((len(rows), 3, _CELL, _CELL), 0.92)
     takes = [index.takes[t] for t in index.take[rows]]
     factor = np.array([_CELL / max(t.width, t.height) for t in takes])[:, None, None]
@@ -110,10 +110,10 @@ def _without_pictures(index: FrameIndex, rows: np.ndarray) -> dict[str, Tensor]:
     return columns | _views(joints)
 
 
-def _overlay(pictures: Tensor, joints: Tensor, confidence: Tensor | None) -> Tensor:
+def _overlay(images: Tensor, joints: Tensor, confidence: Tensor | None) -> Tensor:
     drawn = []
     seen = [None] * len(joints) if confidence is None else list(confidence.numpy())
-    for image, pixels, known in zip(to_uint8(pictures), joints.numpy(), seen, strict=True):
+    for image, pixels, known in zip(to_uint8(images), joints.numpy(), seen, strict=True):
         drawn.append(draw_skeleton(image, pixels, known, thickness=1))
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255.0
 

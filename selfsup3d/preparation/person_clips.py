@@ -39,7 +39,7 @@ class CropSettings:
 
     Attributes:
         mode: "motion" finds whoever moves before a still camera; "boxes" reads a box file (see `data.boxes`); "whole"
-            takes the middle square; "auto": boxes where a file is there, the whole of square pictures (somebody cut
+            takes the middle square; "auto": boxes where a file is there, the whole of square images (somebody cut
             them already) and of moving cameras, else motion. "detector" is a pretrained network, see `data.pretrained`.
         work: side in pixels of the crops, at which saliency is found.
         max_fps: frames are skipped down to about this rate.
@@ -83,7 +83,7 @@ def person_clips(
     """Every person of a video, shot by shot.
 
     Args:
-        path: video, or folder of pictures.
+        path: video, or folder of images.
         box_file: None = the one beside the video, if any.
 
     Raises:
@@ -133,11 +133,14 @@ def _one_person_each(
             yield Dropped(f"too short: {len(mine)} frames between standstills", first, last)
             continue
         found = clip.saliency
-        masks, plate = found.saliency[mine], found.plate[mine] if found.plate.ndim == 4 else found.plate
+        masks, background = (
+            found.saliency[mine],
+            found.background[mine] if found.background.ndim == 4 else found.background,
+        )
         yield replace(
             clip,
             frames=clip.frames[mine],
-            saliency=replace(found, saliency=masks, plate=plate, coverage=float((masks > 127).mean())),
+            saliency=replace(found, saliency=masks, background=background, coverage=float((masks > 127).mean())),
             boxes=clip.boxes[mine],
             numbers=clip.numbers[mine],
         )
@@ -257,7 +260,7 @@ def _job(
 
 
 def _whole_job(segment: _Segment, track: Track, fps: float, settings: CropSettings, cut_already: bool) -> Job:
-    """The middle square of the picture, throughout; of one person, if somebody cut it to them already."""
+    """The middle square of the image, throughout; of one person, if somebody cut it to them already."""
     seen = _Seen(track, motion_energy(segment.small, track), track.boxes[:, :3])
     static = _static_stretches(seen.energy, fps, settings.static_seconds)
     if (~static).sum() < settings.min_frames:

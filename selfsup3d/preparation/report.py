@@ -1,4 +1,4 @@
-"""What a preparation kept and dropped, as JSON and as a sheet of pictures."""
+"""What a preparation kept and dropped, as JSON and as a sheet of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfsup3d.io.files import atomic_path, write_json
 
 __all__ = ["describe", "write_report"]
 
-_CELL = 96  # pixels of a picture in the sheet
+_CELL = 96  # pixels of an image in the sheet
 _COLUMNS = 8
 _MOST_ROWS = 60
 
@@ -61,15 +61,15 @@ def _title(clip: Mapping[str, Any]) -> str:
 
 
 def _row(folder: Path, title: str) -> np.ndarray:
-    """Pictures of a clip spread over its time, what is not person darkened, and the plate at the end."""
-    frames, saliency, plate = (
-        np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("frames", "saliency", "plate")
+    """Images of a clip spread over its time, what is not person darkened, and the background at the end."""
+    frames, saliency, background = (
+        np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("frames", "saliency", "background")
     )
     cells = []
     for k in np.linspace(0, len(frames) - 1, _COLUMNS).astype(int):
         weight = 0.35 + 0.65 * saliency[k][..., None].astype(np.float32) / 255.0
         cells.append(_cell((frames[k] * weight).astype(np.uint8)))
-    cells.append(_cell(np.asarray(plate if plate.ndim == 3 else plate[0])))
+    cells.append(_cell(np.asarray(background if background.ndim == 3 else background[0])))
     strip = np.concatenate(cells, axis=1)
     head = np.full((16, strip.shape[1], 3), 255, dtype=np.uint8)
     plain = title.encode("ascii", "replace").decode()  # OpenCV's letters are ASCII
@@ -77,6 +77,6 @@ def _row(folder: Path, title: str) -> np.ndarray:
     return np.concatenate([head, strip])
 
 
-def _cell(picture: np.ndarray) -> np.ndarray:
-    interpolation = cv2.INTER_AREA if picture.shape[0] > _CELL else cv2.INTER_NEAREST
-    return cv2.resize(picture, (_CELL, _CELL), interpolation=interpolation)
+def _cell(image: np.ndarray) -> np.ndarray:
+    interpolation = cv2.INTER_AREA if image.shape[0] > _CELL else cv2.INTER_NEAREST
+    return cv2.resize(image, (_CELL, _CELL), interpolation=interpolation)

@@ -13,7 +13,7 @@ _THUMBNAIL = (32, 18)
 
 
 class CutDetector:
-    """Finds cuts while frames stream by: a jump in the picture far above what the last frames did, and in the colours.
+    """Finds cuts while frames stream by: a jump in the image far above what the last frames did, and in the colours.
 
     A cut changes most of the thumbnail at once and its colour histogram too; a person who walks through changes a part,
     a panning camera keeps the colours.

@@ -70,7 +70,7 @@ def blobs(mask: np.ndarray, least: float = 0.004) -> np.ndarray:
 
     Args:
         mask: (H, W) bool.
-        least: area of the smallest region that counts, as a share of the picture.
+        least: area of the smallest region that counts, as a share of the image.
     """
     height, width = mask.shape
     # People are taller than wide: join pieces further apart along y than along x.
@@ -174,23 +174,23 @@ def motion_energy(frames: np.ndarray, track: Track, level: float = 12.0) -> np.n
 
 
 def square_windows(
-    track: Track, fps: float, picture: tuple[int, int], margin: float = 1.2, still: float = 1.35
+    track: Track, fps: float, image: tuple[int, int], margin: float = 1.2, still: float = 1.35
 ) -> np.ndarray:
     """(T, 3) x, y, side of smooth square windows round a track.
 
-    The side is one for the whole track, so that the picture's scale does not pump; where a window that is `still` times
+    The side is one for the whole track, so that the image's scale does not pump; where a window that is `still` times
     as large holds the whole track, it stands still altogether, which a background model likes best. Windows stay inside
-    the picture where they fit.
+    the image where they fit.
 
     Args:
         track: boxes in pixels.
         fps: of its frames.
-        picture: (width, height) of the frames, pixels.
+        image: (width, height) of the frames, pixels.
         margin: side over the person's longer side (90th percentile).
     """
     x, y, width, height = track.boxes.T
     longest = float(np.percentile(np.maximum(width, height), 90))
-    room = float(min(picture))
+    room = float(min(image))
     side = min(margin * longest, max(room, longest))
     low = np.array([np.percentile(x, 2), np.percentile(y, 2)])
     high = np.array([np.percentile(x + width, 98), np.percentile(y + height, 98)])
@@ -201,7 +201,7 @@ def square_windows(
     else:
         centre = np.stack([x + 0.5 * width, y + 0.5 * height], axis=1)
         corner = _smooth(centre, max(1, round(0.4 * fps))) - 0.5 * side
-    slack = np.array(picture, dtype=np.float64) - side
+    slack = np.array(image, dtype=np.float64) - side
     corner = np.where(slack >= 0, np.clip(corner, 0.0, np.maximum(slack, 0.0)), corner)
     return np.column_stack([corner, np.full(len(track), side)])
 

@@ -1,4 +1,4 @@
-"""From folders of videos or pictures to a finished store of clips, one person each. Resumable.
+"""From folders of videos or images to a finished store of clips, one person each. Resumable.
 
 What was kept and what was dropped, and why, stands in STORE/report.json and is drawn in STORE/report.png.
 """
@@ -33,7 +33,7 @@ _WORK_SIZE = 128
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A video file or a folder of pictures.
+    """A video file or a folder of images.
 
     Attributes:
         path: of the file or folder.
@@ -49,10 +49,10 @@ class ClipSource:
 
 
 def find_clips(folder: str | Path) -> list[ClipSource]:
-    """Videos and folders of pictures, sorted by name.
+    """Videos and folders of images, sorted by name.
 
     Two layouts: `NAME/frames/*.jpg` beside a `clips.json` (name -> facts), or any tree of video files and folders of
-    pictures. A single video is fine too.
+    images. A single video is fine too.
 
     Raises:
         InputError: no such folder, nothing in it, or a damaged clips.json.
@@ -61,7 +61,7 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
     if folder.is_file():
         return [ClipSource(folder, folder.name)]
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected videos, folders of pictures, or clips.json")
+        raise InputError(f"{folder}: no such folder; expected videos, folders of images, or clips.json")
     listing = folder / "clips.json"
     if listing.is_file():
         return _listed_clips(folder, listing)
@@ -73,7 +73,7 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
         if frame_files(here):
             found.append(ClipSource(here, here.relative_to(folder).as_posix() if here != folder else folder.name))
     if not found:
-        raise InputError(f"{folder}: neither videos ({', '.join(VIDEO_SUFFIXES)}) nor folders of pictures in it")
+        raise InputError(f"{folder}: neither videos ({', '.join(VIDEO_SUFFIXES)}) nor folders of images in it")
     return sorted(found, key=lambda source: natural_key(source.name))
 
 

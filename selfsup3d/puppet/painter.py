@@ -1,4 +1,4 @@
-"""Paint puppets: the encoder's first pictures, poses drawn over plates in random clothes, with nothing learned.
+"""Paint puppets: the encoder's first images, poses drawn over backgrounds in random clothes, with nothing learned.
 
 Every choice is a function of uniform numbers that the caller draws, so that a sample looks the same in any run, batch
 or process. The nearest parts of each pixel are blended by their coverage: depth order is respected pixel by pixel and
@@ -66,7 +66,7 @@ def look_uniforms(puppet: Puppet) -> int:
 def draw_look(
     uniforms: Tensor, puppet: Puppet, asymmetric: float = 0.15, patterned: float = 0.5, width_range: float = 0.2
 ) -> Look:
-    """Turn uniforms into people's looks.
+    """Update uniforms into people's looks.
 
     People are dressed symmetrically: partners share their colours and patterns, except in a share of the people.
     Arms are sleeved or bare below the elbow, legs below the knee; hands are skin, feet shoes.
@@ -137,9 +137,9 @@ def draw_look(
 
 @torch.no_grad()
 def paint_puppet(
-    maps: Tensor, geometry: PartGeometry, joints_camera: Tensor, plate: Tensor, look: Look, puppet: Puppet
+    maps: Tensor, geometry: PartGeometry, joints_camera: Tensor, background: Tensor, look: Look, puppet: Puppet
 ) -> Tensor:
-    """Paint B puppets over their plates.
+    """Paint B puppets over their backgrounds.
 
     Limbs are shaded as cylinders, the head as a ball whose face side (skin) and back (hair) follow the pose, which is
     what tells front from back.
@@ -148,16 +148,16 @@ def paint_puppet(
         maps: (B, P, H, W) of `part_maps`.
         geometry: what they were drawn from, leading dimension B.
         joints_camera: (B, 17 or more, 3) metres, for the way the head faces.
-        plate: (B, 3, H, W) in [0, 1].
+        background: (B, 3, H, W) in [0, 1].
         look: of `draw_look`.
         puppet: the table of parts.
 
     Returns:
-        (B, 3, H, W) in [0, 1], dtype of `plate`.
+        (B, 3, H, W) in [0, 1], dtype of `background`.
     """
     B, P, H, W = maps.shape
-    if plate.shape != (B, 3, H, W):
-        raise ValueError(f"expected a plate {(B, 3, H, W)}, got {tuple(plate.shape)}")
+    if background.shape != (B, 3, H, W):
+        raise ValueError(f"expected a background {(B, 3, H, W)}, got {tuple(background.shape)}")
     parts = flat_parts(geometry)
     reach = torch.where(parts.share < 1, parts.width / 2, 0.0).clamp(min=1.0)
     tiles = touched_tiles(parts.planes, parts.visible > 0, reach, (H, W))
@@ -167,7 +167,7 @@ def paint_puppet(
     keys = stack.spread(stack.keys(inverse_depth(parts, tiles)) * (drawn > 0))
     paint = _paint_box(parts, joints_camera.to(maps.dtype), look, puppet)
 
-    rows = plate.to(maps.dtype).permute(0, 2, 3, 1).reshape(-1, 3)  # (B · H · W, 3), a copy
+    rows = background.to(maps.dtype).permute(0, 2, 3, 1).reshape(-1, 3)  # (B · H · W, 3), a copy
     layers = []
     clear = torch.ones_like(coverage[:, 0])  # share of a pixel that the layers so far leave free
     for _ in range(_LAYERS):
@@ -184,7 +184,7 @@ def paint_puppet(
         target = (image * H + y) * W + x
         colour = _shade(paint.index_select(0, image * P + part), x + 0.5, y + 0.5)
         rows[target] = torch.lerp(rows[target], colour, alpha[:, None])
-    return rows.view(B, H, W, 3).permute(0, 3, 1, 2).contiguous().to(plate.dtype)
+    return rows.view(B, H, W, 3).permute(0, 3, 1, 2).contiguous().to(background.dtype)
 
 
 def _facing(joints: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,10 +79,10 @@ class Batch(TensorFields):
         seeds: (B,) int64, one per sample, from (seed, step, index): the root of any draw made later for that sample.
         source, target: (B, 3, H, W) two frames of one person.
         source_saliency, target_saliency: (B, 1, H, W) in [0, 1].
-        source_plate, target_plate: (B, 3, H, W) the background behind the person.
+        source_background, target_background: (B, 3, H, W) the background behind the person.
         unpaired: (B, 17, 3) poses in the body frame, unrelated to the images.
         unpaired_camera: cameras for these poses.
-        unpaired_plate: (B, 3, H, W) a background to draw these poses over.
+        unpaired_background: (B, 3, H, W) a background to draw these poses over.
         joints_2d: (B, 17, 2) px of `target`; (B, T, 17, 2) for sequences. Labels: absent from unsupervised batches.
         confidence: (B, 17) or (B, T, 17); 0 = missing.
         joints_3d: (B, 17, 3) camera frame, metres, of `target`. Labels.
@@ -92,8 +92,8 @@ class Batch(TensorFields):
         bbox: (B, 4) x, y, width, height of the crop in the full frame, px.
         part_labels: (B, H, W) int64 part ids of `target`, background last. Labels.
         second_view, second_view_camera, second_view_joints_3d: a true other view of `target` at the same instant.
-        second_view_labels, transfer_labels: (B, H, W) part labels of these two pictures, as `part_labels`. Labels.
-        transfer, transfer_joints_3d: a true picture of the person of `source` in another's pose, seen by K.
+        second_view_labels, transfer_labels: (B, H, W) part labels of these two images, as `part_labels`. Labels.
+        transfer, transfer_joints_3d: a true image of the person of `source` in another's pose, seen by K.
         skeleton: of every joint field.
         meta: B dicts: dataset, person, action, file, frame ... for reports and error messages.
     """
@@ -104,11 +104,11 @@ class Batch(TensorFields):
     target: Tensor | None = None
     source_saliency: Tensor | None = None
     target_saliency: Tensor | None = None
-    source_plate: Tensor | None = None
-    target_plate: Tensor | None = None
+    source_background: Tensor | None = None
+    target_background: Tensor | None = None
     unpaired: Tensor | None = None
     unpaired_camera: Camera | None = None
-    unpaired_plate: Tensor | None = None
+    unpaired_background: Tensor | None = None
     joints_2d: Tensor | None = None
     confidence: Tensor | None = None
     joints_3d: Tensor | None = None

@@ -1,4 +1,4 @@
-"""`Draws` computed on the device where the data live: the same bits, as torch tensors."""
+"""`RandomStreams` computed on the device where the data live: the same bits, as torch tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["DeviceDraws"]
 
@@ -28,22 +28,22 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64, as in `draws`."""
+    """The finaliser of splitmix64, as in `streams`."""
     x = (x ^ _shifted(x, 30)) * _FIRST
     x = (x ^ _shifted(x, 27)) * _SECOND
     return x ^ _shifted(x, 31)
 
 
 class DeviceDraws:
-    """The streams of a `Draws`, from their beginning, as tensors on a device.
+    """The streams of a `RandomStreams`, from their beginning, as tensors on a device.
 
     Args:
         draws: whose samples these are; it is not advanced.
         device: of the results.
     """
 
-    def __init__(self, draws: Draws, device: torch.device | str = "cpu") -> None:
-        self._keys = torch.from_numpy(draws.keys.view(np.int64)).to(device)
+    def __init__(self, streams: RandomStreams, device: torch.device | str = "cpu") -> None:
+        self._keys = torch.from_numpy(streams.keys.view(np.int64)).to(device)
         self._used = 0
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class DeviceDraws:
 
     @property
     def seeds(self) -> Tensor:
-        """(B,) `Draws.seeds`."""
+        """(B,) `RandomStreams.seeds`."""
         return _shifted(self._keys, 1)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

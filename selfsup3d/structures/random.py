@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Draws", "gaussian_noise", "uniform_noise"]
+__all__ = ["RandomStreams", "gaussian_noise", "uniform_noise"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -32,7 +32,7 @@ def _keys(seed: int, step: int, indices: np.ndarray) -> np.ndarray:
         return _mix(base + np.asarray(indices, dtype=np.uint64) * _GOLDEN)
 
 
-class Draws:
+class RandomStreams:
     """A stream of draws for each sample of a batch; every call advances all streams alike.
 
     Args:
@@ -60,13 +60,13 @@ class Draws:
         """(B,) non-negative int64, the root of later draws for each sample (`Batch.seeds`)."""
         return (self._keys >> np.uint64(1)).astype(np.int64)
 
-    def select(self, rows: np.ndarray) -> Draws:
+    def select(self, rows: np.ndarray) -> RandomStreams:
         """The streams of some samples, going on from where they are; the others' are left alone.
 
         Args:
             rows: (N,) positions in this batch.
         """
-        chosen = Draws.__new__(Draws)
+        chosen = RandomStreams.__new__(RandomStreams)
         chosen.indices, chosen.step = self.indices[rows], self.step
         chosen._keys, chosen._used = self._keys[rows], self._used
         return chosen
@@ -101,11 +101,11 @@ def gaussian_noise(seeds: Tensor, shape: tuple[int, ...], stream: int = 0) -> Te
 
     `stream` tells several draws for one sample apart.
     """
-    draws = Draws(0x5EED, stream, seeds.detach().cpu().numpy())
-    return torch.from_numpy(draws.normal(*shape).astype(np.float32)).to(seeds.device)
+    streams = RandomStreams(0x5EED, stream, seeds.detach().cpu().numpy())
+    return torch.from_numpy(streams.normal(*shape).astype(np.float32)).to(seeds.device)
 
 
 def uniform_noise(seeds: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
     """(B, *shape) float32 uniform in [0, 1) that depends on each sample's seed alone, on the seeds' device."""
-    draws = Draws(0x5EED, stream, seeds.detach().cpu().numpy())
-    return torch.from_numpy(draws.uniform(*shape).astype(np.float32)).to(seeds.device)
+    streams = RandomStreams(0x5EED, stream, seeds.detach().cpu().numpy())
+    return torch.from_numpy(streams.uniform(*shape).astype(np.float32)).to(seeds.device)

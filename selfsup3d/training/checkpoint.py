@@ -24,12 +24,12 @@ from typing import Any
 from torch.amp.grad_scaler import GradScaler
 
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.io.files import atomic_folder, remove_folder, write_json
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.models.system import System
 from selfsup3d.training.ema import AveragedWeights
-from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.training.optimizers import UpdateOptimizers
 from selfsup3d.training.sharding import Shards, parts_like, whole_tensors
 
 __all__ = ["TrainingState", "check", "find_checkpoint", "newest", "rotate"]
@@ -51,14 +51,14 @@ class TrainingState:
     """Everything that a run changes.
 
     Attributes:
-        system: not wrapped. averaged: follows it. optimizers: of its turns. scaler: of fp16 training.
+        system: not wrapped. averaged: follows it. optimizers: of its updates. scaler: of fp16 training.
         step: steps taken. bad_steps: steps skipped for NaN or Inf.
         shards: how both systems were divided among processes, or None.
     """
 
     system: System
     averaged: AveragedWeights
-    optimizers: TurnOptimizers
+    optimizers: UpdateOptimizers
     scaler: GradScaler | None = None
     step: int = 0
     bad_steps: int = 0
@@ -85,10 +85,10 @@ class TrainingState:
         if not main:
             return folder
         with atomic_folder(folder) as temporary:
-            hub.write_model(temporary, averaged, config)
+            pretrained.write_model(temporary, averaged, config)
             if trained is not None:
-                hub.write_tensors(temporary / _TRAINING, trained)
-            hub.write_tensors(temporary / _OPTIMIZERS, optimizers)
+                pretrained.write_tensors(temporary / _TRAINING, trained)
+            pretrained.write_tensors(temporary / _OPTIMIZERS, optimizers)
             scaler = None if self.scaler is None else self.scaler.state_dict()
             write_json(temporary / _STATE, {"step": self.step, "bad_steps": self.bad_steps, "scaler": scaler})
             files = {p.name: {"size": p.stat().st_size, "sha256": _digest(p)} for p in sorted(temporary.iterdir())}
@@ -102,13 +102,13 @@ class TrainingState:
         Raises:
             InputError: it is of another architecture.
         """
-        averaged = folder / hub.WEIGHTS
+        averaged = folder / pretrained.WEIGHTS
         trained = folder / _TRAINING
         _fill(self.averaged.system, averaged)
         if self.averaged.system is not self.system:
             _fill(self.system, trained if trained.exists() else averaged)
         try:
-            self.optimizers.load_state_dict(hub.read_tensors(folder / _OPTIMIZERS))
+            self.optimizers.load_state_dict(pretrained.read_tensors(folder / _OPTIMIZERS))
         except (KeyError, ValueError) as error:
             raise InputError(f"{folder / _OPTIMIZERS}: does not fit this system: {error}") from None
         try:
@@ -121,8 +121,8 @@ class TrainingState:
 
 
 def _fill(system: System, path: Path) -> None:
-    tensors = hub.read_tensors(path)
-    hub.fill(system, parts_like(tensors, system.state_dict()), path)
+    tensors = pretrained.read_tensors(path)
+    pretrained.fill(system, parts_like(tensors, system.state_dict()), path)
 
 
 def find_checkpoint(resume: str, run: Path, complain: Callable[[str], None] = _print) -> Path | None:

@@ -11,7 +11,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 
-from selfsup3d.config.run import TrainerConfig
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.training import sharding
 from selfsup3d.training.signals import launched

@@ -1,4 +1,4 @@
-"""The training loop of every system: for each step, for each turn, clear, forward, backward, clip, step.
+"""The training loop of every system: for each step, for each update, clear, forward, backward, clip, step.
 
     from selfsup3d.training.loop import train
     result = train(config, system, source)
@@ -23,20 +23,21 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfsup3d.config.run import Config, TrainerConfig
+from selfsup3d.config.run import Config
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.data.sampling.step_dataset import SampleSource, StepStream
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
-from selfsup3d.models.system import System, Turn
+from selfsup3d.io import pretrained
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training import run_folder
 from selfsup3d.training.checkpoint import TrainingState, find_checkpoint
 from selfsup3d.training.device import any_process, make_accelerator, same_buffers
 from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
-from selfsup3d.training.optimizers import TurnOptimizers, check_names
+from selfsup3d.training.optimizers import UpdateOptimizers, check_names
 from selfsup3d.training.sharding import Shards, check_shardable, local, requested
 from selfsup3d.training.signals import StopRequest, ignore_stop_signals
 
@@ -65,7 +66,7 @@ def train(
     system: System,
     source: SampleSource,
     *,
-    pictures: Batch | None = None,
+    images: Batch | None = None,
     evaluate: Callable[[System], dict[str, float]] | None = None,
     accelerator: Accelerator | None = None,
 ) -> TrainResult:
@@ -74,7 +75,7 @@ def train(
     Args:
         config: of the run; its folder must have been claimed (`run_folder.claim`).
         system: untrained, on the CPU. source: of training samples.
-        pictures: the samples that the log shows. evaluate: named numbers of the averaged system, every
+        images: the samples that the log shows. evaluate: named numbers of the averaged system, every
             `trainer.evaluate_every` steps (called in every process). accelerator: see `device.make_accelerator`.
 
     Raises:
@@ -116,7 +117,7 @@ def train(
             state.step = step + 1
             monitor.advance()
             stopping = any_process(accelerator, stop.reason is not None)
-            _report(config, state, accelerator, monitor, pictures, evaluate, stopping)
+            _report(config, state, accelerator, monitor, images, evaluate, stopping)
             if stopping:
                 break
         if stream.bad_samples:
@@ -132,11 +133,11 @@ def _report(
     state: TrainingState,
     accelerator: Accelerator,
     monitor: Monitor,
-    pictures: Batch | None,
+    images: Batch | None,
     evaluate: Callable[[System], dict[str, float]] | None,
     stopping: bool,
 ) -> None:
-    """What is due after a step: means, evaluation, pictures, checkpoint. All processes call it."""
+    """What is due after a step: means, evaluation, images, checkpoint. All processes call it."""
     settings, step = config.trainer, state.step
     last = step == settings.steps
     saving = last or stopping or step % settings.checkpoint_every == 0
@@ -146,11 +147,11 @@ def _report(
         same_buffers(accelerator, state.averaged.system)
         with evaluating(state.whole(state.averaged.system)) as averaged:
             monitor.scalars(step, {f"val/{name}": value for name, value in evaluate(averaged).items()})
-    if pictures is not None and (last or step % bounded_interval(settings.image_every, settings.steps, 50) == 0):
+    if images is not None and (last or step % bounded_interval(settings.image_every, settings.steps, 50) == 0):
         averaged = state.whole(state.averaged.system)
         if accelerator.is_main_process:
             with evaluating(averaged):
-                monitor.pictures(step, averaged.panels(pictures.to(accelerator.device)))
+                monitor.images(step, averaged.panels(images.to(accelerator.device)))
     if saving:
         _save(config, state, accelerator)
 
@@ -169,8 +170,10 @@ def _prepare(
     check_shardable(system, settings)
     found = find_checkpoint(config.resume, config.folder)
     if found is None and config.weights is not None:
-        folder = hub.locate_model(config.weights)
-        hub.fill(system, hub.read_tensors(folder / hub.WEIGHTS), folder / hub.WEIGHTS, config.fresh)
+        folder = pretrained.locate_model(config.weights)
+        pretrained.fill(
+            system, pretrained.read_tensors(folder / pretrained.WEIGHTS), folder / pretrained.WEIGHTS, config.fresh
+        )
     elif found is None:
         # Whole steps in every process: the statistics do not depend on how a step is split.
         whole = settings.batch_size * settings.accumulation * accelerator.num_processes
@@ -189,7 +192,7 @@ def _prepare(
             shards.divide(part, accelerator.device)
     # Of a divided system, `evaluation_mode` leaves Accelerate nothing to do but autocast.
     module = accelerator.prepare_model(system, evaluation_mode=shards is not None)
-    optimizers = TurnOptimizers(system, settings, accelerator.scaler)
+    optimizers = UpdateOptimizers(system, settings, accelerator.scaler)
     state = TrainingState(system, averaged, optimizers, accelerator.scaler, shards=shards)
     if found is not None:
         state.load(found)
@@ -207,25 +210,25 @@ def _take_turns(
     progress: float,
     monitor: Monitor,
 ) -> bool:
-    """All turns of a step; False where NaN or Inf appeared, which leaves the rest of the step out.
+    """All updates of a step; False where NaN or Inf appeared, which leaves the rest of the step out.
 
-    Gradients that a turn leaves on parameters of other turns are never used: each turn starts by clearing all, and its
-    optimizer knows the turn's own parameters only. `requires_grad` is never toggled.
+    Gradients that an update leaves on parameters of other updates are never used: each update starts by clearing all, and its
+    optimizer knows the update's own parameters only. `requires_grad` is never toggled.
     """
     optimizers = state.optimizers
     if state.shards is not None:
         same_buffers(accelerator, state.system)  # as DistributedDataParallel does
-    for turn in state.system.turns(step, progress):
+    for update in state.system.updates(step, progress):
         buffers = [buffer.clone() for buffer in state.system.buffers()]
         module.zero_grad(set_to_none=True)
         terms = []
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(module):
-                terms.append(module(batch, turn.name, progress))
-                accelerator.backward(_total(terms[-1], turn) / len(batches))
-        norm = optimizers.clip(turn)
-        losses_finite = torch.stack([_total(t, turn).detach() for t in terms]).isfinite().all()
+                terms.append(module(batch, update.name, progress))
+                accelerator.backward(_total(terms[-1], update) / len(batches))
+        norm = optimizers.clip(update)
+        losses_finite = torch.stack([_total(t, update).detach() for t in terms]).isfinite().all()
         # Scaled fp16 gradients overflow now and then: that lowers the scale and is no fault of the run.
         overflow = accelerator.scaler is not None and bool(losses_finite) and not bool(norm.isfinite())
         bad = not overflow and not bool(losses_finite & norm.isfinite())
@@ -233,7 +236,7 @@ def _take_turns(
             whole = state.whole(state.system)
             if bad:
                 gradients = {n: local(p.grad) for n, p in state.system.named_parameters() if p.grad is not None}
-                told = describe_nonfinite(whole, batches, terms, gradients, turn, step, progress)
+                told = describe_nonfinite(whole, batches, terms, gradients, update, step, progress)
                 monitor.say(f"{told}; the step is skipped")
             for buffer, before in zip(state.system.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running statistics may have taken the NaN in
@@ -242,10 +245,10 @@ def _take_turns(
         if overflow:
             optimizers.skip()
             continue
-        optimizers.step(turn, progress)
-        values = {f"loss/{turn.name}/{name}": _sum_of(terms, name) / len(terms) for name in terms[0]}
-        settings = {f"lr/{turn.optimizer}": optimizers.learning_rate(turn, progress)}
-        monitor.add(values | {f"grad_norm/{turn.name}": norm}, settings)
+        optimizers.step(update, progress)
+        values = {f"loss/{update.name}/{name}": _sum_of(terms, name) / len(terms) for name in terms[0]}
+        settings = {f"lr/{update.optimizer}": optimizers.learning_rate(update, progress)}
+        monitor.add(values | {f"grad_norm/{update.name}": norm}, settings)
     return True
 
 
@@ -254,11 +257,11 @@ def _sum_of(terms: Sequence[dict[str, Tensor]], name: str) -> Tensor:
     return torch.stack([values[name].detach().float() for values in terms]).sum()
 
 
-def _total(terms: dict[str, Tensor], turn: Turn) -> Tensor:
+def _total(terms: dict[str, Tensor], update: Update) -> Tensor:
     """The sum of the terms to optimise (names without a leading underscore)."""
     optimised = [value for name, value in terms.items() if not name.startswith("_")]
     if not optimised:
-        raise ValueError(f"turn {turn.name!r} has no loss term to optimise, only {list(terms)}")
+        raise ValueError(f"update {update.name!r} has no loss term to optimise, only {list(terms)}")
     return torch.stack([value.float() for value in optimised]).sum()
 
 
@@ -277,7 +280,7 @@ def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
 
     `torch.manual_seed` would do, at 2 ms a step: it prepares a traceback for every kind of accelerator there is.
     """
-    value = int(Draws(seed ^ _NETWORK_STREAM, step, np.array([rank])).seeds[0])
+    value = int(RandomStreams(seed ^ _NETWORK_STREAM, step, np.array([rank])).seeds[0])
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":
         torch.cuda.manual_seed(value)

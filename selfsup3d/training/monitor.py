@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a progress bar, scalars (TensorBoard and scalars.jsonl), pictures, throughput.
+"""What a run shows while it goes: a progress bar, scalars (TensorBoard and scalars.jsonl), images, throughput.
 
 Only the main process writes. Both logs are bounded: intervals widen in long runs (`bounded_interval`).
 """
@@ -34,7 +34,7 @@ def bounded_interval(every: int, steps: int, most: int) -> int:
 
 
 class Monitor:
-    """Collects what turns report and shows its means.
+    """Collects what updates report and shows its means.
 
     Args:
         folder: of the run.
@@ -78,7 +78,7 @@ class Monitor:
             self._writer.close()
 
     def add(self, values: dict[str, Tensor], settings: dict[str, float]) -> None:
-        """Take the values of a turn into the means; `settings` (learning rates) are logged as they last were."""
+        """Take the values of an update into the means; `settings` (learning rates) are logged as they last were."""
         for name, value in values.items():
             value = value.detach().float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -119,7 +119,7 @@ class Monitor:
         with (self.folder / SCALARS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step} | {k: _plain(v) for k, v in values.items()}, allow_nan=False) + "\n")
 
-    def pictures(self, step: int, panels: dict[str, Tensor]) -> None:
+    def images(self, step: int, panels: dict[str, Tensor]) -> None:
         """Write a grid, one column a title and one row a sample (main process)."""
         if self._writer is not None and panels:
             self._writer.add_image("panels", sheet(panels), step, dataformats="HWC")

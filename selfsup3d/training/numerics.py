@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.models.modules.critic import alone
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.training.ema import evaluating
 
@@ -25,20 +25,20 @@ def describe_nonfinite(
     batches: Sequence[Batch],
     terms: Sequence[dict[str, Tensor]],
     gradients: Mapping[str, Tensor],
-    turn: Turn,
+    update: Update,
     step: int,
     progress: float,
 ) -> str:
     """One line on what is not finite: an input, a loss term or a gradient, with the samples it comes from.
 
-    Called after the backward of a turn that went wrong. Finding the samples, and of a gradient the term, runs the turn
+    Called after the backward of an update that went wrong. Finding the samples, and of a gradient the term, runs the update
     again for each sample alone, in evaluation mode.
 
     Args:
-        system: plain and whole, not wrapped. batches: micro-batches of this process. terms: what the turn gave for
+        system: plain and whole, not wrapped. batches: micro-batches of this process. terms: what the update gave for
             each of them. gradients: by parameter, or this process's part of them.
     """
-    place = f"step {step}, turn {turn.name!r}"
+    place = f"step {step}, update {update.name!r}"
     for batch in batches:
         for entry in fields(batch):
             value = getattr(batch, entry.name)
@@ -49,38 +49,38 @@ def describe_nonfinite(
     for batch, values in zip(batches, terms, strict=True):
         for name, value in values.items():
             if not bool(torch.isfinite(value)) and not name.startswith("_"):
-                bad = _samples_with(system, batch, turn, progress, name)
+                bad = _samples_with(system, batch, update, progress, name)
                 where = _samples(batch, bad) if bool(bad.any()) else "the batch, in no sample alone"
                 return f"{place}: loss term {name!r} is {value.item()} in {where}"
     groups = system.parameter_groups()
-    updated = {id(parameter) for group in turn.parameters for parameter in groups[group]}
+    updated = {id(parameter) for group in update.parameters for parameter in groups[group]}
     for name, parameter in system.named_parameters():
         gradient = gradients.get(name) if id(parameter) in updated else None
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            told = _origin_of_gradient(system, batches, turn, progress, parameter)
+            told = _origin_of_gradient(system, batches, update, progress, parameter)
             return f"{place}: the gradient of {name} is not finite, though every loss term is: {told}"
     return f"{place}: not finite in another process"
 
 
-def _samples_with(system: System, batch: Batch, turn: Turn, progress: float, term: str) -> Tensor:
+def _samples_with(system: System, batch: Batch, update: Update, progress: float, term: str) -> Tensor:
     """(B,) bool: samples that make the term non-finite by themselves."""
     bad = torch.zeros(len(batch), dtype=torch.bool)
     with evaluating(system), alone():
         for i in range(len(batch)):
-            value = system(batch[i : i + 1], turn.name, progress).get(term)
+            value = system(batch[i : i + 1], update.name, progress).get(term)
             bad[i] = value is not None and not bool(torch.isfinite(value))
     return bad
 
 
 def _origin_of_gradient(
-    system: System, batches: Sequence[Batch], turn: Turn, progress: float, parameter: nn.Parameter
+    system: System, batches: Sequence[Batch], update: Update, progress: float, parameter: nn.Parameter
 ) -> str:
     """The first loss term that gives the parameter a non-finite gradient, with the samples in which it does so."""
     bad: dict[str, list[int]] = {}
     for batch in batches:
         with evaluating(system), alone(), torch.enable_grad():
             for i in range(len(batch)):
-                for term, value in system(batch[i : i + 1], turn.name, progress).items():
+                for term, value in system(batch[i : i + 1], update.name, progress).items():
                     if term.startswith("_") or not value.requires_grad:
                         continue
                     gradient = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)[0]

@@ -1,7 +1,7 @@
-"""The optimizers of a run: one for each name that turns use, stepping a turn's parameters and no others.
+"""The optimizers of a run: one for each name that updates use, stepping an update's parameters and no others.
 
 All algorithms here work on each parameter by itself, so an optimizer of several parameter groups is kept as one
-`torch.optim` instance per (name, group), made when a turn first needs it. A turn then steps exactly its own groups, and
+`torch.optim` instance per (name, group), made when an update first needs it. An update then steps exactly its own groups, and
 a loss that a system never uses costs no memory.
 
 Where parameters are divided among processes (`training.sharding`), each steps its own part: plain tensors, for which
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.config.load import nearest
-from selfsup3d.config.run import OptimizerConfig, TrainerConfig
+from selfsup3d.config.trainer import OptimizerConfig, TrainerConfig
+from selfsup3d.config.upgrade import OPTIMIZERS
 from selfsup3d.errors import InputError
 from selfsup3d.models import schedules
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.training.sharding import joined, local, part_of, whole
 
-__all__ = ["TurnOptimizers", "check_names", "learning_rate", "make_optimizer"]
+__all__ = ["UpdateOptimizers", "check_names", "learning_rate", "make_optimizer"]
 
 
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -68,17 +69,17 @@ def learning_rate(config: OptimizerConfig, progress: float) -> float:
 
 
 def check_names(system: System, config: TrainerConfig) -> None:
-    """Settings in `trainer.optimizers` must be of optimizers that the system's turns use, at some of 500 moments.
+    """Settings in `trainer.optimizers` must be of optimizers that the system's updates use, at some of 500 moments.
 
     Raises:
-        InputError: a name that no turn uses, with the nearest that one does.
+        InputError: a name that no update uses, with the nearest that one does.
     """
     if not config.optimizers:
         return
     moments = range(0, config.steps, max(1, config.steps // 500))
     steps = sorted({step for moment in moments for step in (moment, min(moment + 1, config.steps - 1))})
-    used = sorted({turn.optimizer for step in steps for turn in system.turns(step, step / config.steps)})
-    longer = {turn.optimizer for k in range(1000) for turn in system.turns(k, k / 1000)}
+    used = sorted({update.optimizer for step in steps for update in system.updates(step, step / config.steps)})
+    longer = {update.optimizer for k in range(1000) for update in system.updates(k, k / 1000)}
     for name in config.optimizers:
         if name in longer and name not in used:
             raise InputError(
@@ -87,12 +88,12 @@ def check_names(system: System, config: TrainerConfig) -> None:
             )
         if name not in used:
             raise InputError(
-                f"trainer.optimizers.{name}: no turn of the system uses it{nearest(name, used)}; used: {', '.join(used)}"
+                f"trainer.optimizers.{name}: no update of the system uses it{nearest(name, used)}; used: {', '.join(used)}"
             )
 
 
-class TurnOptimizers:
-    """Steps the optimizer of a turn over the turn's parameters.
+class UpdateOptimizers:
+    """Steps the optimizer of an update over the update's parameters.
 
     Args:
         system: on its device; its parameters are looked up by group.
@@ -118,31 +119,33 @@ class TurnOptimizers:
         self.scaler = scaler
         self._optimizers: dict[tuple[str, str], torch.optim.Optimizer] = {}
 
-    def parameters(self, turn: Turn) -> list[nn.Parameter]:
-        """Parameters that a turn updates."""
-        unknown = [group for group in turn.parameters if group not in self.groups]
+    def parameters(self, update: Update) -> list[nn.Parameter]:
+        """Parameters that an update updates."""
+        unknown = [group for group in update.parameters if group not in self.groups]
         if unknown:
-            raise ValueError(f"turn {turn.name!r} names unknown parameter groups {unknown}; known: {list(self.groups)}")
-        return [parameter for group in turn.parameters for parameter in self.groups[group]]
+            raise ValueError(
+                f"update {update.name!r} names unknown parameter groups {unknown}; known: {list(self.groups)}"
+            )
+        return [parameter for group in update.parameters for parameter in self.groups[group]]
 
-    def clip(self, turn: Turn) -> Tensor:
-        """Clip the gradients of a turn's parameters to the configured norm; returns the norm before (unscaled)."""
+    def clip(self, update: Update) -> Tensor:
+        """Clip the gradients of an update's parameters to the configured norm; returns the norm before (unscaled)."""
         if self.scaler is not None:
-            for optimizer in self._of(turn):
+            for optimizer in self._of(update):
                 self.scaler.unscale_(optimizer)
-        parameters = [p for p in self.parameters(turn) if p.grad is not None]
+        parameters = [p for p in self.parameters(update) if p.grad is not None]
         if self.config.clip > 0:
             return whole(nn.utils.clip_grad_norm_(parameters, self.config.clip))
         return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
-    def step(self, turn: Turn, progress: float) -> None:
-        """Update the turn's parameters that have a gradient; `clip` comes first."""
-        lr = self.learning_rate(turn, progress)
-        for parameter in self.parameters(turn):
+    def step(self, update: Update, progress: float) -> None:
+        """Update the update's parameters that have a gradient; `clip` comes first."""
+        lr = self.learning_rate(update, progress)
+        for parameter in self.parameters(update):
             own = self._own[id(parameter)]
             if own is not parameter:
                 own.grad = None if parameter.grad is None else local(parameter.grad)
-        for optimizer in self._of(turn):
+        for optimizer in self._of(update):
             for group in optimizer.param_groups:
                 group["lr"] = lr
             if self.scaler is None:
@@ -157,17 +160,17 @@ class TurnOptimizers:
         if self.scaler is not None:
             self.scaler.update()
 
-    def learning_rate(self, turn: Turn, progress: float) -> float:
-        """Learning rate of a turn's optimizer."""
-        return learning_rate(self._config_of(turn.optimizer), turn.progress(progress))
+    def learning_rate(self, update: Update, progress: float) -> float:
+        """Learning rate of an update's optimizer."""
+        return learning_rate(self._config_of(update.optimizer), update.progress(progress))
 
     def _config_of(self, name: str) -> OptimizerConfig:
         return self.config.optimizers.get(name, self.config.optimizer)
 
-    def _of(self, turn: Turn) -> list[torch.optim.Optimizer]:
-        """Optimizers of the turn's groups that have any gradient."""
-        used = [g for g in turn.parameters if any(p.grad is not None for p in self.groups[g])]
-        return [self._get(turn.optimizer, group) for group in used]
+    def _of(self, update: Update) -> list[torch.optim.Optimizer]:
+        """Optimizers of the update's groups that have any gradient."""
+        used = [g for g in update.parameters if any(p.grad is not None for p in self.groups[g])]
+        return [self._get(update.optimizer, group) for group in used]
 
     def _get(self, name: str, group: str) -> torch.optim.Optimizer:
         if (name, group) not in self._optimizers:
@@ -197,6 +200,7 @@ class TurnOptimizers:
         states: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
         for full, value in tensors.items():
             name, group, parameter, key = full.split("|")
+            name = OPTIMIZERS.get(name, name)  # a checkpoint of an older format
             states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value
         for (name, group), by_parameter in states.items():
             index = {self.names[id(parameter)]: i for i, parameter in enumerate(self.groups[group])}

@@ -16,8 +16,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from selfsup3d.config.load import read_yaml
+from selfsup3d.config.load import read_yaml, validate
 from selfsup3d.config.run import Config
+from selfsup3d.config.upgrade import upgrade
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import no_trace, remove_partial
 from selfsup3d.training.monitor import EVENTS, SCALARS
@@ -98,7 +99,8 @@ def _claim(config: Config) -> None:
 def _check_settings(config: Config) -> None:
     """Weights fit the system that they were trained in; other settings may change between resumptions, and are told."""
     path = config.folder / CONFIG
-    before, now = dict(_flat("", read_yaml(path))), dict(_flat("", config.to_dict()))
+    stored = validate(upgrade(read_yaml(path), 1), str(path))  # written by this version or an older one
+    before, now = dict(_flat("", stored.to_dict())), dict(_flat("", config.to_dict()))
     changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
     system = [key for key in changed if key.startswith("system")]
     if system:

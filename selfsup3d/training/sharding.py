@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from selfsup3d.config.run import TrainerConfig
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.models.system import System
 
@@ -76,20 +76,20 @@ def check_launcher() -> None:
 
 
 def check_shardable(system: System, config: TrainerConfig) -> None:
-    """A system that is to be sharded has one turn and one optimizer from beginning to end.
+    """A system that is to be sharded has one update and one optimizer from beginning to end.
 
     Raises:
         InputError: it has several, or the config asks for what was never made to work with shards.
     """
     if not requested():
         return
-    told = [system.turns(step, step / 1000) for step in range(1000)]
-    names = sorted({turn.optimizer for turns in told for turn in turns})
-    if len(names) > 1 or any(len(turns) > 1 for turns in told):
+    told = [system.updates(step, step / 1000) for step in range(1000)]
+    names = sorted({update.optimizer for updates in told for update in updates})
+    if len(names) > 1 or any(len(updates) > 1 for updates in told):
         raise InputError(
-            f"FSDP is for systems that one optimizer trains from beginning to end, in one turn a step; "
-            f"{type(system).__name__} takes up to {max(len(turns) for turns in told)} turns a step with {len(names)} "
-            f"optimizers ({', '.join(names)}), each over networks of its own, and every turn would gather and free the "
+            f"FSDP is for systems that one optimizer trains from beginning to end, in one update a step; "
+            f"{type(system).__name__} takes up to {max(len(updates) for updates in told)} updates a step with {len(names)} "
+            f"optimizers ({', '.join(names)}), each over networks of its own, and every update would gather and free the "
             "weights of all; use --config_file configs/accelerate/ddp.yaml"
         )
     if config.compile:

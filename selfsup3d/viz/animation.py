@@ -1,4 +1,4 @@
-"""Pictures in a row: GIF and animated PNG for pages, WebM and MP4 for players.
+"""Images in a row: GIF and animated PNG for pages, WebM and MP4 for players.
 
 Browsers play WebM (VP9), GIF and animated PNG. They do not play the MP4 that OpenCV writes (mp4v); other players do.
 """
@@ -28,7 +28,7 @@ FORMATS: tuple[str, ...] = (".gif", ".png", *_CODECS)
 
 
 def write_animation(path: str | Path, frames: Iterable[np.ndarray], fps: float = 12.0) -> int:
-    """Write pictures as an animation, whole or not at all; the format is that of the suffix.
+    """Write images as an animation, whole or not at all; the format is that of the suffix.
 
     The videos (".webm", ".mp4", ".avi") take frame by frame, so memory does not grow with their length; GIF and PNG
     loop for ever and are held in memory.
@@ -68,17 +68,17 @@ def _checked(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 
 
 def _write_loop(temporary: Path, suffix: str, frames: Iterator[np.ndarray], fps: float) -> int:
-    pictures = [Image.fromarray(frame) for frame in frames]
+    images = [Image.fromarray(frame) for frame in frames]
     if suffix == ".gif":
-        # One palette a frame: people and plates of one clip need more than 256 colours together. An octree keeps rare
+        # One palette a frame: people and backgrounds of one clip need more than 256 colours together. An octree keeps rare
         # colours: median cut took those of thin limbs, which tell left from right, for grey.
-        pictures = [picture.quantize(256, method=Image.Quantize.FASTOCTREE) for picture in pictures]
+        images = [image.quantize(256, method=Image.Quantize.FASTOCTREE) for image in images]
     kind = "GIF" if suffix == ".gif" else "PNG"
     unit = _GIF_UNIT if suffix == ".gif" else 1
-    ends = [unit * round(1000.0 * (k + 1) / fps / unit) for k in range(len(pictures))]  # so that rounding never adds up
+    ends = [unit * round(1000.0 * (k + 1) / fps / unit) for k in range(len(images))]  # so that rounding never adds up
     durations = [max(end - start, 2 * unit) for start, end in zip([0, *ends], ends, strict=False)]
-    pictures[0].save(temporary, format=kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    return len(pictures)
+    images[0].save(temporary, format=kind, save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return len(images)
 
 
 def _write_video(temporary: Path, path: Path, frames: Iterator[np.ndarray], fps: float, codec: str) -> int:

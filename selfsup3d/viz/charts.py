@@ -39,7 +39,7 @@ def scatter(
     thumbnails: np.ndarray | None = None,
     side: int = 36,
 ) -> np.ndarray:
-    """Points in the plane, coloured by label with a legend on the right; or small pictures at some of the points.
+    """Points in the plane, coloured by label with a legend on the right; or small images at some of the points.
 
     Labels beyond the 14 most frequent are grey and stand in the legend together.
 
@@ -87,12 +87,12 @@ def _paste(
     canvas: np.ndarray, places: np.ndarray, thumbnails: np.ndarray, colours: Sequence[Colour], side: int
 ) -> None:
     taken: list[np.ndarray] = []
-    for place, picture, colour in zip(places, thumbnails, colours, strict=True):
+    for place, image, colour in zip(places, thumbnails, colours, strict=True):
         if any(np.abs(place - other).max() < 0.8 * side for other in taken):
             continue
         taken.append(place)
         x, y = (int(v) for v in (place - side / 2).clip(0, canvas.shape[0] - side))
-        small = cv2.resize(np.ascontiguousarray(picture), (side, side), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(np.ascontiguousarray(image), (side, side), interpolation=cv2.INTER_AREA)
         canvas[y : y + side, x : x + side] = small
         cv2.rectangle(canvas, (x, y), (x + side - 1, y + side - 1), colour, 1)
 
@@ -115,7 +115,7 @@ def _short(name: str) -> str:
 
 
 def titled(canvas: np.ndarray, title: str) -> np.ndarray:
-    """A picture (H, W, 3) with a line of text above it, made smaller until it fits; "" adds nothing."""
+    """An image (H, W, 3) with a line of text above it, made smaller until it fits; "" adds nothing."""
     if not title:
         return canvas
     head = np.full((22, canvas.shape[1], 3), _PAPER, np.uint8)

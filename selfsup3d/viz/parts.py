@@ -1,4 +1,4 @@
-"""Part labels, part maps and picture errors in colours, batched on tensors."""
+"""Part labels, part maps and image errors in colours, batched on tensors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def colour_part_maps(maps: Tensor, image: Tensor | None = None, *, puppet: Puppe
 
 
 def error_heat(image: Tensor, target: Tensor, limit: float = 0.5) -> Tensor:
-    """Mean absolute difference of two pictures (B, 3, H, W) as heat from 0 (green) to `limit` (dark red)."""
+    """Mean absolute difference of two images (B, 3, H, W) as heat from 0 (green) to `limit` (dark red)."""
     difference = (image - target).abs().mean(1).detach().cpu().numpy()
     colours = torch.from_numpy(heat(difference, limit)).to(image.device)
     return colours.permute(0, 3, 1, 2).to(image.dtype) / 255.0

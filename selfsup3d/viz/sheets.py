@@ -1,4 +1,4 @@
-"""Sheets of pictures with titles, and pictures to and from files."""
+"""Sheets of images with titles, and images to and from files."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _INK: Colour = (30, 30, 30)
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Pictures (..., 3, H, W) in [0, 1] -> (..., H, W, 3) uint8 on the CPU; values outside are clipped."""
+    """Images (..., 3, H, W) in [0, 1] -> (..., H, W, 3) uint8 on the CPU; values outside are clipped."""
     values = image.detach().float().nan_to_num(0.0).clamp(0.0, 1.0).mul(255.0).round()
     return np.ascontiguousarray(values.movedim(-3, -1).byte().cpu().numpy())
 
 
 def tile(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 2, paper: Colour = _PAPER) -> np.ndarray:
-    """Pictures in rows and columns; a cell is as large as the largest picture, smaller ones lie in its middle.
+    """Images in rows and columns; a cell is as large as the largest image, smaller ones lie in its middle.
 
     Args:
-        rows: pictures (H, W, 3) uint8; rows may be of different length.
+        rows: images (H, W, 3) uint8; rows may be of different length.
         gap: px between cells and around them.
         paper: colour between them.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: there is no image.
     """
-    pictures = [picture for row in rows for picture in row]
-    if not pictures:
-        raise ValueError("a sheet needs at least one picture")
-    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    images = [image for row in rows for image in row]
+    if not images:
+        raise ValueError("a sheet needs at least one image")
+    height, width = max(p.shape[0] for p in images), max(p.shape[1] for p in images)
     columns = max(len(row) for row in rows)
     canvas = np.full((gap + len(rows) * (height + gap), gap + columns * (width + gap), 3), paper, np.uint8)
     for r, row in enumerate(rows):
-        for c, picture in enumerate(row):
-            h, w = picture.shape[:2]
+        for c, image in enumerate(row):
+            h, w = image.shape[:2]
             y, x = gap + r * (height + gap) + (height - h) // 2, gap + c * (width + gap) + (width - w) // 2
-            canvas[y : y + h, x : x + w] = picture
+            canvas[y : y + h, x : x + w] = image
     return canvas
 
 
@@ -61,8 +61,8 @@ def sheet(
 
     Args:
         columns: title -> (N, 3, H, W) in [0, 1], the same N for all.
-        row_titles: N texts, written above each row's first picture.
-        cell: height of the cells in px (pictures are enlarged by whole factors where they fit); None = as they are,
+        row_titles: N texts, written above each row's first image.
+        cell: height of the cells in px (images are enlarged by whole factors where they fit); None = as they are,
             but at least 64 px, below which titles cannot be read.
         titles: write the titles.
         limit: at most so many rows.
@@ -73,13 +73,13 @@ def sheet(
     Raises:
         ValueError: no column, or columns of different length.
     """
-    lengths = {title: len(pictures) for title, pictures in columns.items()}
+    lengths = {title: len(images) for title, images in columns.items()}
     if not lengths or len(set(lengths.values())) != 1:
         raise ValueError(f"a sheet needs columns of one length, got {lengths}")
     count = min(next(iter(lengths.values())), limit or 10**9)
-    height = cell or max(64, *(pictures.shape[-2] for pictures in columns.values()))
-    drawn = {title: [_fit(p, height) for p in to_uint8(pictures[:count])] for title, pictures in columns.items()}
-    body = tile([[pictures[n] for pictures in drawn.values()] for n in range(count)])
+    height = cell or max(64, *(images.shape[-2] for images in columns.values()))
+    drawn = {title: [_fit(p, height) for p in to_uint8(images[:count])] for title, images in columns.items()}
+    body = tile([[images[n] for images in drawn.values()] for n in range(count)])
     if row_titles is not None:
         for n in range(count):
             _write(body, row_titles[n], 6, 2 + n * ((body.shape[0] - 2) // count) + 12, body.shape[1] - 8)
@@ -104,12 +104,12 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
             raise OSError(f"{path}: could not be written as PNG")
 
 
-def _fit(picture: np.ndarray, height: int) -> np.ndarray:
+def _fit(image: np.ndarray, height: int) -> np.ndarray:
     """Scale to a height: whole factors by repetition (sharp pixels), anything else smoothly."""
-    factor = height / picture.shape[0]
+    factor = height / image.shape[0]
     if factor == 1:
-        return picture
-    size = (round(picture.shape[1] * factor), height)
+        return image
+    size = (round(image.shape[1] * factor), height)
     how = (
         cv2.INTER_NEAREST
         if factor > 1 and factor == int(factor)
@@ -117,7 +117,7 @@ def _fit(picture: np.ndarray, height: int) -> np.ndarray:
         if factor < 1
         else cv2.INTER_LINEAR
     )
-    return cv2.resize(picture, size, interpolation=how)
+    return cv2.resize(image, size, interpolation=how)
 
 
 def _write(canvas: np.ndarray, text: str, x: int, y: int, room: int) -> None:

@@ -1,4 +1,4 @@
-"""2D skeletons over pictures."""
+"""2D skeletons over images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw_skeleton(
     colour: Colour | None = None,
     thickness: int | None = None,
 ) -> np.ndarray:
-    """Draw one skeleton over a picture: left warm, right cool, middle grey.
+    """Draw one skeleton over an image: left warm, right cool, middle grey.
 
     Args:
         image: (H, W, 3) uint8 RGB; it is left as it is.
@@ -35,17 +35,17 @@ def draw_skeleton(
         errors: (J,) in mm; joints are then coloured by heat from 0 to `limit`.
         limit: mm.
         colour: one colour for everything, instead of the sides'.
-        thickness: of the bones in px; None = by the picture's size.
+        thickness: of the bones in px; None = by the image's size.
 
     Returns:
-        (H, W, 3) uint8, a new picture.
+        (H, W, 3) uint8, a new image.
 
     Raises:
         ValueError: shapes or dtype do not fit.
     """
     joints_2d = np.asarray(joints_2d, dtype=np.float64)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"expected an (H, W, 3) uint8 picture, got {image.shape} {image.dtype}")
+        raise ValueError(f"expected an (H, W, 3) uint8 image, got {image.shape} {image.dtype}")
     if joints_2d.shape != (len(skeleton), 2):
         raise ValueError(f"{skeleton.name} needs joints of shape ({len(skeleton)}, 2), got {joints_2d.shape}")
     canvas = np.ascontiguousarray(image).copy()

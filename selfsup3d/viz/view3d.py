@@ -54,8 +54,8 @@ def draw_pose_3d(
         view: azimuth and elevation in degrees. Azimuth 0 looks as the camera does (or at the body's front); it grows
             as the viewer walks round to the right. Elevation > 0 looks down.
         frame: "camera" (x right, y down, z away) or "body" (x ahead, y left, z up).
-        size: of the square picture in px.
-        extent: metres from the middle to the picture's edge.
+        size: of the square image in px.
+        extent: metres from the middle to the image's edge.
         spacing: of the grid in metres.
         ground: draw the ground plane, its grid and the pose's shadow.
         colour: one colour for the poses, instead of the sides'.
@@ -105,7 +105,7 @@ def skeleton_views(joints: Tensor, size: int) -> Tensor:
 def turntable(
     joints: np.ndarray, *, frames: int = 48, elevation: float = 12.0, frame: Frame = "camera", size: int = 256
 ) -> Iterator[np.ndarray]:
-    """Pictures of a pose, or of a motion, while the viewer walks once round it.
+    """Images of a pose, or of a motion, while the viewer walks once round it.
 
     Args:
         joints: (17, 3) metres, or (T, 17, 3) for a motion, which is played once during the round.
@@ -113,7 +113,7 @@ def turntable(
         elevation: of the viewer, degrees.
 
     Yields:
-        `frames` pictures (size, size, 3) uint8.
+        `frames` images (size, size, 3) uint8.
     """
     joints = np.asarray(joints, dtype=np.float64)
     motion = joints[None] if joints.ndim == 2 else joints

@@ -62,7 +62,7 @@ def test_backbone_weights_are_needed_to_train_only(tmp_path):
     from safetensors.torch import save_file
 
     from selfsup3d.config.run import Config
-    from selfsup3d.io import hub
+    from selfsup3d.io import pretrained
 
     torch.manual_seed(1)
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), str(tmp_path / "weights.safetensors"))
@@ -76,7 +76,7 @@ def test_backbone_weights_are_needed_to_train_only(tmp_path):
     names = [n for n in built.state_dict() if n.endswith("weight") and "backbone" in n]
     name = names[0]
     assert not torch.equal(built.state_dict()[name], random.state_dict()[name])
-    hub.save_pretrained(tmp_path / "model", built, config.to_dict(), "card")
+    pretrained.save_pretrained(tmp_path / "model", built, config.to_dict(), "card")
     (tmp_path / "weights.safetensors").unlink()
     loaded, _ = load_system(tmp_path / "model")
     assert torch.equal(loaded.state_dict()[name], built.state_dict()[name])

@@ -14,8 +14,8 @@ from selfsup3d.builders.systems import build_labelled, build_source
 from selfsup3d.config.load import validate
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
-from selfsup3d.preparation.datasets import fit_plates, shard_index
-from selfsup3d.structures.random import Draws
+from selfsup3d.preparation.datasets import fit_backgrounds, shard_index
+from selfsup3d.structures.random import RandomStreams
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
 
@@ -31,7 +31,7 @@ def trees(tmp_path_factory):
     os.environ["SELFSUP3D_CACHE"] = str(base / "cache")
     scene = generate_h36m.Scene(subjects=("S1", "S8", "S9"), trials=("Walking 1",), frames=6, speed=8)
     generate_h36m.fetch(base / "h36m", scene)
-    generate_3dhp.write_train_sequence(base / "3dhp", cameras=(0, 1), frames=6, pictures="frames", scale=0.25)
+    generate_3dhp.write_train_sequence(base / "3dhp", cameras=(0, 1), frames=6, images="frames", scale=0.25)
     generate_3dhp.write_test_sequence(base / "3dhp", 1, frames=6, size=(512, 512))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("selfsup3d.data.datasets.backgrounds._LONGER_SIDE", 120)
@@ -52,7 +52,7 @@ def mpi(trees, **more):
     return {"kind": "mpi_inf_3dhp", "root": str(trees / "3dhp"), "size": 32, **views} | more
 
 
-DRAWS = Draws(0, 0, np.arange(6))
+DRAWS = RandomStreams(0, 0, np.arange(6))
 
 
 @pytest.mark.parametrize("dataset", [h36m, mpi])
@@ -65,10 +65,10 @@ def test_unsupervised(trees, dataset):
         "source",
         "target",
         "source_saliency",
-        "target_plate",
+        "target_background",
         "unpaired",
         "unpaired_camera",
-        "unpaired_plate",
+        "unpaired_background",
     ):
         assert getattr(batch, name) is not None, name
     validation = build_source(settings, "val")
@@ -104,7 +104,7 @@ def test_universal_annotation_is_another_index(trees):
 
 def test_mixtures_keep_each_samples_dataset(trees):
     settings = Config.model_validate({"data": [h36m(trees, weight=3), mpi(trees)]})
-    batch = build_source(settings, "train").batch(Draws(0, 0, np.arange(60)))
+    batch = build_source(settings, "train").batch(RandomStreams(0, 0, np.arange(60)))
     names = [m["dataset"] for m in batch.meta]
     assert 25 < names.count("h36m") < 58
     assert batch.target_saliency.shape == (60, 1, 32, 32)
@@ -112,21 +112,23 @@ def test_mixtures_keep_each_samples_dataset(trees):
 
 
 def test_shards_train_like_the_dataset(trees, tmp_path):
-    from selfsup3d.data.datasets.backgrounds import Plates
+    from selfsup3d.data.datasets.backgrounds import Backgrounds
     from selfsup3d.data.datasets.frame_index import save_index
 
     index, _ = open_indexed(config(h36m(trees)).data)
     save_index(tmp_path / "i.npz", index)
-    count, failed = fit_plates(tmp_path / "i.npz", tmp_path / "plates", progress=False)
+    count, failed = fit_backgrounds(tmp_path / "i.npz", tmp_path / "backgrounds", progress=False)
     assert (count, failed) == (12, {})
-    written = shard_index(index, tmp_path / "s", 32, Plates(tmp_path / "plates", index), per_shard=6, progress=False)
+    written = shard_index(
+        index, tmp_path / "s", 32, Backgrounds(tmp_path / "backgrounds", index), per_shard=6, progress=False
+    )
     assert written == {"test": 24, "train": 48}
     settings = config({"kind": "shards", "root": str(tmp_path / "s"), "size": 32})
     source = build_source(settings, "train")
     batch = source.batch(DRAWS)
     own = build_source(config(h36m(trees)), "train").batch(DRAWS)
     for name, value in vars(own).items():
-        if isinstance(value, torch.Tensor) and name != "bbox":  # of the full picture, which is far away
+        if isinstance(value, torch.Tensor) and name != "bbox":  # of the full image, which is far away
             assert getattr(batch, name).shape == value.shape, name
     assert build_source(settings, "val").frames(np.arange(2)).joints_3d is not None
 
@@ -182,7 +184,7 @@ def test_shipped_configs_train_and_evaluate_on_generated_trees(trees, tmp_path, 
             video.rename(tmp_path / "v" / video.name.replace(" ", "_"))
     if name == "shards":
         where = ("--shards", tmp_path / "s", "--size", 64, "--per-shard", 8, "--output", tmp_path / "i.npz")
-        call("prepare_data.py", "--dataset", "h36m", "--root", trees / "h36m", "--plates", "--quiet", *where)
+        call("prepare_data.py", "--dataset", "h36m", "--root", trees / "h36m", "--backgrounds", "--quiet", *where)
     flags = [flag.format(**places) for flag in SHIPPED[name]]
     small = SMALL if name.startswith("lifters") else (*SMALL, "--system.preset", "tiny")
     config = REPOSITORY / "configs" / f"{name}.yaml"

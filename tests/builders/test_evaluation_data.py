@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from selfsup3d.builders.evaluation_data import DATASETS, DataOptions, open_evaluation_data
-from selfsup3d.config.datasets import ShardsConfig
-from selfsup3d.config.run import Config, SyntheticConfig
+from selfsup3d.config.datasets import ShardsConfig, SyntheticConfig
+from selfsup3d.config.run import Config
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import build_index
 from selfsup3d.errors import InputError
@@ -40,7 +40,7 @@ class Constant(System):
     def parameter_groups(self):
         return {}
 
-    def turns(self, step, progress):
+    def updates(self, step, progress):
         return []
 
     def losses(self, batch, turn, progress):
@@ -82,7 +82,7 @@ def test_h36m_is_measured_on_its_test_subjects_with_the_train_subjects_mean_pose
 
 
 def test_3dpw_counts_limbs_and_names_where_its_joints_come_from(tmp_path):
-    threedpw.write_sequence(tmp_path / "3dpw", pictures=False)
+    threedpw.write_sequence(tmp_path / "3dpw", images=False)
     data = open_evaluation_data(TINY, LIFTER, DataOptions("3dpw", root=tmp_path / "3dpw"))
     assert data.labelled.name == "synthetic"  # 3DPW is never trained on, not even by a baseline
     result = measured(data, "3dpw")
@@ -94,7 +94,7 @@ def test_3dpw_counts_limbs_and_names_where_its_joints_come_from(tmp_path):
 
 
 def test_mpi_inf_3dhp_without_its_training_part_says_so(tmp_path):
-    mpi_inf_3dhp.write_test_sequence(tmp_path / "mpi", pictures=False)
+    mpi_inf_3dhp.write_test_sequence(tmp_path / "mpi", images=False)
     data = open_evaluation_data(TINY, LIFTER, DataOptions("mpi_inf_3dhp", root=tmp_path / "mpi"))
     assert data.labelled is None
     assert "not here" in data.reasons["mean_pose"]
@@ -107,7 +107,7 @@ def test_mpi_inf_3dhp_without_its_training_part_says_so(tmp_path):
     assert ratio == pytest.approx(0.9, abs=0.01)
 
 
-def test_pictures_are_read_only_for_systems_that_need_them(tmp_path):
+def test_images_are_read_only_for_systems_that_need_them(tmp_path):
     threedpw.write_sequence(tmp_path / "3dpw", frames=4, size=(270, 480))
     options = DataOptions("3dpw", root=tmp_path / "3dpw")
     assert open_evaluation_data(TINY, LIFTER, options).source.frames(np.arange(2)).target is None

@@ -6,13 +6,14 @@ import pytest
 from selfsup3d.builders.evaluation_data import DataOptions, open_evaluation_data
 from selfsup3d.builders.lifters import LIFTERS, projected_poses
 from selfsup3d.builders.systems import SYSTEMS, build_labelled, build_prior, build_source, build_system, load_system
-from selfsup3d.config.lifters import LIFTER_CONFIGS, LifterConfig, ProjectedConfig
+from selfsup3d.config.lifters import LIFTER_CONFIGS, LifterConfig
 from selfsup3d.config.load import load_config
+from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.models.lifters.ites_student import EquivariantStudent
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "lifters").glob("*.yaml"))
 RUNS = [path for path in CONFIGS if path.stem not in ("benchmark", "ites_ablations", "poses")]
@@ -41,15 +42,15 @@ def test_published_settings_build(path):
 
 def test_a_student_learns_from_a_released_teacher_and_loads_without(tmp_path):
     teacher = Config.model_validate({"system": TEACHER, "data": DATA})
-    hub.save_pretrained(tmp_path / "teacher", build_system(teacher), teacher.to_dict(), "card")
+    pretrained.save_pretrained(tmp_path / "teacher", build_system(teacher), teacher.to_dict(), "card")
     system = {"kind": "ites_student", "channels": 8, "blocks": 1, "teacher": str(tmp_path / "teacher")}
     config = Config.model_validate({"system": system, "data": DATA})
     student = build_system(config)
     assert isinstance(student, EquivariantStudent)
-    batch = build_source(config, "train").batch(Draws(0, 0, np.arange(32)))
+    batch = build_source(config, "train").batch(RandomStreams(0, 0, np.arange(32)))
     student.fit([batch])
     assert "distillation" in student(batch, "lifter", 0.0)
-    hub.save_pretrained(tmp_path / "student", student, config.to_dict(), "card")
+    pretrained.save_pretrained(tmp_path / "student", student, config.to_dict(), "card")
     (tmp_path / "teacher").rename(tmp_path / "gone")
     loaded, _ = load_system(tmp_path / "student")
     assert loaded.predict(batch).pose.shape == (32, 1, 17, 3)
@@ -57,7 +58,7 @@ def test_a_student_learns_from_a_released_teacher_and_loads_without(tmp_path):
 
 def test_a_wrong_teacher_is_told(tmp_path):
     other = Config.model_validate({"system": {"kind": "martinez", "width": 8}, "data": DATA})
-    hub.save_pretrained(tmp_path / "m", build_system(other), other.to_dict(), "card")
+    pretrained.save_pretrained(tmp_path / "m", build_system(other), other.to_dict(), "card")
     config = Config.model_validate({"system": {"kind": "ites_student", "teacher": str(tmp_path / "m")}, "data": DATA})
     with pytest.raises(InputError, match="holds a martinez"):
         build_system(config)

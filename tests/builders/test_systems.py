@@ -8,7 +8,7 @@ VIDEOS = {"kind": "videos", "size": 100}
 
 
 @pytest.mark.parametrize("data", [VIDEOS, [{"kind": "synthetic", "size": 64}, VIDEOS]], ids=["one", "mixture"])
-def test_pictures_that_the_decoder_cannot_halve_are_refused_before_anything_is_prepared(data):
+def test_images_that_the_decoder_cannot_halve_are_refused_before_anything_is_prepared(data):
     config = Config.model_validate(
         {"system": {"kind": "part_guided", "preset": "small", "backbone": "test_resnet"}, "data": data}
     )
@@ -19,7 +19,7 @@ def test_pictures_that_the_decoder_cannot_halve_are_refused_before_anything_is_p
 @pytest.mark.parametrize("size", [64, 104])
 def test_other_sides_than_the_presets_own_are_fine(size):
     config = Config.model_validate({"data": {"kind": "videos", "size": size}})
-    assert build_system(config).stage(0.0) == "puppet"
+    assert build_system(config).stage(0.0) == "pretrain"
 
 
 def test_weights_that_are_not_there_are_bad_input(tmp_path):

@@ -19,7 +19,7 @@ BAD = {
     "not a choice": ("trainer: {mixed_precision: half}", "trainer.mixed_precision: input should be 'auto', 'no'"),
     "not a kind": ("data: {kind: video}", "data.kind: 'video' is not a kind; did you mean 'videos'?"),
     "no kind": ("data: {root: /x}", "data.kind: is missing; valid kinds: synthetic, videos"),
-    "stages": ("system: {kind: part_guided, stages: {puppet: 0.9}}", "system.stages: the fractions must sum to 1"),
+    "stages": ("system: {kind: part_guided, stages: {pretrain: 0.9}}", "system.stages: the fractions must sum to 1"),
     "in a mixture": (
         "data: [{kind: synthetic}, {kind: videos, rot: x}]",
         "data.parts.1.rot: unknown key; did you mean 'root'?",

@@ -4,15 +4,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from selfsup3d.config.run import (
-    Config,
-    MixtureConfig,
-    PartGuidedConfig,
-    Section,
-    StageConfig,
-    SyntheticConfig,
-    TrainerConfig,
-)
+from selfsup3d.config.base import Section
+from selfsup3d.config.datasets import SyntheticConfig
+from selfsup3d.config.part_guided import PartGuidedConfig, StageConfig
+from selfsup3d.config.run import Config, MixtureConfig
+from selfsup3d.config.trainer import TrainerConfig
 
 
 def sections(model=Config):
@@ -87,7 +83,7 @@ def test_sections_refuse_unknown_keys():
         (TrainerConfig, {"optimizer": {"lr": -1}}),
         (TrainerConfig, {"optimizer": {"lr": float("nan")}}),
         (TrainerConfig, {"optimizer": {"lr": float("inf")}}),
-        (StageConfig, {"puppet": 0.5, "decoder": 0.5, "joint": 0.5}),
+        (StageConfig, {"pretrain": 0.5, "decoder": 0.5, "joint": 0.5}),
         (SyntheticConfig, {"size": 65}),
         (MixtureConfig, {"parts": []}),
         (Config, {"seed": -1}),
@@ -100,11 +96,12 @@ def test_impossible_values_are_refused(model, values):
 
 
 def test_a_stage_with_nothing_to_learn_from_is_refused():
-    without = {"puppet": 0.0, "decoder": 0.5, "joint": 0.5}
-    assert not PartGuidedConfig(puppets=False, stages=without).puppets
-    assert not PartGuidedConfig(puppets=False, supervision="3d").puppets
-    with pytest.raises(ValidationError, match="puppet stage has nothing else"):
-        PartGuidedConfig(puppets=False)
+    NONE = {"source": "none"}
+    without = {"pretrain": 0.0, "decoder": 0.5, "joint": 0.5}
+    assert PartGuidedConfig(pretrain=NONE, stages=without).pretrain.source == "none"
+    assert PartGuidedConfig(pretrain=NONE, supervision="3d").pretrain.source == "none"
+    with pytest.raises(ValidationError, match="pretrain stage has nothing else"):
+        PartGuidedConfig(pretrain=NONE)
 
 
 def test_hash_tells_what_is_trained_and_not_where():

@@ -29,7 +29,7 @@ from selfsup3d.data.saliency.saliency import Saliency
 from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, save_clip
 from selfsup3d.errors import InputError
 from selfsup3d.inference.keypoint_files import read_keypoints
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
 from selfsup3d.io.video import read_frames, read_image, video_info
 from selfsup3d.preparation.boxes import read_boxes
@@ -100,9 +100,9 @@ def _bytes_of(write, suffix):
         return path.read_bytes()
 
 
-def _picture(suffix, shape=(12, 9, 3), kind=np.uint8):
-    picture = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
-    return cv2.imencode(suffix, picture)[1].tobytes()
+def _image(suffix, shape=(12, 9, 3), kind=np.uint8):
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def _video(path):
@@ -163,8 +163,8 @@ BOXES = [{"frame": k, "x": 1, "y": 2.5, "width": 30, "height": 60, "person": "an
 CONFIG = """
 output_dir: runs/x
 seed: 3
-system: {kind: part_guided, preset: tiny, parts: {weight: 1.0}, stages: {puppet: 0.3, decoder: 0.3, joint: 0.4}}
-data: {kind: videos, root: films, size: 64}
+system: {kind: part_guided, preset: tiny, parts: {weight: 1.0}, stages: {pretrain: 0.3, decoder: 0.3, joint: 0.4}}
+data: {kind: videos, root: videos, size: 64}
 trainer: {steps: 30, batch_size: 2, mixed_precision: "no", optimizer: {kind: adamw, lr: 1.0e-3, betas: [0.9, 0.99]}}
 """
 RULES = """
@@ -206,11 +206,11 @@ CASES = {  # name -> (file name, its good contents, reader, inputs)
     "pickle": ("a.pkl", pickle.dumps(ARRAYS, 2), load_pickle, 1200),
     "pickle of protocol 5": ("a.pkl", pickle.dumps(ARRAYS, 5), load_pickle, 800),
     "npz": ("a.npz", _bytes_of(lambda p: np.savez(p, a=np.arange(4), b=np.array(ARRAYS)), ".npz"), load_npz, 300),
-    "png": ("a.png", _picture(".png"), read_image, 400),
-    "png of 16 bits": ("a.png", _picture(".png", (8, 5), np.uint16), read_image, 200),
-    "jpg": ("a.jpg", _picture(".jpg"), read_image, 300),
-    "webp": ("a.webp", _picture(".webp"), read_image, 200),
-    "bmp": ("a.bmp", _picture(".bmp", (7, 5, 4)), read_image, 200),
+    "png": ("a.png", _image(".png"), read_image, 400),
+    "png of 16 bits": ("a.png", _image(".png", (8, 5), np.uint16), read_image, 200),
+    "jpg": ("a.jpg", _image(".jpg"), read_image, 300),
+    "webp": ("a.webp", _image(".webp"), read_image, 200),
+    "bmp": ("a.bmp", _image(".bmp", (7, 5, 4)), read_image, 200),
     "video": ("a.avi", _bytes_of(_video, ".avi"), lambda p: [video_info(p), *read_frames(p, stop=50)], 500),
     "boxes as JSON": ("a.boxes.json", json.dumps({"boxes": BOXES}).encode(), read_boxes, 500),
     "boxes as CSV": ("a.boxes.csv", b"frame,x,y,width,height,person\n0,1,2,3,4,a\n1,1,2,3,4,b\n", read_boxes, 400),
@@ -226,8 +226,8 @@ CASES = {  # name -> (file name, its good contents, reader, inputs)
     "C3D": ("a.c3d", b"\x02\x50" + bytes(range(256)) * 6, read_c3d, 150),
     "weights": (
         "model.safetensors",
-        _bytes_of(lambda p: hub.write_tensors(p, {"a": __import__("torch").arange(6.0)}), ".safetensors"),
-        hub.read_tensors,
+        _bytes_of(lambda p: pretrained.write_tensors(p, {"a": __import__("torch").arange(6.0)}), ".safetensors"),
+        pretrained.read_tensors,
         250,
     ),
 }

@@ -28,13 +28,13 @@ def answers(synthesizer: Synthesizer, tmp_path: Path) -> Answers:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two pictures of different shape."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two images of different shape."""
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     paths = []
     for number, size in enumerate(((96, 64), (50, 120))):
         coarse = generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        paths.append(folder / f"picture-{number}.png")
+        paths.append(folder / f"image-{number}.png")
         Image.fromarray(coarse).resize(size).save(paths[-1])
     return paths

@@ -12,14 +12,14 @@ from selfsup3d.inference.records import load_record
 from selfsup3d.structures.skeleton import H36M_17
 
 
-def test_a_look_holds_pose_pictures_and_files(answers, pictures):
-    look = answers.look(pictures[0], "whole", "me.png")
+def test_a_look_holds_pose_images_and_files(answers, images):
+    look = answers.look(images[0], "whole", "me.png")
     person = look.seen.person
     assert np.allclose(look.joints, person.body.posed[0].numpy())
     assert np.allclose(look.joints[0], 0, atol=1e-6)
-    for picture in (look.overlay, look.parts, look.seen.image):
-        assert picture.shape == (SHOWN, SHOWN, 3)
-        assert picture.dtype == np.uint8
+    for image in (look.overlay, look.parts, look.seen.image):
+        assert image.shape == (SHOWN, SHOWN, 3)
+        assert image.dtype == np.uint8
     assert not np.array_equal(look.overlay, look.seen.image)
     assert [path.name for path in look.files] == ["pose.npz", "pose.bvh", "pose.glb"]
     record = load_record(look.files[0])
@@ -29,14 +29,14 @@ def test_a_look_holds_pose_pictures_and_files(answers, pictures):
     assert look.files[2].read_bytes().startswith(b"glTF")
 
 
-def test_the_framing_changes_what_the_network_sees(answers, pictures):
-    whole, middle = (answers.encode(pictures[1], framing) for framing in ("whole", "middle"))
+def test_the_framing_changes_what_the_network_sees(answers, images):
+    whole, middle = (answers.encode(images[1], framing) for framing in ("whole", "middle"))
     assert not np.array_equal(whole.image, middle.image)
     assert not torch.allclose(whole.person.appearance, middle.person.appearance)
 
 
-def test_the_view_from_where_it_was_taken_is_the_reconstruction_and_others_differ(answers, pictures, synthesizer):
-    seen = answers.encode(pictures[0], "whole")
+def test_the_view_from_where_it_was_taken_is_the_reconstruction_and_others_differ(answers, images, synthesizer):
+    seen = answers.encode(images[0], "whole")
     home = answers.view(seen, 0, 0, 1)
     painted = next(synthesizer.paint(seen.person, seen.person.body))
     assert np.array_equal(home, module._shown(painted))
@@ -46,8 +46,8 @@ def test_the_view_from_where_it_was_taken_is_the_reconstruction_and_others_diffe
         answers.view(seen, 0, 0, 0)
 
 
-def test_transfer_goes_from_the_own_pose_to_the_others(answers, pictures, synthesizer):
-    a, b = (answers.encode(path, "whole") for path in pictures)
+def test_transfer_goes_from_the_own_pose_to_the_others(answers, images, synthesizer):
+    a, b = (answers.encode(path, "whole") for path in images)
     shown = [answers.transfer(a, b, share) for share in (0.0, 0.5, 1.0)]
     own = module._shown(next(synthesizer.paint(a.person, a.person.body)))
     assert np.abs(shown[0].astype(int) - own).max() <= 2  # through limb vectors and back
@@ -56,15 +56,15 @@ def test_transfer_goes_from_the_own_pose_to_the_others(answers, pictures, synthe
     assert np.array_equal(answers.transfer(a, b, 7.0), shown[2])
 
 
-def test_only_the_newest_files_are_kept(answers, pictures, monkeypatch):
+def test_only_the_newest_files_are_kept(answers, images, monkeypatch):
     monkeypatch.setattr(module, "_KEPT", 2)
-    looks = [answers.look(pictures[0], "whole") for _ in range(4)]
+    looks = [answers.look(images[0], "whole") for _ in range(4)]
     assert len(list(answers.folder.iterdir())) == 2
     assert all(path.is_file() for path in looks[-1].files)
 
 
-def test_the_skeleton_reaches_the_canvas_upright_and_centred(answers, pictures):
-    joints = answers.look(pictures[0], "whole").joints
+def test_the_skeleton_reaches_the_canvas_upright_and_centred(answers, images):
+    joints = answers.look(images[0], "whole").joints
     told = json.loads(skeleton_json(joints))
     points = np.array(told["joints"])
     assert np.allclose(points.max(0) + points.min(0), 0, atol=1e-3)

@@ -8,8 +8,8 @@ from selfsup3d.errors import InputError  # noqa: E402
 
 
 @pytest.fixture
-def page(answers, pictures):
-    return build_page(answers, pictures)
+def page(answers, images):
+    return build_page(answers, images)
 
 
 def functions(page, name):
@@ -17,10 +17,10 @@ def functions(page, name):
     return list({id(entry.fn): entry.fn for entry in page.fns.values() if entry.name == name}.values())
 
 
-def test_a_picture_is_looked_at_and_seen_from_elsewhere(page, pictures):
+def test_a_image_is_looked_at_and_seen_from_elsewhere(page, images):
     look = functions(page, "look")[0]
-    path, seen, skeleton, overlay, parts, *files, message = look({"path": str(pictures[0])}, "whole")
-    assert path == str(pictures[0])
+    path, seen, skeleton, overlay, parts, *files, message = look({"path": str(images[0])}, "whole")
+    assert path == str(images[0])
     assert len(files) == 3
     assert all(file["interactive"] for file in files)
     assert "joints" in skeleton
@@ -30,15 +30,15 @@ def test_a_picture_is_looked_at_and_seen_from_elsewhere(page, pictures):
     assert not np.array_equal(view(seen, 0, 0, 1), view(seen, 90, 0, 1))
 
 
-def test_a_broken_picture_clears_the_page_and_is_told_as_plain_text(page, tmp_path):
+def test_a_broken_image_clears_the_page_and_is_told_as_plain_text(page, tmp_path):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"not a picture")
+    bad.write_bytes(b"not an image")
     for look in functions(page, "look"):
         arguments = ({"path": str(bad), "orig_name": "<b>bad</b>.png"}, "whole")
         *results, message = look(*arguments[: look.__code__.co_argcount])
         assert all(r is None or r["value"] is None for r in results)
         assert message["visible"]
-        assert message["value"].startswith("&lt;b&gt;bad&lt;/b&gt;.png is not a picture")
+        assert message["value"].startswith("&lt;b&gt;bad&lt;/b&gt;.png is not an image")
 
 
 def test_nothing_is_shown_of_nothing(page):
@@ -50,7 +50,7 @@ def test_nothing_is_shown_of_nothing(page):
     assert functions(page, "transfer")[0](None, None, 1) is None
 
 
-def test_a_page_without_shipped_pictures_builds(answers):
+def test_a_page_without_shipped_images_builds(answers):
     assert build_page(answers, []).fns
 
 

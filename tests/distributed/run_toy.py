@@ -27,8 +27,8 @@ from tests.training.toy import Autoencoder, Noise, config
 class Agreeing(Autoencoder):
     """Has statistics that all processes share, so that each waits for the others in every loss."""
 
-    def losses(self, batch, turn, progress):
-        terms = super().losses(batch, turn, progress)
+    def losses(self, batch, update, progress):
+        terms = super().losses(batch, update, progress)
         return terms | {"_agreed": across_processes(terms["image"])}
 
 
@@ -47,19 +47,19 @@ class Slow(Noise):
         super().__init__({(step, sample) for step, sample in broken})
         self.pause, self.fail, self.die, self.hang, self.bright = pause, fail, die, hang, bright
 
-    def batch(self, draws):
+    def batch(self, streams):
         time.sleep(self.pause)
         if os.environ.get("RANK") == "1":
-            if draws.step == self.die:
+            if streams.step == self.die:
                 os._exit(7)
-            if draws.step == self.hang:
+            if streams.step == self.hang:
                 os.kill(os.getpid(), signal.SIGSTOP)
-            if draws.step == self.fail:
+            if streams.step == self.fail:
                 raise ZeroDivisionError("rank 1 broke")
-            if draws.step == self.bright:
-                batch = super().batch(draws)
+            if streams.step == self.bright:
+                batch = super().batch(streams)
                 return replace(batch, target=batch.target * 1e30)  # finite, but its square is not
-        return super().batch(draws)
+        return super().batch(streams)
 
 
 def main(argv: list[str]) -> int:

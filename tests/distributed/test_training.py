@@ -117,7 +117,7 @@ def test_a_rank_that_hangs_is_waited_for_no_longer_than_told(tmp_path):
 def test_nan_in_one_process_skips_the_step_in_all(tmp_path):
     code, _, err = finish(start(tmp_path, 2, steps=6, batch_size=2, broken=[[3, 2]]))
     assert code == 0, err
-    assert "step 3, turn 'encode': input 'target' is not finite in sample 14" in err
+    assert "step 3, update 'encode': input 'target' is not finite in sample 14" in err
     steps = [json.loads(line)["step"] for line in (tmp_path / "scalars.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 5, 6]
     assert all(torch.isfinite(value).all() for value in tensors(tmp_path).values())
@@ -128,7 +128,7 @@ def test_a_loss_without_end_in_one_process_is_traced_to_its_samples(tmp_path, sh
     """Looking for the samples, one process runs the system alone: it must wait for nobody."""
     code, _, err = finish(start(tmp_path, 2, sharded=sharded, mode="fused", steps=6, batch_size=2, bright=3))
     assert code == 0, err
-    assert "step 3, turn 'all': loss term 'image' is inf in sample 14 (dataset noise, file picture14.png)" in err
+    assert "step 3, update 'all': loss term 'image' is inf in sample 14 (dataset noise, file image14.png)" in err
     steps = [json.loads(line)["step"] for line in (tmp_path / "scalars.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 5, 6]
 

@@ -81,7 +81,7 @@ class KnownErrors(System):
     def parameter_groups(self):
         return {"all": self.parameters()}
 
-    def turns(self, step, progress):
+    def updates(self, step, progress):
         return []
 
     def losses(self, batch, turn, progress):
@@ -104,7 +104,7 @@ class KnownErrors(System):
 
 
 class Painter(KnownErrors):
-    """Paints the true pictures, but for a grey level of `off`."""
+    """Paints the true images, but for a grey level of `off`."""
 
     off = 0.1
 

@@ -5,11 +5,11 @@ import torch
 from selfsup3d.evaluation.baselines import (
     NearestNeighbour,
     bone_floor,
+    image_features,
     labelled_baselines,
     mean_canonical_pose,
     mean_colour,
     mean_pose,
-    picture_features,
 )
 from selfsup3d.evaluation.metrics import mpjpe
 from selfsup3d.geometry.kinematics import bone_lengths
@@ -65,14 +65,14 @@ def test_bone_floor_of_the_persons_own_lengths_is_zero_and_of_others_is_what_bod
     torch.testing.assert_close(floor, 0.08 * distance)
 
 
-def test_mean_colour_is_the_persons_not_the_pictures():
+def test_mean_colour_is_the_persons_not_the_images():
     image = torch.zeros(2, 3, 4, 4)
     image[:, 0, 1, 1:3] = 0.8
     mask = torch.zeros(2, 1, 4, 4)
     mask[0, :, 1, 1:3] = 1.0
     painted = mean_colour(image, mask)
     assert painted[0, :, 0, 0].tolist() == pytest.approx([0.8, 0, 0])
-    assert painted[1, :, 0, 0].tolist() == pytest.approx([0.1, 0, 0])  # an empty mask: all of the picture
+    assert painted[1, :, 0, 0].tolist() == pytest.approx([0.1, 0, 0])  # an empty mask: all of the image
     assert painted.shape == image.shape
 
 
@@ -82,14 +82,14 @@ def test_the_nearest_neighbour_is_nearest():
     assert found[:, 0, 0].tolist() == [2.0, 0.0]
 
 
-def test_picture_features_leave_the_background_out():
+def test_image_features_leave_the_background_out():
     source = Source()
     batch = source.frames(np.arange(4))
     spoiled = source.frames(np.arange(4))
     outside = batch.target_saliency == 0
     spoiled.target.masked_fill_(outside.expand_as(spoiled.target), 0.77)
-    torch.testing.assert_close(picture_features(batch), picture_features(spoiled))
-    assert picture_features(Source(without=("target",)).frames(np.arange(4))) is None
+    torch.testing.assert_close(image_features(batch), image_features(spoiled))
+    assert image_features(Source(without=("target",)).frames(np.arange(4))) is None
 
 
 def test_labelled_baselines_take_frames_evenly_and_cope_with_missing_truth():

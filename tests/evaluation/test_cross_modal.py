@@ -27,12 +27,12 @@ class Frames:
 
     name = "toy"
 
-    def __init__(self, pictures=True, labels=True):
+    def __init__(self, images=True, labels=True):
         batch = CASES[0].batch(size=FRAMES)
         meta = tuple({"action": ("walk", "sit", "wave")[k % 3], "person": str(k % 2)} for k in range(FRAMES))
         self.batch = Batch(
             index=torch.arange(FRAMES),
-            target=batch.target if pictures else None,
+            target=batch.target if images else None,
             joints_2d=batch.joints_2d,
             confidence=batch.confidence,
             joints_3d=batch.joints_3d if labels else None,
@@ -72,7 +72,7 @@ def test_every_pair_and_criterion_is_measured(name):
     assert told["missing_joints"]["0"]["mpjpe"] == pytest.approx(two_d, abs=1e-2)
     criteria = told["criteria"]
     assert criteria["joint_coherence"]["distance"]["mpjpe"] > 0
-    assert set(criteria["cross_coherence"]) == {"picture from 2D", "true picture", "mean pose"}
+    assert set(criteria["cross_coherence"]) == {"image from 2D", "true image", "mean pose"}
     synergy = criteria["synergy"]["joints_3d"]
     better = min(synergy["joints_2d"], synergy["image"])
     assert synergy["gain"] == pytest.approx(better - synergy["both"])
@@ -82,7 +82,7 @@ def test_every_pair_and_criterion_is_measured(name):
 
 
 def test_what_cannot_be_measured_is_left_out_with_a_reason():
-    told = numbers("2D to 3D", pictures=False)
+    told = numbers("2D to 3D", images=False)
     assert set(told["pairs"]) == {"joints_2d->joints_3d"}
     for name in ("joint_coherence", "cross_coherence", "synergy"):
         assert "reason" in told["criteria"][name]
@@ -123,15 +123,15 @@ def test_the_result_file_tells_it_and_the_best_of_s():
 
 
 @pytest.mark.parametrize("name", ["all pairs", "2D to 3D", "re-projection"])
-def test_pictures_of_the_latent_space(name, monkeypatch):
+def test_images_of_the_latent_space(name, monkeypatch):
     from selfsup3d.evaluation import embedding, latent_figures
 
     flat = {"PCA": lambda latents: embedding.principal_components(latents)}
     monkeypatch.setattr(latent_figures, "embed", lambda latents: {t: make(latents) for t, make in flat.items()})
-    vae, source = system(name), Frames(pictures=name == "all pairs")
+    vae, source = system(name), Frames(images=name == "all pairs")
     seen = see(vae, source, np.arange(FRAMES), 10)
     latents = seen.posteriors["joints_2d"].mean
-    pictures = [
+    images = [
         predictions_sheet(vae, source),
         interpolation_strips(vae, latents, rows=2),
         arithmetic_strips(vae, latents, seen.actions, rows=2),
@@ -139,21 +139,21 @@ def test_pictures_of_the_latent_space(name, monkeypatch):
         prior_sheet(vae, 8),
         *latent_maps(latents, seen.actions, thumbnails(seen)).values(),
     ]
-    for picture in pictures:
-        assert picture.dtype == np.uint8
-        assert picture.shape[2] == 3
-        assert picture.std() > 5
+    for image in images:
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        assert image.std() > 5
     assert len(latent_maps(latents, seen.actions, None)) == 1
-    with_pictures = interpolation_strips(vae, latents, rows=2).shape[0]
-    assert (with_pictures > 500) == (name == "all pairs"), "a strip of pictures under each strip of poses"
+    with_images = interpolation_strips(vae, latents, rows=2).shape[0]
+    assert (with_images > 500) == (name == "all pairs"), "a strip of images under each strip of poses"
 
 
 def test_runs_stand_beside_each_other():
-    title, head, rows = comparison({"all": numbers("all pairs"), "poses": numbers("2D to 3D", pictures=False)})
+    title, head, rows = comparison({"all": numbers("all pairs"), "poses": numbers("2D to 3D", images=False)})
     assert "mean latent" in title
     assert head[1:4] == ["2D → 3D", "image → 3D", "both → 3D"]
     assert rows[0][0] == "all"
     assert "-" not in rows[0]
     assert rows[1][head.index("2D → 3D")] != "-"
     assert rows[1][head.index("image → 3D")] == "-"
-    assert "image → 3D" not in comparison({"poses": numbers("2D to 3D", pictures=False)})[1]
+    assert "image → 3D" not in comparison({"poses": numbers("2D to 3D", images=False)})[1]

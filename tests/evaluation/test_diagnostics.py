@@ -78,7 +78,7 @@ def test_occlusion_is_read_from_the_labels_around_each_joint():
     labels[0, 5, 5] = puppet["left_forearm"].id
     joints = torch.full((1, 17, 2), 8.5)  # all in the middle of the torso
     joints[0, wrist] = torch.tensor([6.4, 6.4])  # next to the forearm's only pixel
-    joints[0, elbow] = torch.tensor([30.0, 8.0])  # outside the picture
+    joints[0, elbow] = torch.tensor([30.0, 8.0])  # outside the image
     hidden = occluded_joints(joints, labels, table)[0]
     visible = {"left_wrist", "left_elbow", "pelvis", "spine", "neck", "left_hip", "right_hip", "left_shoulder"}
     visible |= {"right_shoulder"}

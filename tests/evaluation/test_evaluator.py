@@ -144,7 +144,7 @@ def test_baselines_stand_on_the_same_frames(source, noise):
     canonical = mean_canonical_pose(train.joints)
     lengths = torch.full((17,), 0.3)
     result = run(
-        KnownErrors(source, noise), source, baselines=Baselines(pose, canonical, lengths, neighbour), pictures=False
+        KnownErrors(source, noise), source, baselines=Baselines(pose, canonical, lengths, neighbour), images=False
     )["baselines"]
     target = source.joints.double()
     expected = mean_pose(train.joints).double().expand_as(target)
@@ -155,9 +155,9 @@ def test_baselines_stand_on_the_same_frames(source, noise):
     assert result["nearest_neighbour"]["mpjpe"] > 0
 
 
-def test_the_nearest_neighbour_of_a_training_picture_is_itself(source):
+def test_the_nearest_neighbour_of_a_training_image_is_itself(source):
     _, neighbour = labelled_baselines(source)
-    result = run(KnownErrors(source), source, baselines=Baselines(neighbour=neighbour), pictures=False)
+    result = run(KnownErrors(source), source, baselines=Baselines(neighbour=neighbour), images=False)
     close(result["baselines"]["nearest_neighbour"]["mpjpe"], 0.0)
     assert result["baselines"]["mean_pose"] == {"mpjpe": None, "pa_mpjpe": None, "pck_150": None}
     assert result["reasons"]["baselines.mean_pose"] == "not given"
@@ -186,7 +186,7 @@ def test_a_smaller_segmentation_is_enlarged(source):
     assert run(Small(source), source)["metrics"]["miou_parts"] > 0.8
 
 
-def test_pictures_are_compared_inside_the_true_person(source):
+def test_images_are_compared_inside_the_true_person(source):
     result = run(Painter(source), source)
     mask = (source.labels[2] != 10)[:, None]
     painted = (source.transfer - 0.1).clamp(0, 1)

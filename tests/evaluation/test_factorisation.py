@@ -17,8 +17,8 @@ def test_shared_and_private_parts_are_told_apart():
     truth[:, 1:] = pose[:, None]
     images = colour[:, :, None, None].expand(-1, -1, 4, 4)
     two_d = torch.cat((pose, torch.zeros(600, 3)), 1)  # knows the pose
-    picture = torch.cat((pose + 0.1 * noise, colour), 1)  # knows the colour too
-    told = factorisation({"joints_2d": two_d, "image": picture}, truth, images)
+    image = torch.cat((pose + 0.1 * noise, colour), 1)  # knows the colour too
+    told = factorisation({"joints_2d": two_d, "image": image}, truth, images)
     assert told["units"] == {"joints_2d": 3, "image": 6}
     assert told["shared"] == 3
     assert told["private"] == {"joints_2d": 0, "image": 3}

@@ -29,7 +29,7 @@ def test_sheets_show_what_system_and_data_have(source, noise):
         "source", "target", "found", "true", "parts", "reconstruction", "novel view", "true novel view",
         "transfer", "true transfer", "3D front", "3D side",
     ]  # fmt: skip
-    assert {len(pictures) for pictures in columns.values()} == {3}
+    assert {len(images) for images in columns.values()} == {3}
     lean = Source(without=("part_labels", "second_view", "transfer", "joints_3d", "joints_2d", "source"))
     batch = lean.frames(np.arange(3))
     system = KnownErrors(lean, noise, segmentation=False, unit="relative")

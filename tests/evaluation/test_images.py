@@ -9,25 +9,25 @@ from selfsup3d.evaluation.images import Lpips, find_lpips, iou, label_overlap, m
 
 
 @pytest.fixture
-def pictures():
+def images():
     g = torch.Generator().manual_seed(0)
     target = torch.rand(3, 3, 32, 24, generator=g)
     image = (target + 0.1 * torch.randn(3, 3, 32, 24, generator=g)).clamp(0, 1)
     return image, target
 
 
-def test_psnr_over_everything_is_torchmetrics(pictures):
-    image, target = pictures
+def test_psnr_over_everything_is_torchmetrics(images):
+    image, target = images
     found = masked_psnr(image, target, torch.ones(3, 1, 32, 24))
     for i in range(3):
         expected = peak_signal_noise_ratio(image[i : i + 1], target[i : i + 1], data_range=1.0)
         assert found[i].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_ssim_over_everything_is_torchmetrics(pictures):
-    image, target = pictures
+def test_ssim_over_everything_is_torchmetrics(images):
+    image, target = images
     mask = torch.zeros(3, 1, 32, 24)
-    mask[..., 5:-5, 5:-5] = 1.0  # where no window leaves the picture; the libraries pad differently
+    mask[..., 5:-5, 5:-5] = 1.0  # where no window leaves the image; the libraries pad differently
     _, full = structural_similarity_index_measure(
         image * mask + 0.5 * (1 - mask), target * mask + 0.5 * (1 - mask), data_range=1.0, return_full_image=True
     )
@@ -36,8 +36,8 @@ def test_ssim_over_everything_is_torchmetrics(pictures):
 
 
 @pytest.mark.parametrize("metric", [masked_psnr, masked_ssim])
-def test_outside_the_mask_nothing_counts(metric, pictures):
-    image, target = pictures
+def test_outside_the_mask_nothing_counts(metric, images):
+    image, target = images
     mask = torch.zeros(3, 1, 32, 24)
     mask[:, :, 8:20, 6:18] = 1.0
     spoiled = torch.where(mask > 0, image, torch.rand(3, 3, 32, 24))
@@ -48,15 +48,15 @@ def test_outside_the_mask_nothing_counts(metric, pictures):
 
 
 @pytest.mark.parametrize("metric", [masked_psnr, masked_ssim])
-def test_empty_masks_are_nan_and_equal_pictures_are_perfect(metric, pictures):
-    _, target = pictures
+def test_empty_masks_are_nan_and_equal_images_are_perfect(metric, images):
+    _, target = images
     assert torch.isnan(metric(target, target, torch.zeros(3, 1, 32, 24))).all()
     best = metric(target, target, torch.ones(3, 1, 32, 24))
     assert best.tolist() == pytest.approx([100.0] * 3 if metric is masked_psnr else [1.0] * 3, rel=1e-4)
 
 
-def test_shapes_are_checked(pictures):
-    image, target = pictures
+def test_shapes_are_checked(images):
+    image, target = images
     with pytest.raises(ValueError, match=r"\(3, 32, 24\)"):
         masked_psnr(image, target, torch.ones(3, 32, 24))
 
@@ -88,7 +88,7 @@ def test_lpips_is_absent_without_weights_and_never_downloaded(tmp_path, monkeypa
         find_lpips(tmp_path / "other.pth")
 
 
-def test_lpips_from_a_file_is_the_lpips_package_on_the_same_weights(tmp_path, monkeypatch, pictures):
+def test_lpips_from_a_file_is_the_lpips_package_on_the_same_weights(tmp_path, monkeypatch, images):
     import lpips
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -100,7 +100,7 @@ def test_lpips_from_a_file_is_the_lpips_package_on_the_same_weights(tmp_path, mo
     reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
     for own, layer in ((n, n.split(".")) for n in reference.net.state_dict()):
         reference.net.state_dict()[own].copy_(backbone.state_dict()[f"features.{layer[1]}.{layer[2]}"])
-    image, target = (torch.nn.functional.interpolate(p, (64, 64)) for p in pictures)
+    image, target = (torch.nn.functional.interpolate(p, (64, 64)) for p in images)
     mask = torch.ones(3, 1, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(mine(image, target, mask), reference(image, target, normalize=True).flatten())

@@ -66,7 +66,7 @@ def test_both_rows_are_those_of_lifting_by_hand(seen, lifter):
     assert found["unit"] == "m"
 
 
-def test_the_lifter_is_shown_joints_and_their_camera_and_no_picture(seen):
+def test_the_lifter_is_shown_joints_and_their_camera_and_no_image(seen):
     system = Looker(seen).eval()
     batch = SeenJoints(system, seen).frames(np.array([3, 5]))
     whole = seen.frames(np.array([3, 5]))
@@ -118,7 +118,7 @@ def test_a_lifter_of_unknown_scale_has_its_aligned_errors_alone(seen, lifter, mo
 
 def test_what_cannot_be_lifted_is_told_before_anything_is_measured(seen, lifter, monkeypatch):
     system = Looker(seen).eval()
-    with pytest.raises(InputError, match=r"runs/v1: this system looks at pictures; keypoints need a lifter"):
+    with pytest.raises(InputError, match=r"runs/v1: this system looks at images; keypoints need a lifter"):
         lifted_frames(system, system, seen, protocol=Protocol(), checkpoint="runs/v1")
     system.off = None
     with pytest.raises(InputError, match="Looker predicts no 2D joints"):

@@ -54,7 +54,7 @@ def test_a_comparison_prints_the_rules_of_every_row(source, noise):
     assert "protocol=elepose reflection=yes flip_best=no gt_scale=yes" in rows[3]
 
 
-def test_results_without_poses_or_pictures_print_too():
+def test_results_without_poses_or_images_print_too():
     videos = Source(without=("joints_3d", "part_labels", "target_saliency", "second_view", "transfer"))
     shown = text(evaluate(KnownErrors(videos), videos, progress=False))
     assert "Pose" not in shown.splitlines()

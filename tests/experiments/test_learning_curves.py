@@ -14,9 +14,9 @@ def test_curves_come_from_the_log_with_beta(tmp_path):
     scalars = read_scalars(tmp_path)
     assert scalars["loss/vae/kl"][0].tolist() == [1, 2, 3]
     assert np.isnan(scalars["val/mpjpe"][1]).all()
-    picture = learning_curves(tmp_path)
-    assert picture.ndim == 3
-    assert picture.std() > 1
+    image = learning_curves(tmp_path)
+    assert image.ndim == 3
+    assert image.std() > 1
 
 
 def test_a_model_without_a_log_has_none(tmp_path):

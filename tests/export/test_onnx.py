@@ -23,7 +23,7 @@ from selfsup3d.models.part_guided.encoder import Encoder
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.puppet.transform import part_geometry, part_maps
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 32
 
@@ -35,7 +35,7 @@ def system():
     torch.manual_seed(0)
     encoder = Encoder(PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8)
     system = PartGuided(encoder, Decoder(10, 8, (16, 16, 8))).eval()
-    poses = ProceduralPrior(motions=8).sample(Draws(0, 0, np.arange(8)))
+    poses = ProceduralPrior(motions=8).sample(RandomStreams(0, 0, np.arange(8)))
     system.bone_lengths.copy_(bone_lengths(poses).mean(0))
     return system
 
@@ -57,7 +57,7 @@ def test_onnxruntime_gives_what_torch_gives(system, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kinematics", [True, False])
-def test_the_exported_encoder_takes_any_number_of_pictures(system, tmp_path, kinematics):
+def test_the_exported_encoder_takes_any_number_of_images(system, tmp_path, kinematics):
     """`len` of a tensor would fix the number to that of the example."""
     if not kinematics:
         system = PartGuided(
@@ -94,9 +94,9 @@ def test_the_whole_prediction_is_exported_and_loaded_again(system, tmp_path):
 def test_dense_part_maps_are_the_part_maps():
     import numpy as np
 
-    draws = Draws(0, 0, np.arange(6))
-    poses = ProceduralPrior(motions=8).sample_upright(draws)
-    camera = CameraPrior(SIZE).sample(draws, poses=poses)
+    streams = RandomStreams(0, 0, np.arange(6))
+    poses = ProceduralPrior(motions=8).sample_upright(streams)
+    camera = CameraPrior(SIZE).sample(streams, poses=poses)
     joints = poses.joints @ camera.rotation.transpose(-1, -2) + camera.translation[:, None]
     joints[1, 3] = joints[1, 2] + 1e-3  # a shin seen along itself
     joints[2, 6, 2] = -0.5  # an ankle behind the camera

@@ -96,19 +96,19 @@ class TestCrops:
         torch.testing.assert_close(axes[0, 0, 0], 0.5 * K[0, 0])
         torch.testing.assert_close(axes[1, 1, 1], 2.0 * K[1, 1])
 
-    def test_the_convention_is_that_of_resized_pictures(self):
+    def test_the_convention_is_that_of_resized_images(self):
         """A dot painted at a projected point lies where the crop's K says, pixel centres at +0.5."""
         points = torch.tensor([[[0.1, -0.3, 4.0]]], dtype=torch.float64)
         camera = default_intrinsics(64, math.radians(60), torch.float64)
         x, y = project(points, camera)[0, 0].tolist()
-        picture = np.zeros((64, 64), np.float32)
-        picture[int(y), int(x)] = 1
+        image = np.zeros((64, 64), np.float32)
+        image[int(y), int(x)] = 1
         left, top, size = 20, 10, 32
-        enlarged = cv2.resize(picture[top : top + size, left : left + size], (128, 128), interpolation=cv2.INTER_LINEAR)
+        enlarged = cv2.resize(image[top : top + size, left : left + size], (128, 128), interpolation=cv2.INTER_LINEAR)
         rows, columns = np.nonzero(enlarged > 0.9 * enlarged.max())
         centre = torch.tensor([columns.mean() + 0.5, rows.mean() + 0.5])
         predicted = project(points, crop_intrinsics(camera, torch.tensor([left, top], dtype=torch.float64), 4.0))[0, 0]
-        assert (predicted - centre).abs().max() <= 2.01  # half a pixel of the small picture
+        assert (predicted - centre).abs().max() <= 2.01  # half a pixel of the small image
 
     def test_default_intrinsics_see_the_field_of_view(self):
         camera = default_intrinsics((60, 80), math.radians(90), torch.float64)
@@ -119,7 +119,7 @@ class TestCrops:
 
 
 class TestMirror:
-    def test_the_mirrored_person_appears_in_the_mirrored_picture(self):
+    def test_the_mirrored_person_appears_in_the_mirrored_image(self):
         body = people(distance=0.0)
         rotation = roma.random_rotmat(20, dtype=torch.float64)
         translation = torch.tensor([0.2, -0.1, 5.0], dtype=torch.float64).expand(20, 3)
@@ -159,7 +159,7 @@ class TestOrbit:
         assert up[..., 0].abs().max() < 1e-12  # upright
         assert (up[..., 1] <= 1e-12).all()
 
-    def test_positive_roll_turns_the_picture_clockwise(self):
+    def test_positive_roll_turns_the_image_clockwise(self):
         upright, rolled = (orbit_rotation(0.3, 0.2, roll) for roll in (0.0, math.pi / 2))
         torch.testing.assert_close(rolled[1], upright[0])  # what lay to the right lies below
         torch.testing.assert_close(rolled[2], upright[2])
@@ -203,7 +203,7 @@ class TestDistortion:
             assert (u, v) == pytest.approx((x * gain + p2 * r2, y * gain + p1 * r2), abs=1e-12)
 
     @pytest.mark.parametrize("lens", ["h36m", "opencv"])
-    def test_undistort_undoes_it_over_the_picture(self, lens):
+    def test_undistort_undoes_it_over_the_image(self, lens):
         grid = torch.linspace(-0.45, 0.45, 19, dtype=torch.float64)  # the field of view of Human3.6M's cameras
         points = torch.cartesian_prod(grid, grid)
         bent = distort(points, H36M_RADIAL, H36M_TANGENTIAL, lens)

@@ -9,7 +9,7 @@ from selfsup3d.models.part_guided.backbone import PatchResNet
 from selfsup3d.models.part_guided.decoder import Decoder
 from selfsup3d.models.part_guided.encoder import Encoder
 from selfsup3d.models.part_guided.system import PartGuided
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 32
 
@@ -17,7 +17,7 @@ SIZE = 32
 @pytest.fixture(scope="session")
 def poses():
     """(12, 17, 3) canonical poses, metres."""
-    return ProceduralPrior(motions=8).sample(Draws(0, 0, np.arange(12)))
+    return ProceduralPrior(motions=8).sample(RandomStreams(0, 0, np.arange(12)))
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_openpose_files_and_folders(tmp_path, order, count, name):
     check(read_keypoints(folder), frames=[0, 2, 3])
 
 
-def test_mmpose_videos_and_pictures(tmp_path):
+def test_mmpose_videos_and_images(tmp_path):
     rows = points(COCO, 17)
     person = {"keypoints": rows[:, :2].tolist(), "keypoint_scores": rows[:, 2].tolist()}
     video = {
@@ -87,7 +87,7 @@ def test_mmpose_videos_and_pictures(tmp_path):
     assert read_keypoints(write(tmp_path / "h.json", video)).skeleton == "h36m_17"
 
 
-def test_mediapipe_needs_the_size_of_the_picture(tmp_path):
+def test_mediapipe_needs_the_size_of_the_image(tmp_path):
     rows = points(MEDIAPIPE, 33)
     landmarks = [{"x": x / 200, "y": y / 100, "z": 0.0, "visibility": c} for x, y, c in rows]
     for value in (
@@ -130,7 +130,7 @@ def test_one_of_several_people_is_followed(tmp_path):
         ('[{"keypoints": [[1, 2]], "keypoint_scores": [1]}]', "shape"),
         (json.dumps([{"keypoints": [[1, 2]] * 17, "keypoint_scores": [1] * 16}]), "keypoint_scores of shape"),
         ("[" * 100_000, "nested too deeply"),
-        ('[[{"x": 0.5, "y": 0.5}]]', "picture"),
+        ('[[{"x": 0.5, "y": 0.5}]]', "image"),
     ],
 )
 def test_what_is_no_keypoints_is_told(tmp_path, text, words):

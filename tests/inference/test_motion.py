@@ -38,7 +38,7 @@ def test_a_person_of_motion_capture_faces_the_camera_at_first(poses):
     falling = torch.cat([world, world - torch.tensor([0.0, 0.5, 0.4])]).numpy()
     motion = motion_of_world(falling, 20.0)
     torch.testing.assert_close(motion.rotation[0], orbit_rotation(0.0, 0.0), atol=1e-4, rtol=0)
-    # 0.4 m down in the world is 0.4 m down in the picture; the camera follows sideways
+    # 0.4 m down in the world is 0.4 m down in the image; the camera follows sideways
     assert motion.drift[1, 1] - motion.drift[0, 1] == pytest.approx(0.4, abs=1e-4)
     assert motion.drift[:, (0, 2)].abs().max() < 1e-5
     side = motion_of_world(falling, 20.0, azimuth=90.0)

@@ -12,7 +12,7 @@ from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.drawing import overlay, overlays
 from selfsup3d.inference.keypoint_files import KeypointSequence
-from selfsup3d.inference.predictor import Predictor, lift_keypoints, pictures_of
+from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows, whole_frame
 from selfsup3d.structures.batch import PoseOutput
@@ -24,8 +24,8 @@ def noise(count, height=40, width=60):
     return [(k, rng.integers(0, 255, (height, width, 3), np.uint8)) for k in range(count)]
 
 
-def whole(_, picture):
-    return whole_frame(picture)
+def whole(_, image):
+    return whole_frame(image)
 
 
 class Fixed(torch.nn.Module):
@@ -44,9 +44,9 @@ class Fixed(torch.nn.Module):
 
 
 def test_frames_come_back_in_order_whatever_the_batch(system):
-    pictures = noise(7)
-    found = list(Predictor(system, 32, batch_size=7).stream(pictures, whole))
-    small = list(Predictor(system, 32, batch_size=3).stream(pictures, whole))
+    images = noise(7)
+    found = list(Predictor(system, 32, batch_size=7).stream(images, whole))
+    small = list(Predictor(system, 32, batch_size=3).stream(images, whole))
     assert [f.number for f in small] == list(range(7))
     for a, b in zip(found, small, strict=True):
         np.testing.assert_allclose(a.joints_3d, b.joints_3d, atol=1e-5)
@@ -56,10 +56,8 @@ def test_frames_come_back_in_order_whatever_the_batch(system):
 
 
 def test_parts_are_the_puppets_or_the_decoders_and_the_pose_is_the_same(system):
-    pictures = noise(3)
-    by = {
-        kind: list(Predictor(system, 32, parts=kind).stream(pictures, whole)) for kind in ("puppet", "decoder", "none")
-    }
+    images = noise(3)
+    by = {kind: list(Predictor(system, 32, parts=kind).stream(images, whole)) for kind in ("puppet", "decoder", "none")}
     for kind, frames in by.items():
         assert (frames[0].parts is None) == (kind == "none")
         np.testing.assert_allclose(frames[2].joints_3d, by["decoder"][2].joints_3d, atol=1e-5)
@@ -69,9 +67,9 @@ def test_parts_are_the_puppets_or_the_decoders_and_the_pose_is_the_same(system):
 
 
 def test_frames_without_a_person_are_passed_on_bare(system):
-    pictures = noise(5)
+    images = noise(5)
     predictor = Predictor(system, 32, batch_size=2)
-    found = list(predictor.stream(pictures, lambda k, p: None if k in (0, 3) else whole_frame(p)))
+    found = list(predictor.stream(images, lambda k, p: None if k in (0, 3) else whole_frame(p)))
     assert [f.joints_3d is None for f in found] == [True, False, False, True, False]
     record = predictor.record(found, 10.0, "x")
     assert record.frames.tolist() == [1, 2, 4]
@@ -80,22 +78,22 @@ def test_frames_without_a_person_are_passed_on_bare(system):
 
 
 def test_pixels_are_those_of_the_full_frame(system):
-    picture = noise(1, 64, 64)[0]
+    image = noise(1, 64, 64)[0]
     inside = np.zeros((200, 300, 3), np.uint8)
-    inside[100:164, 50:114] = picture[1]
-    alone = next(Predictor(system, 32).stream([picture], whole))
+    inside[100:164, 50:114] = image[1]
+    alone = next(Predictor(system, 32).stream([image], whole))
     placed = next(Predictor(system, 32).stream([(0, inside)], lambda *_: np.array([50, 100, 64])))
     np.testing.assert_allclose(placed.joints_2d, alone.joints_2d + np.array([50, 100]), atol=1e-3)
 
 
-def test_a_known_focal_length_turns_the_pose_to_the_pictures_camera():
+def test_a_known_focal_length_turns_the_pose_to_the_images_camera():
     system = Fixed()
     predictor = Predictor(system, 32, focal=100.0)
     frame = next(predictor.stream(noise(1, 100, 300), lambda *_: np.array([200, 0, 100])))
-    # The crop's middle lies 100 px right of the picture's: the person stands at 45 degrees.
+    # The crop's middle lies 100 px right of the image's: the person stands at 45 degrees.
     np.testing.assert_allclose(frame.root, [4 / math.sqrt(2), 0, 4 / math.sqrt(2)], atol=1e-5)
     K = predictor._intrinsics(np.array([200, 0, 100]))
-    assert K[0, 0] * 100 / 32 == pytest.approx(100.0)  # px of the crop per px of the picture
+    assert K[0, 0] * 100 / 32 == pytest.approx(100.0)  # px of the crop per px of the image
     unknown = next(Predictor(system, 32).stream(noise(1), whole))
     np.testing.assert_allclose(unknown.root, [0, 0, 4])
     assert torch.equal(Predictor(system, 32)._intrinsics(np.array([0, 0, 9])), default_intrinsics(32))
@@ -114,10 +112,10 @@ def test_smoothing_takes_noise_out_and_keeps_a_motion():
 
 
 def test_a_smoothed_stream_varies_less(system):
-    pictures = noise(20)
+    images = noise(20)
     predictor = Predictor(system, 32, parts="none")
-    plain = np.stack([f.joints_3d for f in predictor.stream(pictures, whole)])
-    smooth = np.stack([f.joints_3d for f in predictor.stream(pictures, whole, OneEuro(10.0, 0.3, 0.0))])
+    plain = np.stack([f.joints_3d for f in predictor.stream(images, whole)])
+    smooth = np.stack([f.joints_3d for f in predictor.stream(images, whole, OneEuro(10.0, 0.3, 0.0))])
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.5 * np.abs(np.diff(plain, axis=0)).mean()
     lengths = bone_lengths(torch.from_numpy(smooth))
     torch.testing.assert_close(lengths, system.bone_lengths.expand_as(lengths), atol=1e-4, rtol=1e-4)
@@ -146,7 +144,7 @@ def test_drawings_have_one_size_and_show_somebody(system):
     assert len({d.shape for d in drawn}) == 1
     assert drawn[0].shape[1] == drawn[0].shape[0] + overlay(frames[0]).shape[1]
     assert (overlay(frames[0]) != overlay(frames[0], parts=False)).any()
-    assert (overlay(frames[0], parts=False) != overlay(frames[0].bare().__class__(0, frames[0].picture))).any()
+    assert (overlay(frames[0], parts=False) != overlay(frames[0].bare().__class__(0, frames[0].image))).any()
 
 
 def test_a_clock_counts_each_stage_for_itself(monkeypatch):
@@ -159,17 +157,17 @@ def test_a_clock_counts_each_stage_for_itself(monkeypatch):
     assert "outer 1000.0" in clock.report(2)
 
 
-def test_pictures_of_any_sizes_and_videos_are_numbered(tmp_path, walker):
+def test_images_of_any_sizes_and_videos_are_numbered(tmp_path, walker):
     from selfsup3d.viz.sheets import write_png
 
     for k, side in enumerate((8, 12, 9)):
         write_png(tmp_path / "p" / f"{k}.png", np.full((side, side, 3), k, np.uint8))
-    assert [(n, p.shape[0]) for n, p in pictures_of(tmp_path / "p")] == [(0, 8), (1, 12), (2, 9)]
-    assert [n for n, _ in pictures_of(walker, every=7, limit=3)] == [0, 7, 14]
-    assert [n for n, _ in pictures_of(tmp_path / "p" / "1.png")] == [0]
-    with pytest.raises(InputError, match="no pictures"):
-        list(pictures_of(tmp_path))
-    assert len(list(Predictor(Fixed(), 16).stream(pictures_of(walker), find_windows(walker, WindowOptions())))) == 30
+    assert [(n, p.shape[0]) for n, p in images_of(tmp_path / "p")] == [(0, 8), (1, 12), (2, 9)]
+    assert [n for n, _ in images_of(walker, every=7, limit=3)] == [0, 7, 14]
+    assert [n for n, _ in images_of(tmp_path / "p" / "1.png")] == [0]
+    with pytest.raises(InputError, match="no images"):
+        list(images_of(tmp_path))
+    assert len(list(Predictor(Fixed(), 16).stream(images_of(walker), find_windows(walker, WindowOptions())))) == 30
 
 
 class Lifter(torch.nn.Module):
@@ -206,7 +204,7 @@ def test_keypoints_are_lifted_frame_by_frame_or_with_their_neighbours(frames):
 
 def test_what_a_system_cannot_take_is_told(system):
     keypoints = KeypointSequence(np.ones((1, 17, 2)), np.ones((1, 17)), np.zeros(1), None, "coco", "coco_17")
-    with pytest.raises(InputError, match="needs joints_2d, not pictures"):
+    with pytest.raises(InputError, match="needs joints_2d, not images"):
         Predictor(Lifter(1), 32)
     with pytest.raises(InputError, match="keypoints need a lifter"):
         lift_keypoints(system, keypoints)

@@ -10,13 +10,13 @@ from selfsup3d.inference.windows import WindowOptions, cut, find_windows, whole_
 from selfsup3d.viz.sheets import write_png
 
 
-def test_the_whole_of_a_wide_picture_is_kept_with_its_edge_repeated():
-    picture = np.zeros((20, 40, 3), np.uint8)
-    picture[:, :20] = 200
-    picture[0], picture[-1] = 50, 90
-    window = whole_frame(picture)
+def test_the_whole_of_a_wide_image_is_kept_with_its_edge_repeated():
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, :20] = 200
+    image[0], image[-1] = 50, 90
+    window = whole_frame(image)
     assert window.tolist() == [0, -10, 40]
-    crop = cut(picture, window, 40)
+    crop = cut(image, window, 40)
     assert (crop[:10] == 50).all()
     assert (crop[30:] == 90).all()
     assert (crop[15, :20] == 200).all()
@@ -27,8 +27,8 @@ def test_the_whole_of_a_wide_picture_is_kept_with_its_edge_repeated():
 @pytest.mark.parametrize("size", [16, 32, 70])
 def test_a_point_of_the_frame_is_where_the_window_says(window, size):
     y, x = np.mgrid[:64, :64]
-    picture = np.stack([4 * x, 4 * y, 0 * x], -1).astype(np.uint8)
-    crop = cut(picture, np.array(window), size).astype(float)
+    image = np.stack([4 * x, 4 * y, 0 * x], -1).astype(np.uint8)
+    crop = cut(image, np.array(window), size).astype(float)
     assert crop.shape == (size, size, 3)
     at = (np.arange(size) + 0.5) * window[2] / size - 0.5  # pixel of the frame, centre at whole numbers
     grey = max(4.0 * window[2] / size, 4.0)  # to one pixel of the crop
@@ -89,20 +89,20 @@ def test_a_still_scene_and_missing_files_are_told(tmp_path, walker):
         find_windows(walker, WindowOptions("detector", detector=tmp_path / "other.pth"))
 
 
-def test_boxes_beside_the_picture_hold_nobody(walker):
+def test_boxes_beside_the_image_hold_nobody(walker):
     rows = [{"frame": k, "x": 500, "y": 2, "width": 8, "height": 30} for k in range(30)]
     walker.with_name("walker.boxes.json").write_text(json.dumps({"boxes": rows}))
     assert find_windows(walker, WindowOptions("boxes"))(3, np.zeros((64, 96, 3), np.uint8)) is None
 
 
 def test_the_folder_that_one_stands_in_is_looked_at(tmp_path, monkeypatch):
-    (tmp_path / "pictures").mkdir()
-    write_png(tmp_path / "pictures" / "a.png", np.zeros((40, 60, 3), np.uint8))
-    monkeypatch.chdir(tmp_path / "pictures")
-    picture = np.zeros((40, 60, 3), np.uint8)
-    assert find_windows(".", WindowOptions())(0, picture).tolist() == [0, -10, 60]
-    (tmp_path / "pictures.boxes.csv").write_text("frame,x,y,width,height\n0,5,5,20,30\n")
-    assert find_windows(".", WindowOptions())(0, picture)[2] < 60
+    (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images" / "a.png", np.zeros((40, 60, 3), np.uint8))
+    monkeypatch.chdir(tmp_path / "images")
+    image = np.zeros((40, 60, 3), np.uint8)
+    assert find_windows(".", WindowOptions())(0, image).tolist() == [0, -10, 60]
+    (tmp_path / "images.boxes.csv").write_text("frame,x,y,width,height\n0,5,5,20,30\n")
+    assert find_windows(".", WindowOptions())(0, image)[2] < 60
 
 
 def test_what_is_named_comes_before_what_stands_beside_and_is_never_ignored(tmp_path, walker):

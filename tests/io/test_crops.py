@@ -1,4 +1,4 @@
-"""Views are exact: a known pattern lies where the geometry says, at every reduction, from pictures and videos."""
+"""Views are exact: a known pattern lies where the geometry says, at every reduction, from images and videos."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from selfsup3d.io.crops import (
     cube_squares,
     map_pixels,
     pixel_step,
-    read_picture,
+    read_image,
     read_view,
     square_view,
     squares_of_boxes,
@@ -49,8 +49,8 @@ POINT = (397.3, 241.8)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     image = blobs(641, 483, [POINT])
     for suffix in ("jpg", "png"):
         assert cv2.imwrite(str(folder / f"img_000007.{suffix}"), image, [cv2.IMWRITE_JPEG_QUALITY, 97])
@@ -60,9 +60,9 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["img_{:06d}.jpg", "img_{:06d}.png", "half_{:06d}.jpg"])
 @pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
-def test_a_point_lands_where_k_crop_says(pictures, name, size):
+def test_a_point_lands_where_k_crop_says(images, name, size):
     square = np.array([250.0, 130.0, 255.0])  # from no reduction to 1/8
-    crop = read_view(Frames(pictures), name, 7, square_view(square, size), size, 641, 483)
+    crop = read_view(Frames(images), name, 7, square_view(square, size), size, 641, 483)
     expected = (np.array(POINT) - square[:2]) * size / square[2]
     assert np.abs(centre_of_light(crop) - expected).max() < 0.12
     np.testing.assert_allclose(map_pixels(square_view(square, size), np.array(POINT)), expected)
@@ -72,13 +72,13 @@ def test_a_point_lands_where_k_crop_says(pictures, name, size):
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8, 20])
-def test_reduced_decoding_keeps_coordinates(pictures, reduction):
-    reduced = read_picture(pictures / "img_000007.jpg", 641, 483, reduction)
+def test_reduced_decoding_keeps_coordinates(images, reduction):
+    reduced = read_image(images / "img_000007.jpg", 641, 483, reduction)
     factor = max(f for f in (1, 2, 4, 8) if f <= reduction)
     assert reduced.scale == (1 / factor, 1 / factor)
     assert abs(reduced.image.shape[1] - 641 / factor) < 1
     assert np.abs(centre_of_light(reduced.image) * factor - POINT).max() < 0.6
-    assert read_picture(pictures / "img_000007.png", 641, 483, reduction).scale == (1, 1)
+    assert read_image(images / "img_000007.png", 641, 483, reduction).scale == (1, 1)
 
 
 def test_virtual_view_sees_what_a_turned_camera_sees():
@@ -96,7 +96,7 @@ def test_virtual_view_sees_what_a_turned_camera_sees():
     assert pixel_step(view, 128) == pytest.approx(square[2] / 128, rel=0.2)
 
 
-def test_virtual_view_moves_the_picture_along():
+def test_virtual_view_moves_the_image_along():
     image = Reduced(np.ascontiguousarray(blobs(641, 483, [POINT])), (1.0, 1.0))
     view, _, _ = virtual_view(np.array([250.0, 130.0, 255.0]), K, 128)
     expected = map_pixels(view, np.array(POINT))
@@ -105,7 +105,7 @@ def test_virtual_view_moves_the_picture_along():
     assert np.abs(centre_of_light(warp_view(small, view, 128)) - expected).max() < 0.15
 
 
-def test_outside_the_picture_is_grey_and_colours_are_rgb():
+def test_outside_the_image_is_grey_and_colours_are_rgb():
     image = np.zeros((50, 60, 3), np.uint8)
     image[..., 0] = 200  # blue, as OpenCV stores it
     crop = warp_view(Reduced(image, (1.0, 1.0)), square_view(np.array([-60.0, 0, 100]), 10), 10)
@@ -187,19 +187,19 @@ def test_few_videos_stay_open(tmp_path):
     assert len(frames._videos) == 2
 
 
-def test_bad_pictures_name_themselves(pictures, tmp_path):
-    raw = (pictures / "img_000007.jpg").read_bytes()
+def test_bad_images_name_themselves(images, tmp_path):
+    raw = (images / "img_000007.jpg").read_bytes()
     damages = {
         "cut.jpg": raw[: len(raw) // 2],
         "empty.jpg": b"",
         "text.jpg": b"404 not found",
-        "text.png": b"no picture",
+        "text.png": b"no image",
     }
     for name, content in damages.items():
         (tmp_path / name).write_bytes(content)
     for name in (*damages, "absent.jpg"):
         with pytest.raises(InputError, match=name):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
     (tmp_path / "bad.avi").write_bytes(b"RIFF")
     for name in ("bad.avi", "absent.avi"):
         with pytest.raises(InputError, match=name):
@@ -209,9 +209,9 @@ def test_bad_pictures_name_themselves(pictures, tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_giants_are_refused_by_their_header(tmp_path, suffix, monkeypatch):
     cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((20, 30, 3), np.uint8))
-    assert read_picture(tmp_path / f"a{suffix}").image.shape == (20, 30, 3)
+    assert read_image(tmp_path / f"a{suffix}").image.shape == (20, 30, 3)
     for module in (video, views):
         monkeypatch.setattr(module, "MAX_PIXELS", 599)
     monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(InputError, match=rf"a{suffix}: 30x20 pixels; pictures of up to 599"):
-        read_picture(tmp_path / f"a{suffix}")
+    with pytest.raises(InputError, match=rf"a{suffix}: 30x20 pixels; images of up to 599"):
+        read_image(tmp_path / f"a{suffix}")

@@ -42,8 +42,8 @@ def test_threads_leave_no_descriptor_open(capfd):
 
 def test_a_damaged_png_is_told_by_us_alone(tmp_path, capfd):
     """Its rows name a filter that there is not, which libpng prints."""
-    picture = np.random.default_rng(0).integers(0, 255, (60, 44, 3), np.uint8)
-    data = bytearray(cv2.imencode(".png", picture)[1].tobytes())
+    image = np.random.default_rng(0).integers(0, 255, (60, 44, 3), np.uint8)
+    data = bytearray(cv2.imencode(".png", image)[1].tobytes())
     data[50:250] = b"\xff" * 200
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.png"):

@@ -46,8 +46,8 @@ def test_gif(tmp_path, colours):
     from torch import from_numpy  # noqa: F401 - PIL comes with torchvision
     from PIL import Image  # isort: skip
 
-    pictures = [Image.fromarray(frame) for frame in colours]
-    pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+    images = [Image.fromarray(frame) for frame in colours]
+    images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:], duration=100)
     frames = list(read_frames(tmp_path / "clip.gif"))
     assert len(frames) == 9
     assert np.abs(frames[4].mean((0, 1)) - colours[4].mean((0, 1))).max() < 12
@@ -72,7 +72,7 @@ def test_folders_are_read_in_natural_order(tmp_path):
     frames = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     folder = _folder(tmp_path, frames)
     (folder / ".hidden.png").write_bytes(b"")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     assert len(frame_files(folder)) == 12
     assert [int(f[0, 0, 0]) for f in read_frames(folder)] == list(range(12))
     assert video_info(folder).frames == 12
@@ -80,8 +80,8 @@ def test_folders_are_read_in_natural_order(tmp_path):
 
 @pytest.mark.parametrize("name", ["плач 中文 é.png", "with space.jpg", "UPPER.PNG"])
 def test_any_file_name(tmp_path, name):
-    picture = np.full((8, 8, 3), 77, dtype=np.uint8)
-    good, data = cv2.imencode(name[-4:].lower(), picture)
+    image = np.full((8, 8, 3), 77, dtype=np.uint8)
+    good, data = cv2.imencode(name[-4:].lower(), image)
     assert good
     (tmp_path / name).write_bytes(data.tobytes())
     assert np.abs(read_image(tmp_path / name).astype(int) - 77).max() <= 2
@@ -108,7 +108,7 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_pictures_from_turned_phones_stand_upright(tmp_path, suffix):
+def test_images_from_turned_phones_stand_upright(tmp_path, suffix):
     held = np.zeros((40, 64, 3), np.uint8)
     held[:20, :32], held[:20, 32:], held[20:, :32] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
     path = tmp_path / f"p{suffix}"
@@ -147,20 +147,20 @@ def test_missing_and_empty(tmp_path):
         list(read_frames(tmp_path / "none.mp4"))
     with pytest.raises(InputError, match="no such file"):
         video_info(tmp_path / "none.mp4")
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         list(read_frames(tmp_path))
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"junk" * 100])
-def test_damaged_pictures_are_named(tmp_path, content):
+def test_damaged_images_are_named(tmp_path, content):
     (tmp_path / "0001.png").write_bytes(content)
     with pytest.raises(InputError, match=r"0001\.png"):
         list(read_frames(tmp_path))
 
 
-def test_pictures_of_different_sizes_are_named(tmp_path):
+def test_images_of_different_sizes_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "2.png"), np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(InputError, match=r"2\.png: 9x8"):

@@ -9,8 +9,8 @@ from selfsup3d.builders.systems import build_system
 from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.io import hub
-from selfsup3d.structures.random import Draws
+from selfsup3d.io import pretrained
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.viz.sheets import write_png
 
 LAUNCH = Path(__file__).parents[2] / "launch"
@@ -32,7 +32,7 @@ def load_script():
 @pytest.fixture(scope="session")
 def motion_poses():
     """(12, 17, 3) canonical poses, metres."""
-    return ProceduralPrior(motions=8).sample(Draws(0, 0, np.arange(12)))
+    return ProceduralPrior(motions=8).sample(RandomStreams(0, 0, np.arange(12)))
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +42,13 @@ def model(tmp_path_factory, motion_poses):
     config = Config()
     system = build_system(config)
     system.bone_lengths.copy_(bone_lengths(motion_poses).mean(0))
-    hub.save_pretrained(folder, system, config.to_dict(), "random weights")
+    pretrained.save_pretrained(folder, system, config.to_dict(), "random weights")
     return folder
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """Folder with pictures a.png, b.png (72x56) and a video walk.avi (12 frames, 96x64) of a block that moves."""
+    """Folder with images a.png, b.png (72x56) and a video walk.avi (12 frames, 96x64) of a block that moves."""
     folder = tmp_path_factory.mktemp("scenes")
     rng = np.random.default_rng(0)
     for name in "ab":

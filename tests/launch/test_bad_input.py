@@ -16,9 +16,9 @@ import pytest
 
 from selfsup3d.cli import run
 from selfsup3d.data.synthetic.cache import prepare
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.structures.skeleton import H36M_17
-from tests.data.conftest import make_street, write_avi
+from tests.video_fixtures import make_street, write_avi
 
 RECIPE = """
 system: {{kind: part_guided, preset: tiny}}
@@ -88,7 +88,7 @@ def released(folder, **changes):
     """A model of one tensor; `changes` of its config.json."""
     from torch import nn
 
-    hub.save_pretrained(folder, nn.Linear(2, 2), {"system": {"kind": "part_guided"}}, "a line")
+    pretrained.save_pretrained(folder, nn.Linear(2, 2), {"system": {"kind": "part_guided"}}, "a line")
     told = json.loads((folder / "config.json").read_text()) | changes
     (folder / "config.json").write_text(json.dumps(told))
     return folder
@@ -203,7 +203,7 @@ def test_a_disk_that_becomes_full(load_script, recipe, full_disk, capsys):
     assert not list((full_disk / "run" / "checkpoints").iterdir())
 
 
-# ---- pictures and videos ----
+# ---- images and videos ----
 
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8)
 
@@ -256,7 +256,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_pictures_and_videos(refused, model, tmp_path, name):
+def test_images_and_videos(refused, model, tmp_path, name):
     DAMAGED[name](tmp_path / name)
     told = refused(
         "predict", "--checkpoint", model, "--input", tmp_path / name, "--output", tmp_path / "out", "--device", "cpu"
@@ -278,14 +278,14 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_odd_but_good_pictures(load_script, model, tmp_path, name):
-    picture = tmp_path / "folder with spaces é" / name
-    picture.parent.mkdir()
-    picture.write_bytes(cv2.imencode(picture.suffix.lower(), GOOD[name])[1].tobytes())
+def test_odd_but_good_images(load_script, model, tmp_path, name):
+    image = tmp_path / "folder with spaces é" / name
+    image.parent.mkdir()
+    image.write_bytes(cv2.imencode(image.suffix.lower(), GOOD[name])[1].tobytes())
     out = tmp_path / "ausgabe für 中文"
-    arguments = ["--checkpoint", model, "--input", picture, "--output", out, "--device", "cpu", "--crop", "whole"]
+    arguments = ["--checkpoint", model, "--input", image, "--output", out, "--device", "cpu", "--crop", "whole"]
     assert run(load_script("predict").main, [str(a) for a in arguments]) == 0
-    assert {path.name for path in out.iterdir()} == {"poses.npz", "poses.json", f"{picture.stem}_overlay.png"}
+    assert {path.name for path in out.iterdir()} == {"poses.npz", "poses.json", f"{image.stem}_overlay.png"}
 
 
 # ---- preparation: folders of videos, motion capture ----
@@ -294,23 +294,23 @@ def test_odd_but_good_pictures(load_script, model, tmp_path, name):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda p: None, "films: no such folder"),
-        (lambda p: p.mkdir(), "films: neither videos"),
-        (lambda p: (p.mkdir(), (p / "notes.txt").write_text("x")), "films: neither videos"),
+        (lambda p: None, "videos: no such folder"),
+        (lambda p: p.mkdir(), "videos: neither videos"),
+        (lambda p: (p.mkdir(), (p / "notes.txt").write_text("x")), "videos: neither videos"),
     ],
 )
 def test_folders_without_videos(refused, tmp_path, make, told):
-    make(tmp_path / "films")
-    arguments = ("--dataset", "videos", "--root", tmp_path / "films", "--output", tmp_path / "clips", "--quiet")
+    make(tmp_path / "videos")
+    arguments = ("--dataset", "videos", "--root", tmp_path / "videos", "--output", tmp_path / "clips", "--quiet")
     assert told in refused("prepare_data", *arguments)
 
 
 def mocap(path, change):
     """A motion-capture npz of one standing person in training, changed."""
     from selfsup3d.data.synthetic.prior import ProceduralPrior
-    from selfsup3d.structures.random import Draws
+    from selfsup3d.structures.random import RandomStreams
 
-    poses = ProceduralPrior(motions=2).sample(Draws(0, 0, np.arange(4))).numpy().astype(np.float32)
+    poses = ProceduralPrior(motions=2).sample(RandomStreams(0, 0, np.arange(4))).numpy().astype(np.float32)
     values = {
         "positions": poses + np.float32([0, 0, 1]), "offsets": np.array([0, 4]), "subjects": np.array(["anna"]),
         "joint_names": np.array(H36M_17.joint_names), "up_axis": np.array("z"),
@@ -353,14 +353,14 @@ def test_motion_capture(refused, recipe, tmp_path, change, told):
 
 
 def test_one_bad_video_among_many_is_named_and_too_many_end_it(load_script, tmp_path, capsys):
-    films = tmp_path / "films"
-    films.mkdir()
-    write_avi(films / "good.avi", make_street())
-    (films / "bad.mp4").write_text("no video")
-    arguments = ["--dataset", "videos", "--root", films, "--output", tmp_path / "clips", "--size", 32, "--quiet"]
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_avi(videos / "good.avi", make_street())
+    (videos / "bad.mp4").write_text("no video")
+    arguments = ["--dataset", "videos", "--root", videos, "--output", tmp_path / "clips", "--size", 32, "--quiet"]
     assert run(load_script("prepare_data").main, [str(a) for a in arguments]) == 0
     assert "bad.mp4" in capsys.readouterr().err
-    (films / "good.avi").unlink()
+    (videos / "good.avi").unlink()
     shutil.rmtree(tmp_path / "clips")
     arguments[5] = tmp_path / "again"
     assert run(load_script("prepare_data").main, [str(a) for a in arguments]) == 2

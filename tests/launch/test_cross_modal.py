@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs" / "cross_modal"
 SHORT = ["--trainer.steps", "4", "--trainer.batch-size", "8", "--trainer.fit-batches", "4", "--trainer.images", "2",
          "--trainer.log-every", "1", "--system.latent", "8", "--system.width", "16"]  # fmt: skip
 POSES = ["--data.sequences", "12", "--data.stride", "20", *SHORT]
-PICTURES = ["--data.preset", "tiny-test", "--system.backbone", "test_resnet", *SHORT]
+IMAGES = ["--data.preset", "tiny-test", "--system.backbone", "test_resnet", *SHORT]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_pose_vaes_are_trained_and_measured(name, tmp_path, capsys, load_script)
 @pytest.mark.parametrize(
     "name", ["image", "pose_synthetic", "two_pairs", "three_pairs", "all_pairs", "poe", "moe", "hybrid"]
 )
-def test_those_of_pictures_are_trained_measured_and_reported(name, tmp_path, load_script):
-    folder = trained(name, PICTURES, tmp_path / "run", load_script)
+def test_those_of_images_are_trained_measured_and_reported(name, tmp_path, load_script):
+    folder = trained(name, IMAGES, tmp_path / "run", load_script)
     report = tmp_path / "report"
     flags = ["--checkpoint", str(folder), "--split", "test", "--limit", "12", "--report", str(report)]
     assert run(load_script("evaluate").main, flags) == 0
@@ -76,9 +76,9 @@ def test_those_of_pictures_are_trained_measured_and_reported(name, tmp_path, loa
         "arithmetic",
         "curves",
     ):
-        picture = cv2.imread(str(report / f"{file}.png"))
-        assert picture is not None, file
-        assert picture.std() > 3
+        image = cv2.imread(str(report / f"{file}.png"))
+        assert image is not None, file
+        assert image.std() > 3
     assert "Latent factorisation" in (report / "result.md").read_text()
 
 
@@ -87,8 +87,8 @@ def test_those_of_pictures_are_trained_measured_and_reported(name, tmp_path, loa
     [
         ("pose", POSES, "projected"),
         ("pose", POSES, "detected"),
-        pytest.param("image", PICTURES, "projected", marks=pytest.mark.slow),
-        pytest.param("poe", PICTURES, "projected", marks=pytest.mark.slow),
+        pytest.param("image", IMAGES, "projected", marks=pytest.mark.slow),
+        pytest.param("poe", IMAGES, "projected", marks=pytest.mark.slow),
     ],
 )
 def test_3dpw_accepts_them(name, flags, keypoints, tmp_path, capsys, load_script):
@@ -154,7 +154,7 @@ def test_the_questions_are_a_sweep(tmp_path, capsys, load_script):
     ("flags", "words"),
     [
         (["--system.pairs", "2d->3d"], "'2d->3d' is no pair"),
-        (["--system.pairs", "image->joints_3d"], "no pictures"),
+        (["--system.pairs", "image->joints_3d"], "no images"),
         (["--system.adversary.smoothing", "1.2"], "smoothing"),
         (["--system.fusion", "poe"], "needs encoders and decoders"),
         (["--system.beta.ramp", "1"], "ramp"),

@@ -20,7 +20,7 @@ from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "demo.py"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -38,7 +38,7 @@ def model(tmp_path_factory):
     system = build_system(config)
     system.bone_lengths.copy_(bone_lengths(torch.from_numpy(ProceduralPrior(2).poses)).mean(0))
     folder = tmp_path_factory.mktemp("model")
-    hub.save_pretrained(folder / "untrained", system, config.to_dict(), "# untrained")
+    pretrained.save_pretrained(folder / "untrained", system, config.to_dict(), "# untrained")
     return folder / "untrained"
 
 
@@ -142,7 +142,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, server):
-    """The page, opened afresh, with the first shipped picture's results; what it asked for and complained about."""
+    """The page, opened afresh, with the first shipped image's results; what it asked for and complained about."""
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.asked, page.complaints = [], []
@@ -157,14 +157,14 @@ def page(browser, server):
 
 @pytest.fixture
 def person(tmp_path):
-    """A picture to upload, of no shape that is shipped."""
-    path = tmp_path / "my picture.jpg"
+    """An image to upload, of no shape that is shipped."""
+    path = tmp_path / "my image.jpg"
     Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 4, 3), dtype=np.uint8)).resize((160, 200)).save(path)
     return path
 
 
-def picture(page, name):
-    """Address of a result's picture; the server names pictures by their content."""
+def image(page, name):
+    """Address of a result's image; the server names images by their content."""
     return page.locator(f"#{name} img").get_attribute("src")
 
 
@@ -175,7 +175,7 @@ def wait_until_changed(page, name, before):
     )
 
 
-def upload(page, path, name="picture"):
+def upload(page, path, name="image"):
     with page.expect_file_chooser() as chooser:
         page.locator(f"#{name}-upload").click()
     chooser.value.set_files(str(path))
@@ -191,10 +191,10 @@ def on_skeleton(page, name):
 
 
 @pytest.mark.slow
-def test_the_page_opens_with_a_shipped_picture_and_asks_nobody_else(page, server):
+def test_the_page_opens_with_a_shipped_image_and_asks_nobody_else(page, server):
     assert on_skeleton(page, "joints") == "17"
-    assert len({picture(page, name) for name in ("picture", "overlay", "parts", "novel")}) == 4
-    assert page.locator("#picture-examples img").count() == 8
+    assert len({image(page, name) for name in ("image", "overlay", "parts", "novel")}) == 4
+    assert page.locator("#image-examples img").count() == 8
     assert [url for url in page.asked if not url.startswith((server, "data:", "blob:"))] == []
     assert page.complaints == []
 
@@ -224,8 +224,8 @@ def test_the_skeleton_turns_under_the_mouse_and_the_keys(page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("slider", "value"), [("azimuth", "-90"), ("elevation", "60"), ("distance", "1.6")])
-def test_a_slider_changes_the_picture(page, slider, value):
-    before = picture(page, "novel")
+def test_a_slider_changes_the_image(page, slider, value):
+    before = image(page, "novel")
     number = page.locator(f"#{slider} input[type=number]")
     number.fill(value)
     number.press("Enter")
@@ -234,21 +234,21 @@ def test_a_slider_changes_the_picture(page, slider, value):
 
 @pytest.mark.slow
 def test_a_slider_is_dragged(page):
-    before = picture(page, "novel")
+    before = image(page, "novel")
     box = page.locator("#azimuth input[type=range]").bounding_box()
     page.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
     wait_until_changed(page, "novel", before)
 
 
 @pytest.mark.slow
-def test_an_upload_and_a_shipped_picture_take_the_place(page, person, tmp_path):
-    before, skeleton = {name: picture(page, name) for name in ("picture", "overlay", "parts", "novel")}, drawn(page)
+def test_an_upload_and_a_shipped_image_take_the_place(page, person, tmp_path):
+    before, skeleton = {name: image(page, name) for name in ("image", "overlay", "parts", "novel")}, drawn(page)
     upload(page, person)
     for name, address in before.items():
         wait_until_changed(page, name, address)
     assert drawn(page) != skeleton
-    uploaded = picture(page, "parts")
-    page.locator("#picture-examples img").nth(2).click()
+    uploaded = image(page, "parts")
+    page.locator("#image-examples img").nth(2).click()
     wait_until_changed(page, "parts", uploaded)
     assert page.complaints == []
 
@@ -271,9 +271,9 @@ def test_a_broken_upload_gets_a_message_and_the_next_one_works(page, person, tmp
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing of the kind")
     upload(page, broken)
-    message = page.locator("#picture-message [role=alert]")
+    message = page.locator("#image-message [role=alert]")
     message.wait_for()
-    assert message.inner_text().startswith("broken.png is not a picture that can be read")
+    assert message.inner_text().startswith("broken.png is not an image that can be read")
     page.wait_for_selector("#novel img", state="detached")
     assert on_skeleton(page, "joints") == "0"
     assert page.locator("#file-npz").is_disabled()
@@ -285,14 +285,14 @@ def test_a_broken_upload_gets_a_message_and_the_next_one_works(page, person, tmp
 
 @pytest.mark.slow
 def test_large_files_and_other_kinds_are_turned_away(page, tmp_path):
-    before = picture(page, "novel")
+    before = image(page, "novel")
     (tmp_path / "large.png").write_bytes(bytes(11 * 2**20))
     upload(page, tmp_path / "large.png")
     page.get_by_text("large.png is larger than 10 MB").wait_for()
     (tmp_path / "notes.txt").write_text("hello")
     upload(page, tmp_path / "notes.txt")
     page.get_by_text("Invalid file type: notes.txt").wait_for()
-    assert picture(page, "novel") == before
+    assert image(page, "novel") == before
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_one_person_takes_the_pose_of_another(page, person):
         lambda: page.locator("#appearance-examples img").nth(4).click(),
         lambda: page.locator("#blend input[type=number]").fill("0.5"),
     ):
-        before = picture(page, "transfer")
+        before = image(page, "transfer")
         change()
         wait_until_changed(page, "transfer", before)
     assert page.complaints == []

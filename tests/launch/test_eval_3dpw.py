@@ -23,7 +23,7 @@ spec.loader.exec_module(script)
 
 
 class Known(System):
-    """Predicts the truth turned by a little, so that its errors are known; reads pictures or 2D joints."""
+    """Predicts the truth turned by a little, so that its errors are known; reads images or 2D joints."""
 
     def __init__(self, needs):
         super().__init__()
@@ -33,7 +33,7 @@ class Known(System):
     def parameter_groups(self):
         return {}
 
-    def turns(self, step, progress):
+    def updates(self, step, progress):
         return []
 
     def losses(self, batch, turn, progress):

@@ -13,14 +13,15 @@ from selfsup3d.builders.evaluation_data import EvaluationData, ScenePoses
 from selfsup3d.builders.mixtures import parts_of
 from selfsup3d.builders.systems import build_system, load_system
 from selfsup3d.cli import run
-from selfsup3d.config.run import Config, SyntheticConfig
+from selfsup3d.config.datasets import SyntheticConfig
+from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.data.synthetic.spec import preset_named
 from selfsup3d.evaluation.baselines import labelled_baselines
 from selfsup3d.evaluation.evaluator import frame_indices
 from selfsup3d.evaluation.metrics import mpjpe
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.structures.batch import Batch
 from tests.evaluation.fakes import Painter, Source
 
@@ -106,7 +107,7 @@ def test_a_preset_changes_the_rules_and_says_so(faked, capsys):
     )
 
 
-def test_a_report_holds_tables_pictures_and_frames(faked, tmp_path):
+def test_a_report_holds_tables_images_and_frames(faked, tmp_path):
     arguments = ["--checkpoint", "x", "--report", str(tmp_path / "r"), "--rows", "3", "--device", "cpu"]
     assert run(faked.main, arguments) == 0
     names = {path.name for path in (tmp_path / "r").iterdir()}
@@ -179,7 +180,7 @@ def test_wrong_names_are_told_before_anything_is_rendered(script, monkeypatch, c
         assert words in capsys.readouterr().err.splitlines()[0]
 
 
-def test_poses_without_pictures_are_those_of_the_rendered_split(tmp_path):
+def test_poses_without_images_are_those_of_the_rendered_split(tmp_path):
     from selfsup3d.data.synthetic.dataset import SyntheticTruth
     from selfsup3d.data.synthetic.spec import preset_named
 
@@ -199,7 +200,7 @@ def rendered(tmp_path, model, monkeypatch):
     monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
     prepare(None, preset_named("tiny-test"), 64, ("val",), workers=0, progress=False)
     config = Config.model_validate({"system": {"kind": "martinez", "width": 16}})
-    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
     flags = ["--dataset", "synthetic", "--data.preset", "tiny-test", "--split", "val", "--device", "cpu"]
     return flags, model, tmp_path / "lifter"
 
@@ -231,9 +232,9 @@ def test_an_image_model_s_joints_are_lifted_beside_its_own_poses(rendered, scrip
 def test_what_is_no_lifter_and_what_has_no_2d_joints_is_one_line(rendered, script, tmp_path, capsys):
     flags, model, lifter = rendered
     config = Config.model_validate({"system": {"kind": "image_root", "backbone": "resnet10t"}})
-    hub.save_pretrained(tmp_path / "root", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "root", build_system(config), config.to_dict(), "random weights")
     for system, other, words in (
-        (model, model, f"{model}: this system looks at pictures; keypoints need a lifter"),
+        (model, model, f"{model}: this system looks at images; keypoints need a lifter"),
         (model, tmp_path / "nothing", "nothing: no such file or folder"),
         (tmp_path / "root", lifter, "ImageRoot predicts no 2D joints that a lifter could lift"),
     ):
@@ -248,7 +249,7 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
     config = Config(data=SyntheticConfig(preset="tiny-test", root=tmp_path / "cache"))
     system = build_system(config)
     system.bone_lengths.fill_(0.25)
-    hub.save_pretrained(tmp_path / "model", system, config.to_dict(), "a test")
+    pretrained.save_pretrained(tmp_path / "model", system, config.to_dict(), "a test")
     results = []
     for name in ("a", "b"):
         command = [sys.executable, str(SCRIPT), "--checkpoint", str(tmp_path / "model"), "--device", "cpu"]
@@ -266,4 +267,4 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
         assert metrics[name] is not None
     assert baselines["copy_source"]["psnr_transfer"] > 0
     assert baselines["bone_floor"]["mpjpe"] > 0
-    assert results[0]["reasons"]["baselines.nearest_neighbour"] == "the training pictures are not rendered here"
+    assert results[0]["reasons"]["baselines.nearest_neighbour"] == "the training images are not rendered here"

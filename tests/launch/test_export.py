@@ -10,7 +10,7 @@ from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.mocap.convert import read_recording
 from selfsup3d.inference.records import PoseRecord
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,6 @@ def test_a_missing_library_is_told_before_anything_is_written(script, model, tmp
 
 def test_a_lifter_is_refused(script, tmp_path, capsys):
     config = Config.model_validate({"system": {"kind": "martinez"}})
-    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
     assert run(script.main, ["--checkpoint", str(tmp_path / "lifter"), "--output", str(tmp_path / "out")]) == 2
     assert "a martinez cannot be exported" in capsys.readouterr().err

@@ -78,12 +78,12 @@ def test_a_sweep_trains_measures_and_resumes(tmp_path, capsys, load_script):
     assert "| student" in table
     assert "poses/s" in table
     again = ["--config", str(path), "--table"]
-    assert run(load_script("sweep").main, [*again, "--pictures", "3D side"]) == 0
+    assert run(load_script("sweep").main, [*again, "--images", "3D side"]) == 0
     assert table in capsys.readouterr().out
     drawn = cv2.imread(str(tmp_path / "out" / "out.png"))
     assert drawn.shape[0] > 8 * 192  # frames below one another
     assert 3 * 192 < drawn.shape[1] < 4 * 192  # keypoints, teacher, student
-    assert run(load_script("sweep").main, [*again, "--pictures", "3D sid"]) == 2
+    assert run(load_script("sweep").main, [*again, "--images", "3D sid"]) == 2
     assert "'3D side'" in capsys.readouterr().err
 
 

@@ -14,11 +14,11 @@ def arguments(model, image, output, *more):
 
 
 def test_a_sheet_of_views_and_the_way_round(script, model, scenes, tmp_path, capsys):
-    more = ["--count", "3", "--elevation", "-10", "20", "--frames", "5", "--background", "plate"]
+    more = ["--count", "3", "--elevation", "-10", "20", "--frames", "5", "--background", "background"]
     assert run(script.main, arguments(model, scenes / "a.png", tmp_path, *more)) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "views.png"), str(tmp_path / "views.gif")]
     sheet = cv2.imread(str(tmp_path / "views.png"))
-    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 5 * 130)  # picture, pose and 3 views of 128 px, in two rows
+    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 5 * 130)  # image, pose and 3 views of 128 px, in two rows
     views = [sheet[2:130, 2 + 130 * k : 130 + 130 * k] for k in (2, 3, 4)]
     assert (views[0] != views[1]).any()
     assert (views[1] != views[2]).any()
@@ -53,8 +53,8 @@ def test_the_way_round_as_a_film_of_the_person_in_a_box(script, model, scenes, t
     (tmp_path / "box.csv").write_text("frame,x,y,width,height\n0,20,6,24,48\n")
     more = ["--count", "2", "--frames", "4", "--video", "mp4", "--scale", "1", "--boxes", str(tmp_path / "box.csv")]
     assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "box", *more)) == 0
-    film, frames = cv2.VideoCapture(str(tmp_path / "box" / "views.mp4")), []
-    while (read := film.read())[0]:
+    video, frames = cv2.VideoCapture(str(tmp_path / "box" / "views.mp4")), []
+    while (read := video.read())[0]:
         frames.append(read[1])
     assert [frame.shape for frame in frames] == [(64, 64, 3)] * 6  # there and back
     assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "whole", *more[:-2])) == 0

@@ -9,7 +9,7 @@ from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.mocap.recording import Recording, write_mocap
 from selfsup3d.export.bvh import write_bvh
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def count_frames(path):
     return count
 
 
-def test_a_picture_drives_a_picture(script, model, scenes, tmp_path, capsys):
+def test_a_image_drives_a_image(script, model, scenes, tmp_path, capsys):
     assert run(script.main, arguments(model, [scenes / "a.png"], [scenes / "b.png"], tmp_path)) == 0
     sheet = cv2.imread(str(tmp_path / "transfer.png"))
     assert sheet.shape[:2] == (2 + 2 * 130, 2 + 2 * 130)
@@ -56,7 +56,7 @@ def test_a_video_drives_a_video(script, model, scenes, tmp_path):
     assert count_frames(tmp_path / "transfer.mp4") == 6
 
 
-def test_recorded_motion_drives_a_picture(script, model, scenes, tmp_path, motion_poses):
+def test_recorded_motion_drives_a_image(script, model, scenes, tmp_path, motion_poses):
     y_up = motion_poses.numpy()[:, :, [1, 2, 0]]
     write_mocap(tmp_path / "m.npz", [Recording(y_up, 20.0, "walk", "a")])
     write_bvh(tmp_path / "m.bvh", y_up * [1, -1, -1], 20.0)
@@ -69,7 +69,7 @@ def test_recorded_motion_drives_a_picture(script, model, scenes, tmp_path, motio
 
 def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsys):
     config = Config.model_validate({"system": {"kind": "martinez"}})
-    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
     points = np.random.default_rng(0).uniform(10, 90, (4, 17, 3))
     results = [{"image_id": k, "keypoints": p.reshape(-1).tolist()} for k, p in enumerate(points)]
     (tmp_path / "k.json").write_text(json.dumps(results))
@@ -113,7 +113,7 @@ def test_bad_input_is_one_line_and_exit_code_2(script, model, scenes, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_grid_takes_pictures_only(script, model, scenes, tmp_path, capsys):
+def test_a_grid_takes_images_only(script, model, scenes, tmp_path, capsys):
     people = [scenes / "a.png", scenes / "b.png"]
     assert run(script.main, arguments(model, people, [scenes / "walk.avi"], tmp_path)) == 2
-    assert "a grid needs pictures" in capsys.readouterr().err
+    assert "a grid needs images" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.mocap.convert import read_recording
 from selfsup3d.inference.records import load_record
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,12 @@ def test_nothing_is_overwritten_unless_told(script, model, scenes, tmp_path, cap
     assert run(script.main, [*command, "--overwrite"]) == 0
 
 
-def test_a_folder_of_pictures_of_several_sizes(script, model, scenes, tmp_path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    shutil.copy(scenes / "a.png", pictures)
-    cv2.imwrite(str(pictures / "z.jpg"), np.full((30, 80, 3), 99, np.uint8))
-    assert run(script.main, arguments(model, pictures, tmp_path / "out", "--parts", "none")) == 0
+def test_a_folder_of_images_of_several_sizes(script, model, scenes, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(scenes / "a.png", images)
+    cv2.imwrite(str(images / "z.jpg"), np.full((30, 80, 3), 99, np.uint8))
+    assert run(script.main, arguments(model, images, tmp_path / "out", "--parts", "none")) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "poses.npz", "poses.json", "a_overlay.png", "z_overlay.png",
     }  # fmt: skip
@@ -82,7 +82,7 @@ def test_a_folder_of_pictures_of_several_sizes(script, model, scenes, tmp_path):
 
 def test_keypoints_are_lifted_by_a_lifter(script, tmp_path, motion_poses, capsys):
     config = Config.model_validate({"system": {"kind": "martinez"}})
-    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
     points = np.random.default_rng(0).uniform(10, 90, (3, 17, 2)).round(1)
     results = [
         {"image_id": k, "keypoints": np.column_stack([p, np.ones(17)]).reshape(-1).tolist()}
@@ -97,7 +97,7 @@ def test_keypoints_are_lifted_by_a_lifter(script, tmp_path, motion_poses, capsys
 
 def test_keypoints_are_thinned_and_smoothed_as_told(script, tmp_path):
     config = Config.model_validate({"system": {"kind": "martinez"}})
-    hub.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
     points = np.random.default_rng(0).uniform(10, 90, (30, 17, 2))
     results = [
         {"image_id": k, "keypoints": np.column_stack([p, np.ones(17)]).reshape(-1).tolist()}
@@ -121,7 +121,7 @@ def test_keypoints_are_thinned_and_smoothed_as_told(script, tmp_path):
     np.testing.assert_array_equal(found["smooth"].joints_2d, found["all"].joints_2d)
 
 
-def test_pictures_of_one_name_and_two_kinds_keep_an_overlay_each(script, model, scenes, tmp_path):
+def test_images_of_one_name_and_two_kinds_keep_an_overlay_each(script, model, scenes, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(scenes / "a.png", tmp_path / "in")
     cv2.imwrite(str(tmp_path / "in" / "a.jpg"), np.full((30, 80, 3), 99, np.uint8))
@@ -131,13 +131,13 @@ def test_pictures_of_one_name_and_two_kinds_keep_an_overlay_each(script, model, 
     assert len(set(overlays.values())) == 2
 
 
-def test_a_picture_of_a_turned_phone_is_seen_upright(script, model, scenes, tmp_path):
+def test_a_image_of_a_turned_phone_is_seen_upright(script, model, scenes, tmp_path):
     held = Image.open(scenes / "a.png")
     exif = Image.Exif()
     exif[0x0112] = 6
     held.rotate(90, expand=True).save(tmp_path / "phone.png", exif=exif)
-    for name, picture in (("phone", tmp_path / "phone.png"), ("plain", scenes / "a.png")):
-        assert run(script.main, arguments(model, picture, tmp_path / name)) == 0
+    for name, image in (("phone", tmp_path / "phone.png"), ("plain", scenes / "a.png")):
+        assert run(script.main, arguments(model, image, tmp_path / name)) == 0
     phone, plain = (load_record(tmp_path / name / "poses.npz") for name in ("phone", "plain"))
     np.testing.assert_array_equal(phone.joints_2d, plain.joints_2d)
 
@@ -186,7 +186,7 @@ def test_damaged_inputs_are_told(script, model, tmp_path, capsys, name, data):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_need_an_image_system_and_keypoints_a_lifter(script, model, tmp_path, capsys, scenes):
+def test_images_need_an_image_system_and_keypoints_a_lifter(script, model, tmp_path, capsys, scenes):
     (tmp_path / "k.json").write_text(json.dumps([{"image_id": 1, "keypoints": [5.0] * 51}]))
     assert run(script.main, arguments(model, tmp_path / "k.json", tmp_path / "out")) == 2
     assert "keypoints need a lifter" in capsys.readouterr().err

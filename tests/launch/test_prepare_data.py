@@ -14,11 +14,11 @@ from selfsup3d.data.datasets.frame_index import load_index
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.shards import ShardSource
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.structures.random import Draws
-from tests.data.conftest import make_toy_clip
+from selfsup3d.structures.random import RandomStreams
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
 from tests.data.generators import threedpw as generate_3dpw
+from tests.video_fixtures import make_toy_clip
 
 for package in ("h5py", "cdflib", "scipy", "webdataset"):
     pytest.importorskip(package)
@@ -44,7 +44,7 @@ def test_h36m_with_backgrounds_sheet_and_shards(tmp_path, capsys):
     generate_h36m.fetch(tmp_path / "h36m", scene)
     code = call(
         *("--dataset", "h36m", "--root", tmp_path / "h36m", "--output", tmp_path / "i.npz", "--check", tmp_path / "c"),
-        *("--rows", 3, "--plates", "--shards", tmp_path / "shards", "--size", 64, "--per-shard", 16),
+        *("--rows", 3, "--backgrounds", "--shards", tmp_path / "shards", "--size", 64, "--per-shard", 16),
     )
     out = capsys.readouterr().out
     assert code == 0
@@ -74,8 +74,8 @@ def test_training_finds_the_index_that_was_prepared(tmp_path, capsys, monkeypatc
     from selfsup3d.config.datasets import MpiInf3dhpConfig
     from selfsup3d.data.datasets import index_build
 
-    generate_3dhp.write_train_sequence(tmp_path / "d", pictures=None)
-    generate_3dhp.write_test_sequence(tmp_path / "d", 1, pictures=False)
+    generate_3dhp.write_train_sequence(tmp_path / "d", images=None)
+    generate_3dhp.write_test_sequence(tmp_path / "d", 1, images=False)
     assert call("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--every", 5) == 0
     monkeypatch.setattr(index_build, "build_index", lambda *a, **k: pytest.fail("built again"))
     index, _ = open_indexed(MpiInf3dhpConfig(root=tmp_path / "d"))
@@ -83,8 +83,8 @@ def test_training_finds_the_index_that_was_prepared(tmp_path, capsys, monkeypatc
     capsys.readouterr()
 
 
-def test_3dpw_and_pictures_that_are_not_there(tmp_path, capsys):
-    generate_3dpw.write_sequence(tmp_path / "d", pictures=False)
+def test_3dpw_and_images_that_are_not_there(tmp_path, capsys):
+    generate_3dpw.write_sequence(tmp_path / "d", images=False)
     assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--check", tmp_path / "c", "--rows", 2) == 0
     out = capsys.readouterr().out
     assert "imageFiles/downtown_walking_00" in out
@@ -94,11 +94,11 @@ def test_3dpw_and_pictures_that_are_not_there(tmp_path, capsys):
 
 
 def test_universal_joints_are_no_wrong_cameras(tmp_path, capsys):
-    generate_3dhp.write_train_sequence(tmp_path / "d", pictures=None)
+    generate_3dhp.write_train_sequence(tmp_path / "d", images=None)
     arguments = ("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--annotation", "universal")
     assert call(*arguments, "--check", tmp_path / "c") == 0
     printed = capsys.readouterr()
-    assert "do not project onto the picture" in printed.out
+    assert "do not project onto the image" in printed.out
     assert "WARNING" not in printed.err
     assert json.loads((tmp_path / "c/mpi_inf_3dhp.json").read_text())["reprojection_px"] == {
         "median": None,
@@ -107,7 +107,7 @@ def test_universal_joints_are_no_wrong_cameras(tmp_path, capsys):
 
 
 def test_verify_lists_all_that_is_missing(tmp_path, capsys):
-    generate_3dhp.write_test_sequence(tmp_path / "d", 1, pictures=False)
+    generate_3dhp.write_test_sequence(tmp_path / "d", 1, images=False)
     assert call("--dataset", "mpi_inf_3dhp", "--root", tmp_path / "d", "--verify") == 0
     listed = capsys.readouterr().out
     assert "missing: 22" in listed
@@ -116,7 +116,7 @@ def test_verify_lists_all_that_is_missing(tmp_path, capsys):
 
 
 def test_verify_only_lists(tmp_path, capsys):
-    generate_3dpw.write_sequence(tmp_path / "d", pictures=False)
+    generate_3dpw.write_sequence(tmp_path / "d", images=False)
     assert call("--dataset", "3dpw", "--root", tmp_path / "d", "--verify") == 0
     assert not (tmp_path / "cache").exists()
     (tmp_path / "empty").mkdir()
@@ -129,7 +129,7 @@ def test_verify_only_lists(tmp_path, capsys):
 
 def test_unreadable_files_are_left_out_up_to_a_limit(tmp_path, capsys):
     for number in range(3):
-        generate_3dpw.write_sequence(tmp_path / "d", f"s_{number:02d}", people=1, pictures=False)
+        generate_3dpw.write_sequence(tmp_path / "d", f"s_{number:02d}", people=1, images=False)
     bad = tmp_path / "d/sequenceFiles/test/s_01.pkl"
     bad.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     assert call("--dataset", "3dpw", "--root", tmp_path / "d") == 0
@@ -196,7 +196,7 @@ def test_videos_and_their_shards(tmp_path, capsys):
     assert "1 clips" in out
     assert "report.png" in out
     source = ShardSource(tmp_path / "s", 32, samples_per_step=2)
-    batch = source.batch(Draws(0, 0, np.arange(2)))
+    batch = source.batch(RandomStreams(0, 0, np.arange(2)))
     assert batch.target_saliency.shape == (2, 1, 32, 32)
     assert batch.joints_3d is None
 

@@ -18,8 +18,8 @@ from selfsup3d.cli import run
 from selfsup3d.config.load import load_config
 from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.data.synthetic.cache import prepare
-from selfsup3d.io import hub
-from tests.data.conftest import make_street, write_avi
+from selfsup3d.io import pretrained
+from tests.video_fixtures import make_street, write_avi
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ spec.loader.exec_module(script)
 
 
 RECIPE = """
-system: {{kind: part_guided, preset: tiny, stages: {{puppet: 0.3, decoder: 0.3, joint: 0.4}}}}
+system: {{kind: part_guided, preset: tiny, stages: {{pretrain: 0.3, decoder: 0.3, joint: 0.4}}}}
 data: {{kind: synthetic, preset: tiny-test, size: 32, root: "{cache}"}}
 trainer: {{steps: 3, batch_size: 2, checkpoint_every: 2, workers: 0, images: 2, device: cpu, fit_batches: 2}}
 """
@@ -39,7 +39,7 @@ MIXED = """
 system: {{kind: part_guided, preset: tiny}}
 data:
 - {{kind: synthetic, preset: tiny-test, size: 32, root: "{cache}"}}
-- {{kind: videos, root: "{films}", size: 32}}
+- {{kind: videos, root: "{videos}", size: 32}}
 trainer: {{steps: 2, batch_size: 4, workers: 0, images: 0, device: cpu, fit_batches: 1}}
 """
 
@@ -105,7 +105,7 @@ def test_progress_goes_to_stderr_and_results_to_stdout(finished):
 def test_every_stage_was_passed_through(finished):
     folder, _ = finished
     text = (folder / "scalars.jsonl").read_text()
-    assert all(f'"grad_norm/{turn}' in text for turn in ("puppet", "decoder", "joint"))
+    assert all(f'"grad_norm/{turn}' in text for turn in ("pretrain", "decoder", "joint"))
 
 
 def test_the_released_model_is_the_averaged_one_of_the_last_checkpoint(finished):
@@ -155,16 +155,16 @@ def test_flags_and_weights_of_another_run(finished, recipe, tmp_path):
 
 def test_a_run_teaches_another_without_labels(finished, recipe, tmp_path, capsys):
     first, _ = finished
-    taught = ("--weights", first, "--system.teacher", first, "--trainer.images", 0)
+    student = ("--weights", first, "--system.teacher", first, "--trainer.images", 0)
     out = tmp_path / "student"
-    assert call("--config", recipe, "--output-dir", out, *taught, "--system.supervision", "teacher") == 0
+    assert call("--config", recipe, "--output-dir", out, *student, "--system.supervision", "teacher") == 0
     assert "what a system without labels read from the frames" in (out / "model" / "README.md").read_text()
     scalars = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
-    assert any("loss/puppet/puppet/taught_posed" in line for line in scalars)
+    assert any("loss/pretrain/known_pose/pseudo_labels_posed" in line for line in scalars)
     moved = shutil.move(out, tmp_path / "elsewhere")
     load_system(moved)  # it needs no teacher any more
     capsys.readouterr()
-    assert call("--config", recipe, "--output-dir", tmp_path / "a", *taught) == 2
+    assert call("--config", recipe, "--output-dir", tmp_path / "a", *student) == 2
     assert "set supervision to teacher" in capsys.readouterr().err
     labelled = tmp_path / "labelled"
     assert call("--config", recipe, "--output-dir", labelled, "--trainer.steps", 1, "--system.supervision", "3d") == 0
@@ -187,10 +187,10 @@ def test_a_run_teaches_another_without_labels(finished, recipe, tmp_path, capsys
         ("trainer: {mixed_precision: fp16, device: cpu}", (), "trainer.mixed_precision: fp16 needs a GPU"),
         (
             "trainer: {steps: 4, optimizers: {joint: {lr: 1}}}",
-            ("--system.stages.puppet", "0.98", "--system.stages.decoder", "0.01", "--system.stages.joint", "0.01"),
+            ("--system.stages.pretrain", "0.98", "--system.stages.decoder", "0.01", "--system.stages.joint", "0.01"),
             "trainer.optimizers.joint: in a run of 4 steps no step uses it, its stage is shorter than one",
         ),
-        ("trainer: {optimizers: {critic: {lr: 1}}}", (), "trainer.optimizers.critic: no turn of the system uses it"),
+        ("trainer: {optimizers: {critic: {lr: 1}}}", (), "trainer.optimizers.critic: no update of the system uses it"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(cache, tmp_path, capsys, monkeypatch, text, flags, told):
@@ -208,9 +208,9 @@ def test_bad_input_is_one_line_and_code_2(cache, tmp_path, capsys, monkeypatch, 
 @pytest.mark.slow
 def test_a_run_on_two_datasets_ends_with_numbers_of_each(cache, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "films").mkdir()
-    write_avi(tmp_path / "films" / "street.avi", make_street(24))
-    (tmp_path / "mixed.yaml").write_text(MIXED.format(cache=cache, films=tmp_path / "films"))
+    (tmp_path / "videos").mkdir()
+    write_avi(tmp_path / "videos" / "street.avi", make_street(24))
+    (tmp_path / "mixed.yaml").write_text(MIXED.format(cache=cache, videos=tmp_path / "videos"))
     assert call("--config", tmp_path / "mixed.yaml", "--output-dir", tmp_path / "run") == 0
     told = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert told["dataset"] == "synthetic"
@@ -247,7 +247,7 @@ def moved(cache, tmp_path_factory):
     with torch.no_grad():
         for parameter in system.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
-    hub.save_pretrained(folder / "model", system, config.to_dict(), "moved")
+    pretrained.save_pretrained(folder / "model", system, config.to_dict(), "moved")
     return folder / "model"
 
 

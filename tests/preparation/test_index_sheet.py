@@ -15,22 +15,22 @@ pytest.importorskip("scipy")
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     root = tmp_path_factory.mktemp("3dhp")
-    generate.write_train_sequence(root, frames=4, cameras=(0, 5), pictures="frames", scale=0.1)
+    generate.write_train_sequence(root, frames=4, cameras=(0, 5), images="frames", scale=0.1)
     return build_index(find_mpi_inf_3dhp(root), progress=False).index
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])
-def test_rows_have_pictures_where_some_takes_have(index, count, tmp_path):
-    assert len({take.picture for take in index.takes}) > 2  # most cameras have none
+def test_rows_have_images_where_some_takes_have(index, count, tmp_path):
+    assert len({take.image for take in index.takes}) > 2  # most cameras have none
     rows = chosen_rows(index, count)
     assert len(rows) == len(set(rows.tolist())) == count
-    assert all(index.takes[take].picture for take in index.take[rows])
+    assert all(index.takes[take].image for take in index.take[rows])
     assert len(set(index.take[rows].tolist())) == min(count, 2)
     sheet = cv2.imread(str(check_sheet(tmp_path / "s.png", index, count)))
     assert sheet.shape[0] > count * 192
 
 
-def test_without_pictures_all_takes_are_drawn_from(index):
-    part = index.select(np.flatnonzero(np.array([not index.takes[t].picture for t in index.take])))
+def test_without_images_all_takes_are_drawn_from(index):
+    part = index.select(np.flatnonzero(np.array([not index.takes[t].image for t in index.take])))
     rows = chosen_rows(part, 4)
     assert len(set(part.take[rows].tolist())) == 4

@@ -26,7 +26,7 @@ def test_two_people_give_two_clips_with_the_right_colours(street_video):
         assert share > 3 * other  # they come close only at the end
         assert clip.statistics["crop_moves"]
         assert clip.saliency.method == "background"
-        assert clip.saliency.plate.shape in ((64, 64, 3), clip.frames.shape)
+        assert clip.saliency.background.shape in ((64, 64, 3), clip.frames.shape)
 
 
 def test_crops_follow_the_person(street_video):
@@ -60,7 +60,7 @@ def test_whole_takes_the_middle_square(street_video, street):
     assert clip.boxes[0].tolist() == [140, 0, 120, 120]
 
 
-def test_square_pictures_were_cut_by_somebody_already(tmp_path, toy_clip, save_video):
+def test_square_images_were_cut_by_somebody_already(tmp_path, toy_clip, save_video):
     (clip,), _ = _results(save_video(tmp_path / "a.avi", toy_clip[0]))
     assert len(clip.frames) == 24
 

@@ -8,14 +8,14 @@ def two_walkers(frames: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """(T, 90, 160, 3) frames with two figures, and their true boxes (2, T, 4): one comes late and leaves early."""
     rng = np.random.default_rng(0)
     background = np.repeat(np.repeat(rng.integers(80, 180, (9, 16, 3)), 10, 0), 10, 1)
-    pictures = np.tile(background, (frames, 1, 1, 1)) + rng.normal(0, 1, (frames, 90, 160, 3))
+    images = np.tile(background, (frames, 1, 1, 1)) + rng.normal(0, 1, (frames, 90, 160, 3))
     boxes = np.full((2, frames, 4), np.nan)
     for t in range(frames):
         for who, (x, y, w, h, seen) in enumerate(((10 + 2 * t, 20, 14, 50, True), (130 - t, 30, 12, 45, 8 <= t < 34))):
             if seen:
-                pictures[t, y : y + h, x : x + w] = (250, 20, 20) if who else (20, 20, 250)
+                images[t, y : y + h, x : x + w] = (250, 20, 20) if who else (20, 20, 250)
                 boxes[who, t] = x, y, w, h
-    return np.clip(pictures, 0, 255).astype(np.uint8), boxes
+    return np.clip(images, 0, 255).astype(np.uint8), boxes
 
 
 def test_two_people_give_two_tracks():
@@ -81,7 +81,7 @@ def test_windows_are_smooth_and_hold_the_person():
     boxes = np.column_stack([x, 20 + rng.normal(0, 2, 80), np.full(80, 30.0), np.full(80, 80.0)])
     windows = square_windows(Track(0, boxes), 10.0, (640, 360))
     assert np.ptp(windows[:, 2]) == 0
-    jumps, raw = (np.abs(np.diff(path, 2))[15:] for path in (windows[:, 0], x))  # at first the picture's edge holds
+    jumps, raw = (np.abs(np.diff(path, 2))[15:] for path in (windows[:, 0], x))  # at first the image's edge holds
     assert jumps.max() < 0.25 * raw.max()
     centre = boxes[:, :2] + 0.5 * boxes[:, 2:]
     inside = (centre > windows[:, :2]) & (centre < windows[:, :2] + windows[:, 2:])

@@ -12,7 +12,7 @@ from selfsup3d.preparation.videos import find_clips, prepare_clips
 
 @pytest.fixture
 def videos(tmp_path, street, toy_clip, save_video):
-    """A folder with a street, a ready-made crop under a name in another script, and a folder of pictures."""
+    """A folder with a street, a ready-made crop under a name in another script, and a folder of images."""
     folder = tmp_path / "videos"
     (folder / "sub" / "walk").mkdir(parents=True)
     save_video(folder / "street.avi", street(24))
@@ -33,14 +33,14 @@ def test_a_folder_of_everything(videos, tmp_path):
     report = json.loads((tmp_path / "store" / "report.json").read_text())
     assert report["summary"].startswith("3 videos: 4 clips")
     assert report["videos"][0]["kept"][0]["saliency"] == "background"
-    picture = cv2.imread(str(tmp_path / "store" / "report.png"))
-    assert picture.shape == (4 * 112, 9 * 96, 3)
+    image = cv2.imread(str(tmp_path / "store" / "report.png"))
+    assert image.shape == (4 * 112, 9 * 96, 3)
 
 
 def test_folders_on_other_disks_are_found_through_links(videos, tmp_path):
-    (tmp_path / "films").mkdir()
-    (tmp_path / "films" / "mine").symlink_to(videos / "sub")
-    assert [clip.name for clip in find_clips(tmp_path / "films")] == ["mine/walk"]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "mine").symlink_to(videos / "sub")
+    assert [clip.name for clip in find_clips(tmp_path / "links")] == ["mine/walk"]
 
 
 def test_a_second_call_does_nothing_and_a_changed_source_is_noticed(videos, tmp_path, monkeypatch, street, save_video):

@@ -11,27 +11,27 @@ def _uniforms(count, puppet, seed=0):
     return torch.rand(count, look_uniforms(puppet), generator=torch.Generator().manual_seed(seed))
 
 
-def _paint(puppet, joints, K, size, look, plate):
+def _paint(puppet, joints, K, size, look, background):
     geometry = part_geometry(joints, K, puppet, width_factors=look.width_factors)
     maps = part_maps(geometry, size, puppet)
-    return paint_puppet(maps, geometry, joints, plate, look, puppet), maps, geometry
+    return paint_puppet(maps, geometry, joints, background, look, puppet), maps, geometry
 
 
 @pytest.mark.parametrize("size", [(64, 64), (45, 70), (168, 160)])
-def test_paints_the_silhouette_and_leaves_the_plate(puppet, scene, size):
+def test_paints_the_silhouette_and_leaves_the_background(puppet, scene, size):
     joints, K = scene(5, 64)
     look = draw_look(_uniforms(5, puppet), puppet)
-    plate = torch.rand(5, 3, *size, generator=torch.Generator().manual_seed(1))
-    image, maps, _ = _paint(puppet, joints, K, size, look, plate)
-    assert image.shape == plate.shape
+    background = torch.rand(5, 3, *size, generator=torch.Generator().manual_seed(1))
+    image, maps, _ = _paint(puppet, joints, K, size, look, background)
+    assert image.shape == background.shape
     assert image.isfinite().all()
     assert image.min() >= 0
     assert image.max() <= 1
-    outside = (maps == 0).all(1, keepdim=True).expand_as(plate)
-    assert torch.equal(image[outside], plate[outside])
-    # two plates show through where the puppet does not cover, and only there
-    other, _, _ = _paint(puppet, joints, K, size, look, 1 - plate)
-    covered = (maps == 1).any(1, keepdim=True).expand_as(plate)
+    outside = (maps == 0).all(1, keepdim=True).expand_as(background)
+    assert torch.equal(image[outside], background[outside])
+    # two backgrounds show through where the puppet does not cover, and only there
+    other, _, _ = _paint(puppet, joints, K, size, look, 1 - background)
+    covered = (maps == 1).any(1, keepdim=True).expand_as(background)
     assert (image[covered] != other[covered]).float().mean() < 1e-3  # the fourth part at a pixel is left out
 
 
@@ -83,13 +83,13 @@ def test_looks_are_mostly_symmetric_and_depend_on_their_own_uniforms(puppet):
         assert torch.equal(value[0], vars(look)[name][7]), name
 
 
-def test_batch_size_does_not_change_a_picture(puppet, scene):
+def test_batch_size_does_not_change_a_image(puppet, scene):
     joints, K = scene(3, 64)
     look = draw_look(_uniforms(3, puppet), puppet)
-    plate = torch.full((3, 3, 64, 64), 0.5)
-    together, _, _ = _paint(puppet, joints, K, (64, 64), look, plate)
+    background = torch.full((3, 3, 64, 64), 0.5)
+    together, _, _ = _paint(puppet, joints, K, (64, 64), look, background)
     one = type(look)(**{name: value[1:2] for name, value in vars(look).items()})
-    alone, _, _ = _paint(puppet, joints[1:2], K[1:2], (64, 64), one, plate[1:2])
+    alone, _, _ = _paint(puppet, joints[1:2], K[1:2], (64, 64), one, background[1:2])
     torch.testing.assert_close(alone[0], together[1], rtol=0, atol=1e-5)
 
 
@@ -98,5 +98,5 @@ def test_wrong_shapes_are_refused(puppet, scene):
         draw_look(torch.rand(2, 7), puppet)
     joints, K = scene(1, 32)
     look = draw_look(_uniforms(1, puppet), puppet)
-    with pytest.raises(ValueError, match="plate"):
+    with pytest.raises(ValueError, match="background"):
         _paint(puppet, joints, K, (32, 32), look, torch.zeros(1, 3, 16, 16))

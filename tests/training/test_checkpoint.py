@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.training import checkpoint
 from selfsup3d.training.checkpoint import check, find_checkpoint, newest, rotate
 from selfsup3d.training.loop import train
@@ -38,9 +38,9 @@ def test_as_many_as_wanted_are_kept(tmp_path):
 
 
 def test_a_checkpoint_is_a_model_for_the_hub(run):
-    again = hub.from_pretrained(run / "checkpoints" / "step-00000004", lambda told: Autoencoder())
+    again = pretrained.from_pretrained(run / "checkpoints" / "step-00000004", lambda told, version: Autoencoder())
     assert torch.isfinite(again.decoder.weight).all()
-    assert hub.read_config(run / "checkpoints" / "step-00000004")["trainer"]["steps"] == 6
+    assert pretrained.read_config(run / "checkpoints" / "step-00000004")[0]["trainer"]["steps"] == 6
 
 
 def cut(path):
@@ -92,14 +92,14 @@ def test_all_damaged_means_from_the_start(run, capsys):
 
 def test_a_run_goes_on_from_the_last_whole_checkpoint(run, capsys):
     whole = {
-        name: {k: v.clone() for k, v in hub.read_tensors(run / "checkpoints" / "step-00000006" / name).items()}
+        name: {k: v.clone() for k, v in pretrained.read_tensors(run / "checkpoints" / "step-00000006" / name).items()}
         for name in FILES[:3]
     }
     alter(run / "checkpoints" / "step-00000006" / "training.safetensors")
     train(config(run, steps=6, checkpoint_every=2, resume="auto"), Autoencoder(), Noise())
     assert "training.safetensors was altered after it was written" in capsys.readouterr().err
     for name, tensors in whole.items():
-        for key, value in hub.read_tensors(run / "checkpoints" / "step-00000006" / name).items():
+        for key, value in pretrained.read_tensors(run / "checkpoints" / "step-00000006" / name).items():
             assert torch.equal(value, tensors[key]), (name, key)
 
 
@@ -145,7 +145,7 @@ def test_optimizers_of_another_system_are_refused(run):
 @pytest.mark.parametrize("call", range(3))
 def test_a_write_that_fails_leaves_nothing_and_keeps_the_older_ones(tmp_path, monkeypatch, call):
     """A full disk at the second checkpoint, while each of its three tensor files is written."""
-    write, calls = hub.write_tensors, []
+    write, calls = pretrained.write_tensors, []
 
     def full(path, tensors):
         calls.append(path)
@@ -153,7 +153,7 @@ def test_a_write_that_fails_leaves_nothing_and_keeps_the_older_ones(tmp_path, mo
         if len(calls) == 4 + call:
             raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(hub, "write_tensors", full)
+    monkeypatch.setattr(pretrained, "write_tensors", full)
     with pytest.raises(OSError, match="No space left"):
         train(config(tmp_path), Autoencoder(), Noise())
     assert names(tmp_path) == ["step-00000003"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup3d.config.run import TrainerConfig
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.training import device
 from selfsup3d.training.device import any_process, cpu_has_bf16, make_accelerator

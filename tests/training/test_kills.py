@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.io.files import write_json
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training.checkpoint import check
 from selfsup3d.training.loop import train
 from selfsup3d.training.monitor import SCALARS
@@ -28,8 +28,8 @@ SETTINGS = {"steps": 160, "checkpoint_every": 1, "evaluate_every": 7, "threads":
 
 
 def measured(system):
-    """How well a system does, on pictures of its own."""
-    batch = Noise().batch(Draws(9, 0, np.arange(16)))
+    """How well a system does, on images of its own."""
+    batch = Noise().batch(RandomStreams(9, 0, np.arange(16)))
     return {name: float(value) for name, value in system(batch, "encode", 0.0).items()}
 
 
@@ -82,7 +82,7 @@ def checkpoints(folder):
 
 def assert_same_end(a, b):
     for name in ("training.safetensors", "model.safetensors", "optimizers.safetensors"):
-        one, other = (hub.read_tensors(checkpoints(folder)[-1] / name) for folder in (a, b))
+        one, other = (pretrained.read_tensors(checkpoints(folder)[-1] / name) for folder in (a, b))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
     assert scalars(a) == scalars(b)
@@ -122,8 +122,8 @@ def test_twenty_kills_at_random_moments(processes, whole, tmp_path):
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        ("selfsup3d.io.hub", "write_tensors", 5),
-        ("selfsup3d.io.hub", "write_tensors", 6),
+        ("selfsup3d.io.pretrained", "write_tensors", 5),
+        ("selfsup3d.io.pretrained", "write_tensors", 6),
         ("selfsup3d.training.checkpoint", "write_json", 4),
         ("os", "fsync", 12),
         ("os", "replace", 10),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training.loop import train
 from tests.training.toy import Autoencoder, Noise, config
 
@@ -25,19 +25,19 @@ class Watching(Noise):
         super().__init__()
         self.memory, self.files = {}, {}
 
-    def batch(self, draws):
-        if draws.step % 250 == 0:
+    def batch(self, streams):
+        if streams.step % 250 == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            self.memory[draws.step] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-            self.files[draws.step] = len(os.listdir("/proc/self/fd"))
-        return super().batch(draws)
+            self.memory[streams.step] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+            self.files[streams.step] = len(os.listdir("/proc/self/fd"))
+        return super().batch(streams)
 
 
 def test_memory_open_files_and_logs_are_flat(tmp_path):
     source = Watching()
-    pictures = source.batch(Draws(0, 1, np.arange(2)))
+    images = source.batch(RandomStreams(0, 1, np.arange(2)))
     run = config(tmp_path, steps=STEPS, checkpoint_every=40, log_every=1, image_every=1, threads=1, keep_checkpoints=2)
-    train(run, Autoencoder(), source, pictures=pictures)
+    train(run, Autoencoder(), source, images=images)
     memory, files = list(source.memory.values())[2:], list(source.files.values())[2:]
     assert max(memory) - memory[0] < 16, source.memory
     assert max(files) - files[0] <= 1, source.files

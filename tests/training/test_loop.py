@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from selfsup3d.errors import InputError
-from selfsup3d.models.system import Turn
-from selfsup3d.structures.random import Draws
+from selfsup3d.models.system import Update
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training.loop import train
 from tests.training.toy import Autoencoder, Noise, config
 
@@ -34,10 +34,10 @@ class Interrupted(Noise):
         super().__init__()
         self.step, self.number = step, number
 
-    def batch(self, draws):
-        if draws.step == self.step:
+    def batch(self, streams):
+        if streams.step == self.step:
             signal.raise_signal(self.number)  # handled at once: two in a row would else count as one
-        return super().batch(draws)
+        return super().batch(streams)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def _interruptible():
 @pytest.mark.usefixtures("_interruptible")
 def test_second_interrupt_is_not_swallowed(tmp_path):
     class Impatient(Interrupted):
-        def batch(self, draws):
-            batch = super().batch(draws)
-            return super().batch(draws) if draws.step == self.step else batch
+        def batch(self, streams):
+            batch = super().batch(streams)
+            return super().batch(streams) if streams.step == self.step else batch
 
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path), Autoencoder(), Impatient(2, signal.SIGINT))
@@ -95,11 +95,11 @@ class Abandoned(Noise):
         super().__init__()
         self.monkeypatch = monkeypatch
 
-    def batch(self, draws):
-        if draws.step == 2:
+    def batch(self, streams):
+        if streams.step == 2:
             another = os.getppid() + 1  # whatever it was: in a container it may be 1 already
             self.monkeypatch.setattr(os, "getppid", lambda: another)
-        return super().batch(draws)
+        return super().batch(streams)
 
 
 @pytest.mark.parametrize("launched", [True, False])
@@ -120,14 +120,14 @@ def test_handlers_are_given_back(tmp_path):
 
 
 class Recording(Autoencoder):
-    """Takes one turn, whose name is also the group that it updates."""
+    """Takes one update, whose name is also the group that it updates."""
 
     def __init__(self, group):
         super().__init__()
         self.group = group
 
-    def turns(self, step, progress):
-        return [Turn("encode", (self.group,), "one")]
+    def updates(self, step, progress):
+        return [Update("encode", (self.group,), "one")]
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "adagrad", "rmsprop", "sgd"])
@@ -232,7 +232,7 @@ def test_bad_step_is_named_skipped_and_leaves_the_state(tmp_path, capsys):
     before = {name: value.clone() for name, value in system.state_dict().items()}
     train(config(tmp_path, steps=1, fit_batches=1), system, broken)
     told = capsys.readouterr().err
-    assert "step 0, turn 'encode': input 'target' is not finite in sample 2 (dataset noise, file picture2.png)" in told
+    assert "step 0, update 'encode': input 'target' is not finite in sample 2 (dataset noise, file image2.png)" in told
     for name, value in system.state_dict().items():
         if name != "mean":
             assert torch.equal(value, before[name]), name
@@ -249,10 +249,10 @@ def test_too_many_bad_steps_stop_the_run_with_the_last_good_state(tmp_path):
 
 
 class Exploding(Autoencoder):
-    """One loss term is infinite for bright pictures."""
+    """One loss term is infinite for bright images."""
 
-    def losses(self, batch, turn, progress):
-        terms = super().losses(batch, turn, progress)
+    def losses(self, batch, update, progress):
+        terms = super().losses(batch, update, progress)
         brightness = batch.target.mean((1, 2, 3))
         terms["bright"] = torch.where(brightness == brightness.max(), float("inf"), brightness).mean()
         return terms
@@ -260,14 +260,14 @@ class Exploding(Autoencoder):
 
 def test_bad_loss_term_is_named_with_its_sample(tmp_path, capsys):
     train(config(tmp_path, steps=1), Exploding(), Noise())
-    assert "step 0, turn 'encode': loss term 'bright' is inf in sample 0 (dataset noise" in capsys.readouterr().err
+    assert "step 0, update 'encode': loss term 'bright' is inf in sample 0 (dataset noise" in capsys.readouterr().err
 
 
 class Cornered(Autoencoder):
     """A finite loss with an infinite gradient: the square root at zero, for one sample."""
 
-    def losses(self, batch, turn, progress):
-        terms = super().losses(batch, turn, progress)
+    def losses(self, batch, update, progress):
+        terms = super().losses(batch, update, progress)
         zero = (self.encoder[0].weight * 0.0).abs().sum()
         terms["corner"] = (zero + (batch.index != 2).float()).sqrt().mean()
         return terms
@@ -275,17 +275,17 @@ class Cornered(Autoencoder):
 
 def test_bad_gradient_is_named_with_its_term_and_sample(tmp_path, capsys):
     train(config(tmp_path, steps=1), Cornered(), Noise())
-    told = "step 0, turn 'encode': the gradient of encoder.0.weight is not finite, though every loss term is: "
-    where = "it comes from loss term 'corner' in sample 2 (dataset noise, file picture2.png); the step is skipped"
+    told = "step 0, update 'encode': the gradient of encoder.0.weight is not finite, though every loss term is: "
+    where = "it comes from loss term 'corner' in sample 2 (dataset noise, file image2.png); the step is skipped"
     assert told + where in capsys.readouterr().err
 
 
 class Entangled(Autoencoder):
     """An infinite gradient that no sample has alone: of what several have in common."""
 
-    def losses(self, batch, turn, progress):
+    def losses(self, batch, update, progress):
         zero = (self.encoder[0].weight * 0.0).abs().sum()
-        return super().losses(batch, turn, progress) | {"corner": (zero + (len(batch) == 1)).sqrt()}
+        return super().losses(batch, update, progress) | {"corner": (zero + (len(batch) == 1)).sqrt()}
 
 
 def test_bad_gradient_of_no_sample_alone(tmp_path, capsys):
@@ -302,10 +302,10 @@ def test_missing_field_is_an_error_that_names_it(tmp_path):
 
 
 class Unreadable(Noise):
-    def batch(self, draws):
-        if (draws.indices >= 20).any():
-            raise InputError("films/a.mp4: damaged after frame 3")
-        return super().batch(draws)
+    def batch(self, streams):
+        if (streams.indices >= 20).any():
+            raise InputError("videos/a.mp4: damaged after frame 3")
+        return super().batch(streams)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -313,11 +313,11 @@ def test_too_many_bad_samples_end_the_run_with_a_clean_message(tmp_path, workers
     with pytest.raises(InputError) as caught:
         train(config(tmp_path, max_bad_samples=3, workers=workers), Autoencoder(), Unreadable())
     assert str(caught.value).startswith("noise: 4 samples could not be read")
-    assert "films/a.mp4" in str(caught.value)
+    assert "videos/a.mp4" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
-def test_pictures_and_evaluations_are_logged(tmp_path):
+def test_images_and_evaluations_are_logged(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     calls = []
@@ -327,7 +327,7 @@ def test_pictures_and_evaluations_are_logged(tmp_path):
         return {"mpjpe": 1.5}
 
     run = config(tmp_path, image_every=4, evaluate_every=4)
-    train(run, Autoencoder(), Noise(), pictures=Noise().batch(Draws(0, 0, np.arange(3))), evaluate=evaluate)
+    train(run, Autoencoder(), Noise(), images=Noise().batch(RandomStreams(0, 0, np.arange(3))), evaluate=evaluate)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [e.step for e in events.Images("panels")] == [4, 8]
@@ -378,10 +378,10 @@ def test_bf16_resumes_bit_for_bit(tmp_path):
 
 def test_turn_without_a_loss_is_an_error(tmp_path):
     class Silent(Autoencoder):
-        def losses(self, batch, turn, progress):
+        def losses(self, batch, update, progress):
             return {"_seen": batch.target.mean()}
 
-    with pytest.raises(ValueError, match="turn 'encode' has no loss term to optimise"):
+    with pytest.raises(ValueError, match="update 'encode' has no loss term to optimise"):
         train(config(tmp_path), Silent(), Noise())
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from selfsup3d.config.run import OptimizerConfig, TrainerConfig
-from selfsup3d.models.system import Turn
-from selfsup3d.training.optimizers import TurnOptimizers, learning_rate, make_optimizer
+from selfsup3d.config.trainer import OptimizerConfig, TrainerConfig
+from selfsup3d.models.system import Update
+from selfsup3d.training.optimizers import UpdateOptimizers, learning_rate, make_optimizer
 from tests.training.toy import Autoencoder, Noise, config
 
 KINDS = {
@@ -44,10 +44,10 @@ def gradients(system, seed=0):
 
 
 def test_a_turn_equals_a_plain_optimizer_of_its_parameters():
-    """Two turns share an optimizer and alternate; each parameter sees what it would with one of its own."""
+    """Two updates share an optimizer and alternate; each parameter sees what it would with one of its own."""
     system, plain = Autoencoder(), Autoencoder()
     settings = OptimizerConfig(lr=0.1, schedule="constant", warmup=0.0, weight_decay=0.0)
-    optimizers = TurnOptimizers(system, TrainerConfig(optimizer=settings, clip=0.0))
+    optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=settings, clip=0.0))
     reference = {
         "encoder": torch.optim.AdamW(plain.encoder.parameters(), lr=0.1, weight_decay=0.0),
         "decoder": torch.optim.AdamW(plain.decoder.parameters(), lr=0.1, weight_decay=0.0),
@@ -56,7 +56,7 @@ def test_a_turn_equals_a_plain_optimizer_of_its_parameters():
         group = "encoder" if step % 3 else "decoder"
         gradients(system, step)
         gradients(plain, step)
-        optimizers.step(Turn("any", (group,), "shared"), 0.0)
+        optimizers.step(Update("any", (group,), "shared"), 0.0)
         reference[group].step()
     for name, value in system.state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[name], rtol=1e-6, atol=1e-7)
@@ -80,27 +80,27 @@ def test_fused_kernels_and_reloading_keep_the_order_of_channels_last_weights(kin
     reference = KINDS[kind](
         [plain], lr=0.1, weight_decay=0.01, **({"momentum": 0.5} if kind in ("sgd", "rmsprop") else {})
     )
-    optimizers = TurnOptimizers(system, TrainerConfig(optimizer=settings))
-    turn = Turn("x", ("conv",), "main")
+    optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=settings))
+    update = Update("x", ("conv",), "main")
     for step in range(4):
         gradient = torch.randn(plain.shape, generator=torch.Generator().manual_seed(step))
         system.conv.weight.grad = gradient.to(memory_format=torch.channels_last)
         plain.grad = gradient.clone()
-        optimizers.step(turn, 0.0)
+        optimizers.step(update, 0.0)
         reference.step()
         state = {name: value.contiguous() for name, value in optimizers.state_dict().items()}
-        optimizers = TurnOptimizers(system, TrainerConfig(optimizer=settings))
+        optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=settings))
         optimizers.load_state_dict(state)
     torch.testing.assert_close(system.conv.weight, plain.detach(), rtol=1e-5, atol=1e-6, check_stride=False)
 
 
 def test_optimizers_have_states_of_their_own():
     system = Autoencoder()
-    optimizers = TurnOptimizers(system, TrainerConfig(optimizer=OptimizerConfig(kind="adagrad", warmup=0.0)))
+    optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=OptimizerConfig(kind="adagrad", warmup=0.0)))
     gradients(system)
-    optimizers.step(Turn("a", ("decoder",), "first"), 0.0)
+    optimizers.step(Update("a", ("decoder",), "first"), 0.0)
     assert {key.split("|")[0] for key in optimizers.state_dict()} == {"first"}
-    optimizers.step(Turn("b", ("decoder",), "second"), 0.0)
+    optimizers.step(Update("b", ("decoder",), "second"), 0.0)
     state = optimizers.state_dict()
     assert float(state["first|decoder|decoder.bias|step"]) == 1.0
     assert float(state["second|decoder|decoder.bias|step"]) == 1.0
@@ -108,18 +108,18 @@ def test_optimizers_have_states_of_their_own():
 
 def test_settings_by_name():
     special = OptimizerConfig(kind="sgd", lr=0.5, schedule="constant", warmup=0.0)
-    optimizers = TurnOptimizers(Autoencoder(), TrainerConfig(optimizers={"critic": special}))
-    assert optimizers.learning_rate(Turn("x", ("encoder",), "critic"), 0.5) == 0.5
-    assert optimizers.learning_rate(Turn("x", ("encoder",), "main"), 1.0) == pytest.approx(2e-5)
+    optimizers = UpdateOptimizers(Autoencoder(), TrainerConfig(optimizers={"critic": special}))
+    assert optimizers.learning_rate(Update("x", ("encoder",), "critic"), 0.5) == 0.5
+    assert optimizers.learning_rate(Update("x", ("encoder",), "main"), 1.0) == pytest.approx(2e-5)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 def test_clipping_looks_at_the_turn_only(clip):
     system = Autoencoder()
-    optimizers = TurnOptimizers(system, TrainerConfig(clip=clip))
+    optimizers = UpdateOptimizers(system, TrainerConfig(clip=clip))
     gradients(system)
     before = {name: p.grad.clone() for name, p in system.named_parameters()}
-    norm = optimizers.clip(Turn("x", ("encoder",), "main"))
+    norm = optimizers.clip(Update("x", ("encoder",), "main"))
     expected = torch.cat([before[n].flatten() for n in before if n.startswith("encoder")]).norm()
     torch.testing.assert_close(norm, expected)
     for name, parameter in system.named_parameters():
@@ -130,8 +130,8 @@ def test_clipping_looks_at_the_turn_only(clip):
 def test_parameters_without_gradient_stay():
     system = Autoencoder()
     before = {name: value.clone() for name, value in system.state_dict().items()}
-    optimizers = TurnOptimizers(system, TrainerConfig(optimizer=OptimizerConfig(weight_decay=0.5, warmup=0.0)))
-    optimizers.step(Turn("x", ("encoder", "unused"), "main"), 0.0)
+    optimizers = UpdateOptimizers(system, TrainerConfig(optimizer=OptimizerConfig(weight_decay=0.5, warmup=0.0)))
+    optimizers.step(Update("x", ("encoder", "unused"), "main"), 0.0)
     for name, value in system.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -142,9 +142,9 @@ def test_wrong_groups_are_named():
             return {"a": self.encoder.parameters(), "b": [self.encoder[0].weight]}
 
     with pytest.raises(ValueError, match=r"encoder.0.weight stands in groups a and b"):
-        TurnOptimizers(Twice(), TrainerConfig())
-    with pytest.raises(ValueError, match=r"turn 'x' names unknown parameter groups \['critic'\]"):
-        TurnOptimizers(Autoencoder(), TrainerConfig()).parameters(Turn("x", ("critic",), "main"))
+        UpdateOptimizers(Twice(), TrainerConfig())
+    with pytest.raises(ValueError, match=r"update 'x' names unknown parameter groups \['critic'\]"):
+        UpdateOptimizers(Autoencoder(), TrainerConfig()).parameters(Update("x", ("critic",), "main"))
 
 
 def test_settings_of_an_optimizer_that_no_turn_names_are_an_error(tmp_path):
@@ -156,5 +156,5 @@ def test_settings_of_an_optimizer_that_no_turn_names_are_an_error(tmp_path):
 
 
 class Critical(Autoencoder):
-    def turns(self, step, progress):
-        return [Turn("encode", ("encoder",), "critic")]
+    def updates(self, step, progress):
+        return [Update("encode", ("encoder",), "critic")]

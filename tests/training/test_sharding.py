@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from selfsup3d.builders.systems import build_system
-from selfsup3d.config.run import Config, TrainerConfig
+from selfsup3d.config.run import Config
+from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.sharding import Shards, check_shardable, whole_tensors
@@ -47,9 +48,9 @@ def test_one_process_keeps_everything(asked):
 @pytest.mark.parametrize(
     ("system", "told"),
     [
-        ({"kind": "part_guided", "preset": "tiny"}, "PartGuided takes up to 1 turns a step with 3 optimizers"),
-        ({"kind": "geometric"}, r"Geometric takes up to 2 turns a step with 2 optimizers \(critic, lifter\)"),
-        ({"kind": "elepose"}, r"ElePose takes up to 1 turns a step with 2 optimizers \(flow, lifter\)"),
+        ({"kind": "part_guided", "preset": "tiny"}, "PartGuided takes up to 1 updates a step with 3 optimizers"),
+        ({"kind": "geometric"}, r"Geometric takes up to 2 updates a step with 2 optimizers \(critic, lifter\)"),
+        ({"kind": "elepose"}, r"ElePose takes up to 1 updates a step with 2 optimizers \(flow, lifter\)"),
     ],
 )
 def test_several_optimizers_are_refused(asked, system, told):
@@ -60,7 +61,7 @@ def test_several_optimizers_are_refused(asked, system, told):
 
 @pytest.mark.parametrize("mode", ["two", "shared"])
 def test_several_turns_are_refused(asked, mode):
-    with pytest.raises(InputError, match=r"Autoencoder takes up to 2 turns a step with [12] optimizers"):
+    with pytest.raises(InputError, match=r"Autoencoder takes up to 2 updates a step with [12] optimizers"):
         check_shardable(Autoencoder(mode), settings())
 
 

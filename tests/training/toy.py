@@ -1,4 +1,4 @@
-"""A tiny real system for tests of the loop: a linear autoencoder with an encoder turn and a decoder turn."""
+"""A tiny real system for tests of the loop: a linear autoencoder with an encoder update and a decoder update."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from selfsup3d.config.run import Config
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 4
 WIDTH = 3 * SIZE * SIZE
 
 
 class Autoencoder(System):
-    """Compresses `target`; the encoder's turn also predicts the mean colour.
+    """Compresses `target`; the encoder's update also predicts the mean colour.
 
     Args:
-        turns: "fused" (one), "two" (encoder, then decoder), "shared" (two turns with one optimizer).
+        updates: "fused" (one), "two" (encoder, then decoder), "shared" (two updates with one optimizer).
         dropout: of the code. norm: a BatchNorm, which has running statistics.
     """
 
@@ -47,19 +47,19 @@ class Autoencoder(System):
             "unused": self.unused.parameters(),
         }
 
-    def turns(self, step, progress):
+    def updates(self, step, progress):
         both = ("encoder", "decoder")
         if self.mode == "fused":
-            return [Turn("all", both, "main")]
+            return [Update("all", both, "main")]
         names = ("main", "main") if self.mode == "shared" else ("enc", "dec")
-        return [Turn("encode", ("encoder",), names[0]), Turn("decode", ("decoder",), names[1])]
+        return [Update("encode", ("encoder",), names[0]), Update("decode", ("decoder",), names[1])]
 
-    def losses(self, batch, turn, progress):
+    def losses(self, batch, update, progress):
         x = batch.target.flatten(1)
         code = self.norm(self.encoder(x - self.mean))
         error = (self.decoder(code) - x).square().mean(1)
         terms = {"image": error.mean(), "_monitored": error.detach().max()}
-        if turn != "decode":
+        if update != "decode":
             terms["colour"] = 0.1 * (code.mean(1) - x.mean(1)).square().mean()
         return terms
 
@@ -73,7 +73,7 @@ class Autoencoder(System):
 
 
 class Noise:
-    """Random pictures, made from the draws alone. `broken` (step, sample in step) -> a NaN pixel."""
+    """Random images, made from the draws alone. `broken` (step, sample in step) -> a NaN pixel."""
 
     name = "noise"
     image_size = SIZE
@@ -84,14 +84,14 @@ class Noise:
     def __len__(self) -> int:
         return 8
 
-    def batch(self, draws: Draws) -> Batch:
-        target = torch.from_numpy(draws.uniform(3, SIZE, SIZE)).float()
-        for row, index in enumerate(draws.indices.tolist()):
-            if (draws.step, index % 4) in self.broken:
+    def batch(self, streams: RandomStreams) -> Batch:
+        target = torch.from_numpy(streams.uniform(3, SIZE, SIZE)).float()
+        for row, index in enumerate(streams.indices.tolist()):
+            if (streams.step, index % 4) in self.broken:
                 target[row, 0, 0, 0] = float("nan")
-        meta = tuple({"dataset": self.name, "file": f"picture{i}.png"} for i in draws.indices.tolist())
+        meta = tuple({"dataset": self.name, "file": f"image{i}.png"} for i in streams.indices.tolist())
         return Batch(
-            index=torch.from_numpy(draws.indices), seeds=torch.from_numpy(draws.seeds), target=target, meta=meta
+            index=torch.from_numpy(streams.indices), seeds=torch.from_numpy(streams.seeds), target=target, meta=meta
         )
 
 

@@ -35,9 +35,9 @@ def pose():
 
 @pytest.fixture
 def matches_golden():
-    """Compare with a stored picture; SELFSUP3D_WRITE_GOLDEN=1 writes it anew (then look at it).
+    """Compare with a stored image; SELFSUP3D_WRITE_GOLDEN=1 writes it anew (then look at it).
 
-    Anti-aliasing differs a little between builds of OpenCV, so edges may differ, and the picture as a whole may not.
+    Anti-aliasing differs a little between builds of OpenCV, so edges may differ, and the image as a whole may not.
     """
 
     def compare(image, name):

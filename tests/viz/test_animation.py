@@ -18,11 +18,11 @@ def frames(count=6, size=(33, 47)):
 
 def read_back(path):
     if path.suffix in (".gif", ".png"):
-        with Image.open(path) as picture:
+        with Image.open(path) as image:
             out = []
-            for k in range(picture.n_frames):
-                picture.seek(k)
-                out.append(np.array(picture.convert("RGB")))
+            for k in range(image.n_frames):
+                image.seek(k)
+                out.append(np.array(image.convert("RGB")))
             return out
     capture, out = cv2.VideoCapture(str(path)), []
     while True:
@@ -32,7 +32,7 @@ def read_back(path):
         out.append(frame[..., ::-1])
 
 
-def test_a_gif_keeps_the_colours_of_thin_limbs_beside_a_picture_full_of_others(tmp_path):
+def test_a_gif_keeps_the_colours_of_thin_limbs_beside_a_image_full_of_others(tmp_path):
     rng = np.random.default_rng(0)
     frame = np.full((128, 384, 3), 250, np.uint8)
     for left in (0, 256):
@@ -60,20 +60,20 @@ def test_png_is_lossless_and_durations_follow_the_rate(tmp_path):
     write_animation(tmp_path / "a.png", frames(), fps=20)
     np.testing.assert_array_equal(np.stack(read_back(tmp_path / "a.png")), np.stack(list(frames())))
     write_animation(tmp_path / "a.gif", frames(), fps=20)
-    with Image.open(tmp_path / "a.gif") as picture:
-        assert picture.info["duration"] == 50
-        assert picture.info["loop"] == 0
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["duration"] == 50
+        assert image.info["loop"] == 0
 
 
 @pytest.mark.parametrize("fps", [8.0, 15.0, 24.0, 30.0])
 def test_a_gif_lasts_as_long_as_its_frames(tmp_path, fps):
-    pictures = [np.full((8, 8, 3), 10 * k, np.uint8) for k in range(25)]
-    write_animation(tmp_path / "a.gif", pictures, fps)
-    with Image.open(tmp_path / "a.gif") as picture:
+    images = [np.full((8, 8, 3), 10 * k, np.uint8) for k in range(25)]
+    write_animation(tmp_path / "a.gif", images, fps)
+    with Image.open(tmp_path / "a.gif") as image:
         lasts = []
-        for k in range(picture.n_frames):
-            picture.seek(k)
-            lasts.append(picture.info["duration"])
+        for k in range(image.n_frames):
+            image.seek(k)
+            lasts.append(image.info["duration"])
     assert len(lasts) == 25
     assert abs(sum(lasts) - 25_000.0 / fps) <= 10
     assert min(lasts) >= 20

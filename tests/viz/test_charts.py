@@ -6,12 +6,12 @@ from selfsup3d.viz.charts import _ticks, curves, distinct_colours, lines, scatte
 
 def test_points_are_drawn_in_their_label_s_colour():
     points = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    picture = scatter(points, ["a", "b", "a", ""], size=200)
+    image = scatter(points, ["a", "b", "a", ""], size=200)
     first, second = distinct_colours(2)
     for colour in (first, second):
-        assert (picture == np.array(colour)).all(-1).sum() > 10
-    assert picture.shape[0] == 200
-    assert picture.shape[1] > 200, "a legend stands beside"
+        assert (image == np.array(colour)).all(-1).sum() > 10
+    assert image.shape[0] == 200
+    assert image.shape[1] > 200, "a legend stands beside"
 
 
 def test_thumbnails_do_not_cover_each_other():
@@ -19,9 +19,9 @@ def test_thumbnails_do_not_cover_each_other():
     red = np.zeros((3, 8, 8, 3), np.uint8)
     red[..., 0] = 255
     red[1] = (0, 255, 0)
-    picture = scatter(points, ["a"] * 3, thumbnails=red, size=300, side=20)
-    assert (picture == (255, 0, 0)).all(-1).sum() > 400
-    assert not (picture[:, :300] == (0, 255, 0)).all(-1).any(), "the second point lies under the first"
+    image = scatter(points, ["a"] * 3, thumbnails=red, size=300, side=20)
+    assert (image == (255, 0, 0)).all(-1).sum() > 400
+    assert not (image[:, :300] == (0, 255, 0)).all(-1).any(), "the second point lies under the first"
 
 
 @pytest.mark.parametrize("wrong", [(np.zeros((3, 3)), ["a"] * 3), (np.zeros((3, 2)), ["a"] * 2)])
@@ -35,10 +35,10 @@ def test_curves_have_a_panel_each_and_one_runs_through_all():
     falling = 10.0 * np.exp(-x / 10)
     falling[3] = np.nan
     series = {"a": (x, falling), "b": (x, np.full(50, 2.0)), "c": (x, x), "d": (x[:1], x[:1])}
-    picture = curves(series, beside=("beta", x, x % 10), columns=2)
-    assert picture.shape[0] > 400
-    assert (np.abs(picture.astype(int) - (220, 30, 30)).sum(-1) < 150).sum() > 100
-    assert curves({"a": (x, falling)}).shape[0] < picture.shape[0]
+    image = curves(series, beside=("beta", x, x % 10), columns=2)
+    assert image.shape[0] > 400
+    assert (np.abs(image.astype(int) - (220, 30, 30)).sum(-1) < 150).sum() > 100
+    assert curves({"a": (x, falling)}).shape[0] < image.shape[0]
     with pytest.raises(ValueError, match="no curve"):
         curves({})
 

@@ -45,25 +45,25 @@ def test_label_colours_are_those_of_the_part_table():
     assert painted[0, :, 0, 10].max() < 0.2
 
 
-def test_background_of_a_picture_is_kept_and_people_are_mixed_in():
-    picture = torch.rand(1, 3, 1, 11)
-    laid = colour_labels(torch.arange(11).view(1, 1, 11), picture, opacity=0.5)
-    torch.testing.assert_close(laid[..., 10], picture[..., 10])
-    torch.testing.assert_close(laid[..., 3], 0.5 * picture[..., 3] + 0.5 * colour_labels(torch.tensor([[[3]]]))[..., 0])
+def test_background_of_a_image_is_kept_and_people_are_mixed_in():
+    image = torch.rand(1, 3, 1, 11)
+    laid = colour_labels(torch.arange(11).view(1, 1, 11), image, opacity=0.5)
+    torch.testing.assert_close(laid[..., 10], image[..., 10])
+    torch.testing.assert_close(laid[..., 3], 0.5 * image[..., 3] + 0.5 * colour_labels(torch.tensor([[[3]]]))[..., 0])
 
 
 def test_part_maps_cover_by_their_value():
     maps = torch.zeros(1, 10, 1, 3)
     maps[0, 4, 0, 1], maps[0, 4, 0, 2] = 0.5, 1.0
-    picture = torch.rand(1, 3, 1, 3)
-    laid = colour_part_maps(maps, picture)
+    image = torch.rand(1, 3, 1, 3)
+    laid = colour_part_maps(maps, image)
     colour = torch.tensor(default_puppet().colours[4], dtype=torch.float32)
-    torch.testing.assert_close(laid[0, :, 0, 0], picture[0, :, 0, 0])
-    torch.testing.assert_close(laid[0, :, 0, 1], 0.5 * picture[0, :, 0, 1] + 0.5 * colour)
+    torch.testing.assert_close(laid[0, :, 0, 0], image[0, :, 0, 0])
+    torch.testing.assert_close(laid[0, :, 0, 1], 0.5 * image[0, :, 0, 1] + 0.5 * colour)
     torch.testing.assert_close(laid[0, :, 0, 2], colour)
 
 
-def test_error_heat_is_green_where_pictures_agree():
+def test_error_heat_is_green_where_images_agree():
     a = torch.zeros(1, 3, 4, 4)
     b = a.clone()
     b[..., 0] = 0.5

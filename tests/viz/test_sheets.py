@@ -14,7 +14,7 @@ def test_to_uint8_rounds_clips_and_moves_channels():
     assert to_uint8(torch.full((3, 1, 1), float("nan"))).max() == 0
 
 
-def test_tile_centres_smaller_pictures_and_takes_ragged_rows():
+def test_tile_centres_smaller_images_and_takes_ragged_rows():
     big, small = np.full((10, 12, 3), 10, np.uint8), np.full((4, 4, 3), 200, np.uint8)
     canvas = tile([[big, small], [small]], gap=2, paper=(255, 0, 0))
     assert canvas.shape == (2 + 2 * 12, 2 + 2 * 14, 3)

@@ -20,7 +20,7 @@ def test_overlay_looks_as_stored(pose, grey, matches_golden):
     matches_golden(draw_skeleton(grey, pixels(pose), errors=np.linspace(0, 160, 17)), "skeleton_errors")
 
 
-def test_the_picture_given_is_left_alone(pose, grey):
+def test_the_image_given_is_left_alone(pose, grey):
     before = grey.copy()
     assert draw_skeleton(grey, pixels(pose)) is not grey
     np.testing.assert_array_equal(grey, before)

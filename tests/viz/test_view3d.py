@@ -92,10 +92,10 @@ def test_skeleton_views_are_the_two_drawn_views(pose):
 
 
 def test_a_turntable_goes_round_once_and_plays_the_motion_once(pose):
-    pictures = list(turntable(pose, frames=8, size=64))
-    assert len(pictures) == 8
-    np.testing.assert_array_equal(pictures[0], draw_pose_3d(pose, view=FRONT, size=64))
-    np.testing.assert_array_equal(pictures[2], draw_pose_3d(pose, view=(90.0, 12.0), size=64))
+    images = list(turntable(pose, frames=8, size=64))
+    assert len(images) == 8
+    np.testing.assert_array_equal(images[0], draw_pose_3d(pose, view=FRONT, size=64))
+    np.testing.assert_array_equal(images[2], draw_pose_3d(pose, view=(90.0, 12.0), size=64))
     motion = np.stack([pose * s for s in (1.0, 0.8, 0.6, 0.4)])
     np.testing.assert_array_equal(
         list(turntable(motion, frames=8, size=64))[7], draw_pose_3d(pose * 0.4, view=(315.0, 12.0), size=64)

@@ -1,7 +1,7 @@
-"""The index of a dataset: one row for each person in each annotated picture, and where the picture is found.
+"""The index of a dataset: one row for each person in each annotated image, and where the image is found.
 
-Every dataset becomes the same npz (no pickled objects, no copies of pictures). A *take* is one person in one recording
-by one camera; rows of a take follow one another in time. Coordinates: pixels of the full picture as the dataset gives
+Every dataset becomes the same npz (no pickled objects, no copies of images). A *take* is one person in one recording
+by one camera; rows of a take follow one another in time. Coordinates: pixels of the full image as the dataset gives
 them; 3D joints in the camera frame (OpenCV axes), metres.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
     "save_index",
     "select_split",
     "thin_out",
-    "with_pictures",
+    "with_images",
 ]
 
 FORMAT = 2
@@ -58,12 +58,12 @@ class Take:
         person: who is seen; takes of one person share it.
         camera: its name.
         split: "train", "val" or "test".
-        picture: path below the root: a video, or a pattern such as "img_{:06d}.jpg" that takes the frame number; ""
-            where there are no pictures.
+        image: path below the root: a video, or a pattern such as "img_{:06d}.jpg" that takes the frame number; ""
+            where there are no images.
         mask: the same for given person masks; "" where there are none.
         mask_shift: added to the frame number to find the mask (videos count from 0, some frame files from 1).
         fps: frames per second of the recording.
-        width, height: of the pictures, px.
+        width, height: of the images, px.
         static_camera: the camera stands still, so that a background model fits.
         K: 3x3 pinhole, rows joined, px.
         distortion: k1, k2, k3, p1, p2 (`geometry.camera.distort`, lens "h36m"), or ().
@@ -76,7 +76,7 @@ class Take:
     person: str
     camera: str
     split: str
-    picture: str
+    image: str
     fps: float
     width: int
     height: int
@@ -89,8 +89,8 @@ class Take:
 
     @property
     def is_video(self) -> bool:
-        """Whether `picture` is one file of many frames."""
-        return bool(self.picture) and "{" not in self.picture
+        """Whether `image` is one file of many frames."""
+        return bool(self.image) and "{" not in self.image
 
     def intrinsics(self) -> np.ndarray:
         """(3, 3) float64."""
@@ -103,7 +103,7 @@ class Rows:
 
     Attributes:
         take: see `Take`.
-        frame: (N,) number of the frame within the recording, as the picture's pattern or the video counts it.
+        frame: (N,) number of the frame within the recording, as the image's pattern or the video counts it.
         joints_3d: (N, 17, 3) metres, camera frame; NaN where a joint is absent.
         joints_2d: (N, 17, 2) px.
         confidence: (N, 17) of joints_2d, 0 = missing.
@@ -131,7 +131,7 @@ class FrameIndex:
 
     Attributes:
         dataset: its name, kept in every sample's meta.
-        root: folder that pictures are relative to.
+        root: folder that images are relative to.
         takes: see `Take`.
         take: (N,) index into `takes` of each row.
         frame, joints_3d, joints_2d, confidence, box: as in `Rows`.
@@ -177,7 +177,7 @@ class FrameIndex:
         return np.array([getattr(t, name) for t in self.takes])[self.take]
 
     def K(self) -> np.ndarray:
-        """(N, 3, 3) float32 of each row's full picture."""
+        """(N, 3, 3) float32 of each row's full image."""
         return np.array([t.K for t in self.takes], dtype=np.float32).reshape(-1, 3, 3)[self.take]
 
     def counts(self, *names: str) -> dict[tuple[str, ...], int]:
@@ -242,7 +242,7 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
     """Read an index.
 
     Args:
-        root: folder of the pictures; None = where they were when the index was built.
+        root: folder of the images; None = where they were when the index was built.
 
     Raises:
         InputError: absent, damaged, of another version, or with arrays that do not belong together.
@@ -326,24 +326,24 @@ def thin_out(index: FrameIndex, every: int) -> FrameIndex:
     return index.select((index.frame - first[index.take]) % every == 0)
 
 
-def with_pictures(index: FrameIndex) -> FrameIndex:
-    """Rows whose take has pictures; the others are counted as left out.
+def with_images(index: FrameIndex) -> FrameIndex:
+    """Rows whose take has images; the others are counted as left out.
 
     Raises:
         InputError: no take has any; the message names the first.
     """
-    pictured = np.array([bool(t.picture) for t in index.takes])
-    keep = pictured[index.take]
+    shown = np.array([bool(t.image) for t in index.takes])
+    keep = shown[index.take]
     if keep.all():
         return index
     if not keep.any():
         raise InputError(
-            f"{index.root}: {index.dataset} has no pictures of {index.takes[0].name} and {len(index.takes) - 1} more "
+            f"{index.root}: {index.dataset} has no images of {index.takes[0].name} and {len(index.takes) - 1} more "
             "recordings; only lifters can use its joints"
         )
     left_out = {split: dict(reasons) for split, reasons in index.left_out.items()}
     for split, count in index.select(~keep).counts("split").items():
-        left_out.setdefault(split[0], {})["frames without pictures"] = count
+        left_out.setdefault(split[0], {})["frames without images"] = count
     return replace(index.select(keep), left_out=left_out)
 
 

@@ -15,7 +15,7 @@ __all__ = ["Findings", "check_index", "knees_forward", "statistics"]
 _BENT = 0.04  # metres off the straight line from hip to ankle that count as a bent knee
 _SAMPLE = 20_000
 _SCALED = ("univ_annot3",)
-"""Sources of 3D joints that are not those of the person in the picture."""
+"""Sources of 3D joints that are not those of the person in the image."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Findings:
         counts: (subject, action) -> rows.
         splits: split -> rows.
         reprojection: median and 95th percentile of |K joints_3d - joints_2d| px; NaN where no joints ought to project
-            onto the picture (MPI-INF-3DHP's universal ones are scaled to one height).
+            onto the image (MPI-INF-3DHP's universal ones are scaled to one height).
         knees: share of bent knees that bend forwards; NaN where none is bent.
         leg: 5th and 95th percentile of thigh + shin, metres.
         warnings: in words, what is not as it should be.
@@ -115,7 +115,7 @@ def statistics(index: FrameIndex) -> dict[str, Any]:
     """Mean and standard deviation over an index, for heads that standardise: give it the training rows only.
 
     joints_3d: camera frame, metres, pelvis subtracted and dropped (16 joints). joints_2d: full pixels over the
-    picture's width, the pelvis dropped but not subtracted, since its place tells of the perspective.
+    image's width, the pelvis dropped but not subtracted, since its place tells of the perspective.
 
     Returns:
         {"frames": n, "joints": 16 names, "joints_3d": {"mean": 16 x 3, "std": ...}, "joints_2d": {"mean": 16 x 2, ...}};

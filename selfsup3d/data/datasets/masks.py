@@ -1,4 +1,4 @@
-"""Person masks that a dataset brings along: videos, pictures, or Human3.6M's MATLAB files."""
+"""Person masks that a dataset brings along: videos, images, or Human3.6M's MATLAB files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GivenMasks:
         """(size, size) uint8 of a view of one frame, 255 = person; anything that is not black counts as person.
 
         Args:
-            frame: number in the take's pictures.
+            frame: number in the take's images.
 
         Raises:
             InputError: the file is absent or damaged, or has no such frame.
@@ -46,7 +46,7 @@ class GivenMasks:
             mask = self._frames.read(take.mask, frame, take.width, take.height).image
         scale = (mask.shape[1] / take.width, mask.shape[0] / take.height)
         person = (mask.max(-1) > 127).astype(np.uint8) * 255 if mask.ndim == 3 else mask
-        inside = np.repeat(255 - person[..., None], 3, -1)  # what lies outside the picture is not the person
+        inside = np.repeat(255 - person[..., None], 3, -1)  # what lies outside the image is not the person
         return 255 - _grey_border(warp_view(Reduced(inside, scale), view, size))
 
     def _matlab(self, take: Take, frame: int) -> np.ndarray:
@@ -72,6 +72,6 @@ class GivenMasks:
 
 
 def _grey_border(inverted: np.ndarray) -> np.ndarray:
-    """The first channel, the grey that stands for "outside the picture" counted as background."""
+    """The first channel, the grey that stands for "outside the image" counted as background."""
     channel = inverted[..., 0]
     return np.where(channel == 127, 255, channel).astype(np.uint8)

@@ -1,11 +1,11 @@
 """MPI-INF-3DHP: training sequences with their fourteen cameras, and the test set TS1-TS6.
 
-    S1/Seq1/annot.mat (MATLAB v5), camera.calibration, and pictures in any of
+    S1/Seq1/annot.mat (MATLAB v5), camera.calibration, and images in any of
         imageSequence/video_0.avi, imageSequence/video_0/000001.jpg, imageFrames/video_0/frame_000001.jpg, video_0/...
     mpi_inf_3dhp_test_set/TS1/annot_data.mat (HDF5), imageSequence/img_000001.jpg
 
 Joints "metric" (`annot3`) are the person's own; "universal" (`univ_annot3`) are scaled to one height, as published
-results mostly use: they no longer project onto the picture, so 2D joints and boxes always come from `annot2`.
+results mostly use: they no longer project onto the image, so 2D joints and boxes always come from `annot2`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def find_mpi_inf_3dhp(
                 missing.append(Missing(f"{name}/annot.mat", "training annotation"))
                 continue
             task = _Sequence(root, folder, f"S{subject}", name, tuple(cameras), annotation, every)
-            seen = [c for c in cameras if _picture(folder, c)]
+            seen = [c for c in cameras if _image(folder, c)]
             if not seen:
                 missing.append(Missing(f"{name}/imageSequence/video_*.avi", "videos or frames of the cameras"))
             for camera in [c for c in cameras if seen and c not in seen]:
@@ -111,7 +111,7 @@ def find_mpi_inf_3dhp(
             missing.append(Missing(f"mpi_inf_3dhp_test_set/TS{number}/annot_data.mat", "test annotation"))
             continue
         if not (folder / "imageSequence").is_dir():
-            missing.append(Missing(f"mpi_inf_3dhp_test_set/TS{number}/imageSequence", "test pictures"))
+            missing.append(Missing(f"mpi_inf_3dhp_test_set/TS{number}/imageSequence", "test images"))
         task = _Sequence(root, folder, f"TS{number}", f"TS{number}", (), annotation, 1)
         parts.append(Part(f"TS{number}", partial(read_test, task), folder / "annot_data.mat"))
     notes = {
@@ -161,7 +161,7 @@ def read_train(task: _Sequence) -> list[Rows]:
             K = fit_intrinsics(metric[camera][:count:10], two_d[::10], f"{path}: camera {camera}")
         kept = slice(0, count, task.every)
         take = _train_take(task, camera, K)
-        frame = np.arange(count)[kept] + _first_number(take.picture)
+        frame = np.arange(count)[kept] + _first_number(take.image)
         joints = _to_17(_TRAIN, wanted[camera][kept] / 1000.0)
         ours, confidence = _pixels_17(_TRAIN, two_d[kept], metric[camera][kept], K)
         rows.append(make_rows(take, frame, joints, ours, confidence))
@@ -188,12 +188,12 @@ def _pixels_17(
 
 
 def _train_take(task: _Sequence, camera: int, K: np.ndarray) -> Take:
-    picture = _picture(task.folder, camera)
-    relative = (task.folder / picture).relative_to(task.root).as_posix() if picture else ""
+    image = _image(task.folder, camera)
+    relative = (task.folder / image).relative_to(task.root).as_posix() if image else ""
     fps, width, height = 25.0, _SIZE, _SIZE
-    if picture and "{" not in picture:
-        fps = video_info(task.folder / picture).fps or fps
-    mask = _picture(task.folder, camera, ("FGmasks", "foreground_masks", "masks"))
+    if image and "{" not in image:
+        fps = video_info(task.folder / image).fps or fps
+    mask = _image(task.folder, camera, ("FGmasks", "foreground_masks", "masks"))
     return Take(
         name=f"{task.name}/video_{camera}",
         subject=task.subject,
@@ -201,19 +201,19 @@ def _train_take(task: _Sequence, camera: int, K: np.ndarray) -> Take:
         person=task.name.replace("/", "_"),  # clothes change between the two sequences of a subject
         camera=str(camera),
         split="train",
-        picture=relative,
+        image=relative,
         fps=fps,
         width=width,
         height=height,
         static_camera=True,
         K=tuple(float(v) for v in K.ravel()),
         mask=(task.folder / mask).relative_to(task.root).as_posix() if mask else "",
-        mask_shift=_first_number(mask) - _first_number(picture),
+        mask_shift=_first_number(mask) - _first_number(image),
         source="univ_annot3" if task.annotation == "universal" else "annot3",
     )
 
 
-def _picture(folder: Path, camera: int, places: tuple[str, ...] = ("imageSequence", "imageFrames", ".")) -> str:
+def _image(folder: Path, camera: int, places: tuple[str, ...] = ("imageSequence", "imageFrames", ".")) -> str:
     """The video or the frames' pattern of a camera, relative to the sequence's folder; "" if there is none."""
     for place in places:
         for suffix in (".avi", ".mp4"):
@@ -228,9 +228,9 @@ def _picture(folder: Path, camera: int, places: tuple[str, ...] = ("imageSequenc
     return ""
 
 
-def _first_number(picture: str) -> int:
-    """Of the first frame: frame files count from 1, videos (and joints without pictures) from 0."""
-    return 1 if "{" in picture else 0
+def _first_number(image: str) -> int:
+    """Of the first frame: frame files count from 1, videos (and joints without images) from 0."""
+    return 1 if "{" in image else 0
 
 
 def _loadmat(path: Path) -> dict[str, np.ndarray]:
@@ -290,7 +290,7 @@ def read_test(task: _Sequence) -> list[Rows]:
             person=task.subject,
             camera="0",
             split="test",
-            picture=f"{relative}/img_{{:06d}}.jpg" if first.parent.is_dir() else "",
+            image=f"{relative}/img_{{:06d}}.jpg" if first.parent.is_dir() else "",
             fps=25.0,
             width=width,
             height=height,

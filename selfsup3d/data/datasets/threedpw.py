@@ -21,7 +21,7 @@ import numpy as np
 from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, make_rows
 from selfsup3d.data.datasets.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.errors import InputError
-from selfsup3d.io.crops import read_picture
+from selfsup3d.io.crops import read_image
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
 from selfsup3d.structures.skeleton import FOREIGN, joint_index
 
@@ -94,7 +94,7 @@ def find_threedpw(
             missing.append(Missing(f"sequenceFiles/{folder}/*.pkl", "annotations"))
         for path in files:
             if not (root / "imageFiles" / path.stem).is_dir():
-                missing.append(Missing(f"imageFiles/{path.stem}", "pictures of the sequence"))
+                missing.append(Missing(f"imageFiles/{path.stem}", "images of the sequence"))
             file = Path(regressed) if joints == "h36m_14" and regressed is not None else None
             task = _File(root, path, SPLITS.get(folder, folder), file, min_detected)
             parts.append(Part(f"{folder}/{path.stem}", partial(read_sequence_file, task), path))
@@ -122,8 +122,8 @@ def read_sequence_file(task: _File) -> list[Rows]:
     detections = content.get("poses2d", content.get("poses2D"))
     if len(valid) != len(people):
         raise InputError(f"{task.path}: campose_valid has {len(valid)} people, jointPositions {len(people)}")
-    picture = f"imageFiles/{sequence}/image_{{:05d}}.jpg"
-    width, height = _size(task.root, picture, K)
+    image = f"imageFiles/{sequence}/image_{{:05d}}.jpg"
+    width, height = _size(task.root, image, K)
     rows = []
     for person, positions in enumerate(people):
         take = Take(
@@ -133,7 +133,7 @@ def read_sequence_file(task: _File) -> list[Rows]:
             person=f"{sequence}_{person}",
             camera="phone",
             split=task.split,
-            picture=picture if (task.root / "imageFiles" / sequence).is_dir() else "",
+            image=image if (task.root / "imageFiles" / sequence).is_dir() else "",
             fps=30.0,
             width=width,
             height=height,
@@ -223,11 +223,11 @@ def _detected(detections: Any, count: int, path: Path) -> np.ndarray | None:
     return np.concatenate([joints, confidence[..., None]], -1)
 
 
-def _size(root: Path, picture: str, K: np.ndarray) -> tuple[int, int]:
-    """Width and height of the pictures; from the principal point where there is none."""
-    first = root / picture.format(0)
+def _size(root: Path, image: str, K: np.ndarray) -> tuple[int, int]:
+    """Width and height of the images; from the principal point where there is none."""
+    first = root / image.format(0)
     if first.is_file():
-        height, width = read_picture(first, reduction=1.0).image.shape[:2]
+        height, width = read_image(first, reduction=1.0).image.shape[:2]
         return width, height
     return round(2 * K[0, 2]), round(2 * K[1, 2])
 

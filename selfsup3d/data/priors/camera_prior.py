@@ -1,7 +1,7 @@
 """The distribution of cameras that the method may assume: stated ranges, sampled for unpaired poses.
 
 The person stands near the middle of a stage; the camera orbits it at some azimuth and elevation, so far away that a
-stated height of the scene fills the picture. By default these are the very ranges that synth-v1 draws its cameras and
+stated height of the scene fills the image. By default these are the very ranges that synth-v1 draws its cameras and
 paths from, which is the easiest possible prior; `widen=1.2` is the ablation's.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.structures.batch import Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["CameraPrior", "CameraRanges", "UprightPoses", "look_at", "pinhole"]
 
@@ -25,8 +25,8 @@ class CameraRanges:
 
     Attributes:
         elevation: degrees that the camera looks down.
-        field_of_view: degrees across the picture.
-        visible_height: metres that fill the picture's height at the middle of the stage. With the field of view this
+        field_of_view: degrees across the image.
+        visible_height: metres that fill the image's height at the middle of the stage. With the field of view this
             gives the distance: 3.6 to 5.5 m.
         aim_height: metres above the floor that the camera looks at.
         sideways, depthways: metres by which the person stands off the stage's middle, across and along the view.
@@ -63,7 +63,7 @@ class CameraRanges:
 
 
 def pinhole(size: int, field_of_view: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) pinhole of square pictures `size` pixels wide that see `field_of_view` degrees."""
+    """(..., 3, 3) pinhole of square images `size` pixels wide that see `field_of_view` degrees."""
     view = np.asarray(field_of_view, dtype=np.float64)
     K = np.zeros((*view.shape, 3, 3))
     K[..., 0, 0] = K[..., 1, 1] = size / (2.0 * np.tan(np.deg2rad(view) / 2.0))
@@ -115,7 +115,7 @@ class UprightPoses:
 
 
 class CameraPrior:
-    """Draws cameras for unpaired poses.
+    """RandomStreams cameras for unpaired poses.
 
     Args:
         image_size: S, pixels a side; K is in these pixels.
@@ -127,24 +127,24 @@ class CameraPrior:
         self.image_size = image_size
         self.ranges = (ranges or CameraRanges()).widened(widen)
 
-    def sample(self, draws: Draws, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
+    def sample(self, streams: RandomStreams, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
         """B cameras, body frame -> camera, float32.
 
         Args:
             draws: one stream per sample; eight numbers each, whatever is given.
-            K: (B, 3, 3) pinholes to use, such as the pictures' own; None = drawn by the field of view.
+            K: (B, 3, 3) pinholes to use, such as the images' own; None = drawn by the field of view.
             poses: where given, the trunk's lean and the pelvis' height are the poses' own; otherwise the trunk is
                 taken to be upright.
         """
         r = self.ranges
-        azimuth = draws.uniform(low=0.0, high=360.0)
-        elevation = draws.uniform(low=r.elevation[0], high=r.elevation[1])
-        view = draws.uniform(low=r.field_of_view[0], high=r.field_of_view[1])
-        visible = draws.uniform(low=r.visible_height[0], high=r.visible_height[1])
-        aim = draws.uniform(low=r.aim_height[0], high=r.aim_height[1])
-        sideways = draws.uniform(low=r.sideways[0], high=r.sideways[1])
-        depthways = draws.uniform(low=r.depthways[0], high=r.depthways[1])
-        height = draws.uniform(low=r.pelvis_height[0], high=r.pelvis_height[1])
+        azimuth = streams.uniform(low=0.0, high=360.0)
+        elevation = streams.uniform(low=r.elevation[0], high=r.elevation[1])
+        view = streams.uniform(low=r.field_of_view[0], high=r.field_of_view[1])
+        visible = streams.uniform(low=r.visible_height[0], high=r.visible_height[1])
+        aim = streams.uniform(low=r.aim_height[0], high=r.aim_height[1])
+        sideways = streams.uniform(low=r.sideways[0], high=r.sideways[1])
+        depthways = streams.uniform(low=r.depthways[0], high=r.depthways[1])
+        height = streams.uniform(low=r.pelvis_height[0], high=r.pelvis_height[1])
         pinholes = pinhole(self.image_size, view) if K is None else K.double().cpu().numpy()
         if poses is not None:
             height = poses.height.double().cpu().numpy()

@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsup3d.data.mocap.mocap import MotionCapture, Split, load_mocap
 from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.geometry.kinematics import body_frame, canonicalize, mirror_joints
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["MocapPrior", "PosePrior", "UprightPrior", "upright_poses"]
 
@@ -22,7 +22,7 @@ _ANKLE_HEIGHT = 0.08  # metres from the floor to the ankle of a standing person
 class PosePrior(Protocol):
     """Anything that gives poses for draws."""
 
-    def sample(self, draws: Draws) -> Tensor:
+    def sample(self, streams: RandomStreams) -> Tensor:
         """(B, 17, 3) float32 poses in the body frame, metres."""
         ...
 
@@ -31,7 +31,7 @@ class PosePrior(Protocol):
 class UprightPrior(Protocol):
     """A prior whose poses know which way is up, so that cameras can stand upright before them."""
 
-    def sample_upright(self, draws: Draws) -> UprightPoses:
+    def sample_upright(self, streams: RandomStreams) -> UprightPoses:
         """The poses of `sample`, with the lean of their trunk and the height of their pelvis."""
         ...
 
@@ -91,15 +91,15 @@ class MocapPrior:
         """(N, 17, 3) float32 all poses, body frame, metres, not mirrored."""
         return self._bank.joints.numpy()
 
-    def sample(self, draws: Draws) -> Tensor:
+    def sample(self, streams: RandomStreams) -> Tensor:
         """(B, 17, 3) float32 poses in the body frame, metres; three draws a sample."""
-        return self.sample_upright(draws).joints
+        return self.sample_upright(streams).joints
 
-    def sample_upright(self, draws: Draws) -> UprightPoses:
+    def sample_upright(self, streams: RandomStreams) -> UprightPoses:
         """The same poses, with the lean of their trunk and the height of their pelvis; three draws a sample."""
-        group = draws.integers(len(self._start))  # (B,)
-        frame = torch.from_numpy(self._order[self._start[group] + draws.integers(self._count[group])])
-        flip = torch.from_numpy(draws.uniform() < 0.5)
+        group = streams.integers(len(self._start))  # (B,)
+        frame = torch.from_numpy(self._order[self._start[group] + streams.integers(self._count[group])])
+        flip = torch.from_numpy(streams.uniform() < 0.5)
         joints, tilt, height = self._bank.joints[frame], self._bank.tilt[frame], self._bank.height[frame]
         if self.mirror:
             sides = torch.tensor([1.0, -1.0, 1.0])

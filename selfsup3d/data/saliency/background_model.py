@@ -1,7 +1,7 @@
-"""What stands behind the person of a still camera: the plate, its noise, and how far each frame is from it.
+"""What stands behind the person of a still camera: the background, its noise, and how far each frame is from it.
 
-A robust temporal median per pixel, refined with the first mask left out, gives the plate; the spread of the quiet
-frames gives the noise; the distance of a frame from the plate is measured in units of that noise, with changes that
+A robust temporal median per pixel, refined with the first mask left out, gives the background; the spread of the quiet
+frames gives the noise; the distance of a frame from the background is measured in units of that noise, with changes that
 only darken (shadows) counted less. All of it is label-free. [ours; the classical recipe: Horprasert, Harwood & Davis
 1999 for the split into brightness and chromaticity]
 """
@@ -33,20 +33,20 @@ class BackgroundModel:
     """A still background.
 
     Attributes:
-        plate: (H, W, 3) float32 grey levels.
+        background: (H, W, 3) float32 grey levels.
         noise: (H, W) float32 standard deviation, grey levels.
         visible: (H, W) float32 share of the frames in which the background was taken to be seen.
     """
 
-    plate: np.ndarray
+    background: np.ndarray
     noise: np.ndarray
     visible: np.ndarray
 
 
 def camera_is_still(frames: np.ndarray) -> bool:
-    """Whether the background stays in its place, judged by the edges in the picture's outer fifth.
+    """Whether the background stays in its place, judged by the edges in the image's outer fifth.
 
-    A picture that moves by d pixels changes by d times its gradient: the change at edges, over the gradient, tells how
+    An image that moves by d pixels changes by d times its gradient: the change at edges, over the gradient, tells how
     far they move. A camera moves the edges of every part of the rim, a person only those that they pass: the rim is
     looked at in 16 cells, and the calmest quarter decides. Clips without edges count as still.
 
@@ -73,16 +73,16 @@ def camera_is_still(frames: np.ndarray) -> bool:
     return not cells or min(cells) < 0.16 or float(np.percentile(cells, 25)) < 0.27
 
 
-def edge_strength(picture: np.ndarray) -> np.ndarray:
+def edge_strength(image: np.ndarray) -> np.ndarray:
     """(H, W) float32 strength of the strongest channel's edge at (H, W, 3) (Sobel: 8 times the gradient)."""
-    levels = picture.astype(np.float32)
+    levels = image.astype(np.float32)
     return greatest(cv2.magnitude(cv2.Sobel(levels, cv2.CV_32F, 1, 0), cv2.Sobel(levels, cv2.CV_32F, 0, 1)))
 
 
 def fit_background(frames: np.ndarray, masks: np.ndarray | None = None) -> BackgroundModel:
     """Median and noise over the frames, pixels under `masks` left out.
 
-    A pixel that is hidden in more than four fifths of the frames has `visible` 0 where no frame shows it; its plate is
+    A pixel that is hidden in more than four fifths of the frames has `visible` 0 where no frame shows it; its background is
     then filled in from the surroundings.
 
     Args:
@@ -90,14 +90,14 @@ def fit_background(frames: np.ndarray, masks: np.ndarray | None = None) -> Backg
         masks: (T, H, W) bool, True = not background in this frame; None = all frames show the background.
     """
     if masks is None:
-        plate = median_over_time(frames)
+        background = median_over_time(frames)
         visible = np.ones(frames.shape[1:3], dtype=np.float32)
     else:
-        plate, visible = _masked_median(frames, masks)
+        background, visible = _masked_median(frames, masks)
         hidden = visible == 0
         if hidden.any():
-            plate = fill_from_surroundings(np.rint(plate).astype(np.uint8), hidden).astype(np.float32)
-    return BackgroundModel(plate=plate, noise=noise_of(frames, plate), visible=visible)
+            background = fill_from_surroundings(np.rint(background).astype(np.uint8), hidden).astype(np.float32)
+    return BackgroundModel(background=background, noise=noise_of(frames, background), visible=visible)
 
 
 def median_over_time(frames: np.ndarray) -> np.ndarray:
@@ -114,13 +114,13 @@ def _masked_median(frames: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, n
     values.sort(axis=0)
     seen = count - masks.sum(0)  # (H, W)
     middle = np.maximum(seen - 1, 0) // 2
-    plate = np.take_along_axis(values, middle[None, :, :, None], axis=0)[0].astype(np.float32)
-    return np.minimum(plate, 255.0), (seen / count).astype(np.float32)
+    background = np.take_along_axis(values, middle[None, :, :, None], axis=0)[0].astype(np.float32)
+    return np.minimum(background, 255.0), (seen / count).astype(np.float32)
 
 
-def noise_of(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """(H, W) float32 noise from the quieter part of the deviations, bounded by the whole picture's."""
-    off = greatest(np.abs(frames.astype(np.int16) - np.rint(plate).astype(np.int16)))  # (T, H, W)
+def noise_of(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """(H, W) float32 noise from the quieter part of the deviations, bounded by the whole image's."""
+    off = greatest(np.abs(frames.astype(np.int16) - np.rint(background).astype(np.int16)))  # (T, H, W)
     rank = int(0.4 * (len(frames) - 1))
     # Of a normal distribution's absolute values, 40 % lie below 0.524 sigma; the largest of three channels lies higher.
     quiet = np.partition(off, rank, axis=0)[rank].astype(np.float32) / 0.9
@@ -132,22 +132,22 @@ def noise_of(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
 def foreground_distance(frames: np.ndarray, model: BackgroundModel, shadow: float = 0.08) -> np.ndarray:
     """(T, H, W) float32 distance of each pixel from the background, in units of its noise.
 
-    A pixel x is split against the plate b into brightness a = <x, b> / <b, b> and the colour that is left, x - a b.
+    A pixel x is split against the background b into brightness a = <x, b> / <b, b> and the colour that is left, x - a b.
     Cast shadows darken, 0.4 < a < 1, and leave the colour; such pixels count with `shadow` of their brightness distance.
 
     Args:
         frames: (T, H, W, 3) uint8.
         shadow: weight of pure darkening; 1 = shadows count in full.
     """
-    plate = model.plate + 4.0  # keeps the direction of nearly black pixels tame
-    energy = np.maximum(_dot(plate, plate), 1.0)  # (H, W)
+    background = model.background + 4.0  # keeps the direction of nearly black pixels tame
+    energy = np.maximum(_dot(background, background), 1.0)  # (H, W)
     scale = np.sqrt(energy) / model.noise
     out = np.empty(frames.shape[:3], dtype=np.float32)
     for index, frame in enumerate(frames):
         x = frame.astype(np.float32) + 4.0
-        x *= _exposure(x, plate)
-        gain = _dot(x, plate) / energy
-        colour = x - gain[..., None] * plate
+        x *= _exposure(x, background)
+        gain = _dot(x, background) / energy
+        colour = x - gain[..., None] * background
         colour_distance = _dot(colour, colour) / (model.noise * model.noise)
         likeness = np.exp(-cv2.blur(colour_distance, (3, 3)) / _SHADOW_COLOUR) * _between(gain, 0.4, 1.0)
         brightness = (gain - 1.0) * scale * (1.0 - (1.0 - shadow) * likeness)
@@ -160,9 +160,9 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
-def greatest(pictures: np.ndarray) -> np.ndarray:
+def greatest(images: np.ndarray) -> np.ndarray:
     """(...) maximum over the 3 channels of (..., 3), fast for the same reason."""
-    return np.maximum(np.maximum(pictures[..., 0], pictures[..., 1]), pictures[..., 2])
+    return np.maximum(np.maximum(images[..., 0], images[..., 1]), images[..., 2])
 
 
 def _between(gain: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -170,16 +170,16 @@ def _between(gain: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((gain - low) / 0.1 + 1.0, 0.0, 1.0) * (gain < high)
 
 
-def _exposure(frame: np.ndarray, plate: np.ndarray) -> float:
-    """Factor that brings a frame's exposure to the plate's, 0.9-1.1, read where most pixels agree."""
-    ratio = float(np.median(plate[::2, ::2].sum(-1) / frame[::2, ::2].sum(-1)))
+def _exposure(frame: np.ndarray, background: np.ndarray) -> float:
+    """Factor that brings a frame's exposure to the background's, 0.9-1.1, read where most pixels agree."""
+    ratio = float(np.median(background[::2, ::2].sum(-1) / frame[::2, ::2].sum(-1)))
     return min(max(ratio, 0.9), 1.1)
 
 
 def fill_from_surroundings(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 with the pixels of `hole` (H, W) bool filled in from outside.
 
-    Small pictures go to `cv2.inpaint` (Telea 2004) whole; of large ones only a reduced copy, since a person-sized hole
+    Small images go to `cv2.inpaint` (Telea 2004) whole; of large ones only a reduced copy, since a person-sized hole
     gets a smooth filling anyway.
     """
     if not hole.any():

@@ -71,6 +71,6 @@ def _cut(frame: np.ndarray, seeds: np.ndarray, iterations: int) -> np.ndarray:
     labels = seeds.copy()
     cv2.setRNGSeed(0)  # its colour models start from k-means with OpenCV's global generator
     models = np.zeros((2, 1, 65))
-    picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    cv2.grabCut(picture, labels, (0, 0, 1, 1), models[0], models[1], iterations, cv2.GC_INIT_WITH_MASK)
+    image = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    cv2.grabCut(image, labels, (0, 0, 1, 1), models[0], models[1], iterations, cv2.GC_INIT_WITH_MASK)
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)

@@ -1,4 +1,4 @@
-"""Where the person is, without labels: a soft mask for every frame of a clip, and the plate behind.
+"""Where the person is, without labels: a soft mask for every frame of a clip, and the background behind.
 
 Three ways, chosen by the clip unless told:
 
@@ -7,9 +7,9 @@ Three ways, chosen by the clip unless told:
 - "grabcut": a camera that moves more than a little; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
   Blake 2004).
 - "network": a pretrained segmentation network, see `data.pretrained`; never chosen by itself, since its weights come
-  from labelled pictures.
+  from labelled images.
 
-Apart from the last, neither mask nor plate knows anything but the frames.
+Apart from the last, neither mask nor background knows anything but the frames.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from selfsup3d.data.saliency.background_model import (
     foreground_distance,
 )
 from selfsup3d.data.saliency.grabcut import grabcut_masks
-from selfsup3d.data.saliency.static_person import find_lingering, outlines_on_plate, person_in_plate
+from selfsup3d.data.saliency.static_person import find_lingering, outlines_on_background, person_in_background
 from selfsup3d.errors import InputError
 
 __all__ = ["Saliency", "SaliencyMethod", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
@@ -48,14 +48,14 @@ class Saliency:
 
     Attributes:
         saliency: (T, H, W) uint8, 255 = surely person.
-        plate: (H, W, 3) uint8 for a still camera, (T, H, W, 3) for a moving one.
+        background: (H, W, 3) uint8 for a still camera, (T, H, W, 3) for a moving one.
         method: the way that was taken.
         static_camera: whether the camera was taken to be still.
-        coverage: mean share of the picture that the person covers.
+        coverage: mean share of the image that the person covers.
     """
 
     saliency: np.ndarray
-    plate: np.ndarray
+    background: np.ndarray
     method: str
     static_camera: bool
     coverage: float
@@ -68,7 +68,7 @@ def video_saliency(
     empty: np.ndarray | None = None,
     weights: str | Path | None = None,
 ) -> Saliency:
-    """Saliency and plate of a clip.
+    """Saliency and background of a clip.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, one person.
@@ -93,12 +93,14 @@ def video_saliency(
         way = "background" if len(frames) >= 5 and (still or _moves_little(frames)) else "grabcut"
     if way in ("grabcut", "network"):
         soft = grabcut_masks(frames) if way == "grabcut" else _network_masks(frames, weights)
-        plate = _plate_behind(frames, np.stack([grow(mask > 64, 0.03) for mask in soft]), still and way == "network")
+        background = _background_behind(
+            frames, np.stack([grow(mask > 64, 0.03) for mask in soft]), still and way == "network"
+        )
     else:
         way, soft, model = _before_a_still_background(frames, way, method == "auto", empty)
-        plate = np.rint(model.plate).astype(np.uint8)
+        background = np.rint(model.background).astype(np.uint8)
     coverage = float((soft > 127).mean())
-    return Saliency(saliency=soft, plate=plate, method=way, static_camera=still, coverage=coverage)
+    return Saliency(saliency=soft, background=background, method=way, static_camera=still, coverage=coverage)
 
 
 def _network_masks(frames: np.ndarray, weights: str | Path | None) -> np.ndarray:
@@ -112,13 +114,13 @@ def _moves_little(frames: np.ndarray) -> bool:
     """Whether a background model still finds somebody of a steady size although the camera moves (slow pans)."""
     soft, model = background_masks(frames)
     masks = soft > 127
-    return 0.01 < float(np.median(masks.mean((1, 2)))) < 0.25 and not person_in_plate(frames, masks, model)
+    return 0.01 < float(np.median(masks.mean((1, 2)))) < 0.25 and not person_in_background(frames, masks, model)
 
 
-def _plate_behind(frames: np.ndarray, masks: np.ndarray, one: bool) -> np.ndarray:
-    """One plate (H, W, 3) uint8, the median of what the masks leave; or each frame's own, filled in (T, H, W, 3)."""
+def _background_behind(frames: np.ndarray, masks: np.ndarray, one: bool) -> np.ndarray:
+    """One background (H, W, 3) uint8, the median of what the masks leave; or each frame's own, filled in (T, H, W, 3)."""
     if one:
-        return np.rint(fit_background(frames, masks).plate).astype(np.uint8)
+        return np.rint(fit_background(frames, masks).background).astype(np.uint8)
     return np.stack([fill_from_surroundings(frame, mask) for frame, mask in zip(frames, masks, strict=True)])
 
 
@@ -129,10 +131,10 @@ def _before_a_still_background(
     if empty is not None and way == "background":
         model = fit_background(empty)
         soft = masks_before(frames, model)
-        if outlines_on_plate(frames, soft > 127, model) < 0.12:  # else somebody stood there who was not noticed
+        if outlines_on_background(frames, soft > 127, model) < 0.12:  # else somebody stood there who was not noticed
             return way, soft, model
     soft, model = background_masks(frames)
-    if way == "lingering" or (may_linger and person_in_plate(frames, soft > 127, model)):
+    if way == "lingering" or (may_linger and person_in_background(frames, soft > 127, model)):
         return "lingering", *lingering_masks(frames, soft > 127)
     return way, soft, model
 
@@ -141,7 +143,7 @@ def background_masks(frames: np.ndarray, threshold: float = THRESHOLD) -> tuple[
     """Masks by distance from the background of a still camera, in three passes.
 
     The first rests on the plain median; the others leave the masks of the one before out, so that a person who covers
-    a pixel for nearly half of the clip still disappears from the plate.
+    a pixel for nearly half of the clip still disappears from the background.
 
     Args:
         frames: (T, H, W, 3) uint8.
@@ -178,13 +180,13 @@ def lingering_masks(
     distance[:, always] = np.maximum(distance[:, always], 4.0 * threshold)
     soft = np.stack([soften(clean_mask(d, threshold), d) for d in distance])
     if always.any():  # the filling must not start from the person's outline
-        filled = fill_from_surroundings(np.rint(model.plate).astype(np.uint8), grow(always, 0.02))
-        model = replace(model, plate=filled.astype(np.float32))
+        filled = fill_from_surroundings(np.rint(model.background).astype(np.uint8), grow(always, 0.02))
+        model = replace(model, background=filled.astype(np.float32))
     return soft, model
 
 
 def clean_mask(distance: np.ndarray, threshold: float) -> np.ndarray:
-    """(H, W) bool mask of a distance picture: hysteresis, small specks and holes removed.
+    """(H, W) bool mask of a distance image: hysteresis, small specks and holes removed.
 
     A region counts if somewhere in it the distance passes twice the threshold, and if it is not much smaller than the
     largest one.
@@ -207,7 +209,7 @@ def clean_mask(distance: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def fill_holes(mask: np.ndarray, largest: float = 0.004) -> np.ndarray:
-    """Fill holes of at most `largest` of the picture: bigger ones are real, such as between arm and body."""
+    """Fill holes of at most `largest` of the image: bigger ones are real, such as between arm and body."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] <= largest * mask.size
     small[0] = False
@@ -231,7 +233,7 @@ def soften(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def grow(mask: np.ndarray, share: float) -> np.ndarray:
-    """Dilate (H, W) bool by about `share` of the picture's side."""
+    """Dilate (H, W) bool by about `share` of the image's side."""
     size = _kernel_size(mask.shape, 2.0 * share)
     return cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
 

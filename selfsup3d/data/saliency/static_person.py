@@ -1,6 +1,6 @@
 """People who stay on one spot before a still camera: the plain background model takes them for background.
 
-GrabCut votes, on some of the frames, which pixels are person by their colours. The plate then is the median weighted
+GrabCut votes, on some of the frames, which pixels are person by their colours. The background then is the median weighted
 by the votes for background: of the two colours that a pixel shows over time, the one that is not person wins even if
 it is seen rarely. Pixels that vote person whatever they show are person throughout. [ours]
 """
@@ -19,16 +19,16 @@ from selfsup3d.data.saliency.background_model import (
 )
 from selfsup3d.data.saliency.grabcut import grabcut_masks
 
-__all__ = ["find_lingering", "outlines_on_plate", "person_in_plate"]
+__all__ = ["find_lingering", "outlines_on_background", "person_in_background"]
 
 _VOTERS = 24
 
 
-def person_in_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundModel) -> bool:
-    """Whether masks of a background model look as if the plate itself showed the person.
+def person_in_background(frames: np.ndarray, masks: np.ndarray, model: BackgroundModel) -> bool:
+    """Whether masks of a background model look as if the background itself showed the person.
 
-    Two signs: the masked area shrinks to little in some frames; or outlines of the masks lie on edges of the plate
-    (of 180 rendered clips with a clean plate all stay below 0.135 there, of eight real clips of people who linger seven
+    Two signs: the masked area shrinks to little in some frames; or outlines of the masks lie on edges of the background
+    (of 180 rendered clips with a clean background all stay below 0.135 there, of eight real clips of people who linger seven
     come above 0.16).
 
     Args:
@@ -36,25 +36,25 @@ def person_in_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundMode
         masks: (T, H, W) bool.
     """
     low, high = np.percentile(masks.mean((1, 2)), (10, 90))
-    return bool(low < 0.4 * high) or outlines_on_plate(frames, masks, model) > 0.14
+    return bool(low < 0.4 * high) or outlines_on_background(frames, masks, model) > 0.14
 
 
-def outlines_on_plate(frames: np.ndarray, masks: np.ndarray, model: BackgroundModel) -> float:
-    """Share of the masks' outlines that lie on an edge of the plate which the frame does not have.
+def outlines_on_background(frames: np.ndarray, masks: np.ndarray, model: BackgroundModel) -> float:
+    """Share of the masks' outlines that lie on an edge of the background which the frame does not have.
 
     Args:
         frames: (T, H, W, 3) uint8.
         masks: (T, H, W) bool.
     """
-    of_plate = edge_strength(model.plate)
-    on_plate = on_any = 0
+    of_background = edge_strength(model.background)
+    on_background = on_any = 0
     for frame, mask in zip(frames, masks, strict=True):
         outline = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
         of_frame = edge_strength(frame)
-        clear = outline & (np.maximum(of_frame, of_plate) > 40.0)
+        clear = outline & (np.maximum(of_frame, of_background) > 40.0)
         on_any += int(clear.sum())
-        on_plate += int((clear & (of_plate > 1.5 * of_frame)).sum())
-    return on_plate / max(on_any, 1)
+        on_background += int((clear & (of_background > 1.5 * of_frame)).sum())
+    return on_background / max(on_any, 1)
 
 
 def find_lingering(frames: np.ndarray, moving: np.ndarray) -> tuple[BackgroundModel, np.ndarray]:
@@ -65,17 +65,19 @@ def find_lingering(frames: np.ndarray, moving: np.ndarray) -> tuple[BackgroundMo
         moving: (T, H, W) bool masks of the plain background model.
 
     Returns:
-        the model (its plate filled in where the person never leaves), and (H, W) bool: person in every frame.
+        the model (its background filled in where the person never leaves), and (H, W) bool: person in every frame.
     """
     voters = np.unique(np.linspace(0, len(frames) - 1, _VOTERS).astype(int))
     seeds = _motion_seeds(moving)
     votes = grabcut_masks(frames[voters], seeds=seeds[voters]).astype(np.float32) / 255.0
     smooth = np.stack([cv2.GaussianBlur(vote, (5, 5), 1.0) for vote in votes])
-    plate, support = _weighted_median(frames[voters], np.clip(1.0 - smooth, 0.02, 1.0))
+    background, support = _weighted_median(frames[voters], np.clip(1.0 - smooth, 0.02, 1.0))
     always = cv2.morphologyEx((support < 0.4).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(bool)
-    plate = fill_from_surroundings(plate, always)
+    background = fill_from_surroundings(background, always)
     model = BackgroundModel(
-        plate=plate.astype(np.float32), noise=noise_of(frames, plate), visible=1.0 - always.astype(np.float32)
+        background=background.astype(np.float32),
+        noise=noise_of(frames, background),
+        visible=1.0 - always.astype(np.float32),
     )
     return model, always
 
@@ -108,6 +110,6 @@ def _weighted_median(frames: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     total = np.take_along_axis(weights, order, axis=0).cumsum(0)
     middle = (total < 0.5 * total[-1]).sum(0)
     chosen = np.take_along_axis(order, middle[None], axis=0)[0]  # (H, W)
-    plate = np.take_along_axis(frames, chosen[None, :, :, None], axis=0)[0]
-    alike = greatest(np.abs(frames.astype(np.float32) - plate.astype(np.float32))) < 20.0
-    return plate, (weights * alike).sum(0) / np.maximum(alike.sum(0), 1)
+    background = np.take_along_axis(frames, chosen[None, :, :, None], axis=0)[0]
+    alike = greatest(np.abs(frames.astype(np.float32) - background.astype(np.float32))) < 20.0
+    return background, (weights * alike).sum(0) / np.maximum(alike.sum(0), 1)

@@ -1,7 +1,7 @@
 """Networks of torchvision that know people: segmentation and detection, where their weights are at hand.
 
 Nothing is ever downloaded: weights come from a file that is named, or from torch's cache if they lie there already.
-These networks were trained on labelled pictures (COCO), so a run that uses them is no longer free of labels: none of
+These networks were trained on labelled images (COCO), so a run that uses them is no longer free of labels: none of
 them is ever a default.
 """
 
@@ -122,15 +122,15 @@ def segment_people(network: nn.Module, frames: np.ndarray, side: int = 256, batc
     Args:
         network: of `segmenter`.
         frames: (T, H, W, 3) uint8 RGB.
-        side: pixels that pictures are enlarged or reduced to for the network.
-        batch: pictures at a time.
+        side: pixels that images are enlarged or reduced to for the network.
+        batch: images at a time.
     """
     masks = []
     for start in range(0, len(frames), batch):
-        pictures = _float(frames[start : start + batch])
-        size = pictures.shape[-2:]
-        pictures = (pictures - _MEAN[:, None, None]) / _STD[:, None, None]
-        resized = nn.functional.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+        images = _float(frames[start : start + batch])
+        size = images.shape[-2:]
+        images = (images - _MEAN[:, None, None]) / _STD[:, None, None]
+        resized = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
         person = network(resized)["out"].softmax(1)[:, _PERSON_OF_VOC, None]
         person = nn.functional.interpolate(person, size, mode="bilinear", antialias=True)[:, 0]
         masks.append((person * 255).round().to(torch.uint8).numpy())

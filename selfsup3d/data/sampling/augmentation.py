@@ -1,7 +1,7 @@
-"""Augmentation of training batches: mirroring, small crops, colour. Labels and the pinhole K follow the pictures.
+"""Augmentation of training batches: mirroring, small crops, colour. Labels and the pinhole K follow the images.
 
 Conventions: pixels (x, y), centres at +0.5, `align_corners=False`. One geometric and one colour change for each
-sample, shared by source, target, saliencies and plates: K is one per sample, and a person keeps their colours.
+sample, shared by source, target, saliencies and backgrounds: K is one per sample, and a person keeps their colours.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn import functional
 from selfsup3d.geometry.camera import crop_intrinsics
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
-__all__ = ["Augmentation", "augment", "augment_plate", "colour_matrix", "crop", "mirror", "recolour"]
+__all__ = ["Augmentation", "augment", "augment_background", "colour_matrix", "crop", "mirror", "recolour"]
 
-PICTURES = ("source", "target", "source_plate", "target_plate")
+IMAGES = ("source", "target", "source_background", "target_background")
 MASKS = ("source_saliency", "target_saliency")
-_EVALUATION_ONLY = ("second_view", "transfer", "unpaired_camera", "unpaired_plate")
+_EVALUATION_ONLY = ("second_view", "transfer", "unpaired_camera", "unpaired_background")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Augmentation:
     Attributes:
         mirror: mirror every second sample.
         scale: crops are scaled by a factor in [1 / (1 + scale), 1 + scale].
-        shift: crops are moved by up to this share of the picture's side.
+        shift: crops are moved by up to this share of the image's side.
         brightness, contrast, saturation: factors in [1 - v, 1 + v].
         hue: turn of the colours, +- this share of a full circle.
     """
@@ -48,7 +48,7 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether pictures are resampled."""
+        """Whether images are resampled."""
         return self.scale > 0 or self.shift > 0
 
     @property
@@ -57,7 +57,7 @@ class Augmentation:
         return any((self.brightness, self.contrast, self.saturation, self.hue))
 
 
-def augment(batch: Batch, draws: Draws, settings: Augmentation) -> Batch:
+def augment(batch: Batch, streams: RandomStreams, settings: Augmentation) -> Batch:
     """Change each sample by its own draws (8 of them, whatever the settings).
 
     Raises:
@@ -66,7 +66,7 @@ def augment(batch: Batch, draws: Draws, settings: Augmentation) -> Batch:
     wrong = [name for name in _EVALUATION_ONLY if getattr(batch, name) is not None]
     if wrong:
         raise ValueError(f"augment is for training samples before {', '.join(wrong)} are added")
-    unit = torch.from_numpy(draws.uniform(8)).to(torch.float32)  # (B, 8)
+    unit = torch.from_numpy(streams.uniform(8)).to(torch.float32)  # (B, 8)
     flip = unit[:, 3] < 0.5 if settings.mirror else None
     if settings.moves:
         assert batch.target is not None
@@ -75,24 +75,24 @@ def augment(batch: Batch, draws: Draws, settings: Augmentation) -> Batch:
         batch = mirror(batch, flip)
     if settings.colours:
         matrix, offset = _colours_of(unit[:, 4:], settings)
-        present = {name: getattr(batch, name) for name in PICTURES if getattr(batch, name) is not None}
-        changed = {name: recolour(picture, matrix, offset) for name, picture in present.items()}
+        present = {name: getattr(batch, name) for name in IMAGES if getattr(batch, name) is not None}
+        changed = {name: recolour(image, matrix, offset) for name, image in present.items()}
         batch = replace(batch, **changed)  # type: ignore[arg-type]
     return batch
 
 
-def augment_plate(plate: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
+def augment_background(background: Tensor, streams: RandomStreams, settings: Augmentation) -> Tensor:
     """(B, 3, H, W) lone backgrounds: mirrored and recoloured by draws of their own (5 of them)."""
-    unit = torch.from_numpy(draws.uniform(5)).to(torch.float32)
+    unit = torch.from_numpy(streams.uniform(5)).to(torch.float32)
     if settings.mirror:
-        plate = torch.where((unit[:, 0] < 0.5)[:, None, None, None], plate.flip(-1), plate)
-    return recolour(plate, *_colours_of(unit[:, 1:], settings)) if settings.colours else plate
+        background = torch.where((unit[:, 0] < 0.5)[:, None, None, None], background.flip(-1), background)
+    return recolour(background, *_colours_of(unit[:, 1:], settings)) if settings.colours else background
 
 
 def _crop_of(unit: Tensor, size: int, settings: Augmentation) -> tuple[Tensor, Tensor]:
-    """Offset (B, 2) px and scale (B,) of crops about the picture's centre."""
+    """Offset (B, 2) px and scale (B,) of crops about the image's centre."""
     scale = torch.exp((2.0 * unit[:, 0] - 1.0) * np.log1p(settings.scale))
-    shift = (2.0 * unit[:, 1:] - 1.0) * settings.shift * size  # (B, 2) px of the old picture
+    shift = (2.0 * unit[:, 1:] - 1.0) * settings.shift * size  # (B, 2) px of the old image
     return 0.5 * size * (1.0 - 1.0 / scale)[:, None] + shift, scale
 
 
@@ -114,16 +114,16 @@ def _colours_of(unit: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor]:
 def mirror(batch: Batch, chosen: Tensor) -> Batch:
     """Mirror the `chosen` (B,) bool samples: x -> W - x, c_x -> W - c_x, left and right swapped.
 
-    Camera-frame joints get x -> -x; unpaired poses belong to no picture and stay. Part labels swap partners by the
+    Camera-frame joints get x -> -x; unpaired poses belong to no image and stay. Part labels swap partners by the
     default puppet.
     """
-    pictures = {name: getattr(batch, name) for name in (*PICTURES, *MASKS, "part_labels")}
-    flipped = {name: _choose(chosen, p.flip(-1), p) for name, p in pictures.items() if p is not None}
+    images = {name: getattr(batch, name) for name in (*IMAGES, *MASKS, "part_labels")}
+    flipped = {name: _choose(chosen, p.flip(-1), p) for name, p in images.items() if p is not None}
     return _swap_sides(replace(batch, **flipped), chosen)  # type: ignore[arg-type]
 
 
 def _swap_sides(batch: Batch, chosen: Tensor) -> Batch:
-    """Everything of a mirrored sample but its pictures, whose pixels are mirrored already."""
+    """Everything of a mirrored sample but its images, whose pixels are mirrored already."""
     assert batch.target is not None
     width = batch.target.shape[-1]
     changes: dict[str, Tensor] = {}
@@ -152,7 +152,7 @@ def _swap_sides(batch: Batch, chosen: Tensor) -> Batch:
 def crop(batch: Batch, offset: Tensor, scale: Tensor, flip: Tensor | None = None) -> Batch:
     """Cut a window out of each sample and enlarge it: x' = scale (x - offset), so K' = S (K - offset).
 
-    Pictures continue by their edge outside, saliency by 0, part labels by the background. 3D joints keep their camera.
+    Images continue by their edge outside, saliency by 0, part labels by the background. 3D joints keep their camera.
 
     Args:
         offset: (B, 2) px, the window's upper left corner.
@@ -163,11 +163,11 @@ def crop(batch: Batch, offset: Tensor, scale: Tensor, flip: Tensor | None = None
     height, width = batch.target.shape[-2:]
     grid = _crop_grid(offset, scale, flip, height, width)
     changes: dict[str, Tensor] = {}
-    for name in (*PICTURES, *MASKS):
-        picture = getattr(batch, name)
-        if picture is not None:
-            padding = "border" if name in PICTURES else "zeros"
-            changes[name] = functional.grid_sample(picture, grid, padding_mode=padding, align_corners=False)
+    for name in (*IMAGES, *MASKS):
+        image = getattr(batch, name)
+        if image is not None:
+            padding = "border" if name in IMAGES else "zeros"
+            changes[name] = functional.grid_sample(image, grid, padding_mode=padding, align_corners=False)
     if batch.part_labels is not None:
         # Shifted so that the outside, 0, is the background.
         background = len(default_puppet())
@@ -216,7 +216,7 @@ def colour_matrix(brightness: Tensor, contrast: Tensor, saturation: Tensor, hue:
     """Brightness, contrast about mid-grey, saturation and hue as one affine map of RGB: c' = M c + o.
 
     Saturation blends with the BT.601 grey, hue turns the I-Q plane, so that the whole is linear and costs one product.
-    In this it differs from kornia's and torchvision's jitter, whose contrast pivots on each picture's mean (a person
+    In this it differs from kornia's and torchvision's jitter, whose contrast pivots on each image's mean (a person
     would change colour from frame to frame) and whose hue goes through HSV.
 
     Args:
@@ -240,7 +240,7 @@ def colour_matrix(brightness: Tensor, contrast: Tensor, saturation: Tensor, hue:
     return matrix, (0.5 * (1.0 - contrast))[:, None].expand(count, 3)
 
 
-def recolour(pictures: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+def recolour(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] under c' = M c + o, clamped to [0, 1]."""
-    flat = torch.baddbmm(offset[..., None], matrix, pictures.flatten(2))
-    return flat.view_as(pictures).clamp_(0.0, 1.0)
+    flat = torch.baddbmm(offset[..., None], matrix, images.flatten(2))
+    return flat.view_as(images).clamp_(0.0, 1.0)

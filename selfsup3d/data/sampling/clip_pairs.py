@@ -12,11 +12,11 @@ from torch import Tensor
 
 from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.data.priors.pose_prior import PosePrior, UprightPrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_plate
+from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
 from selfsup3d.data.sampling.clip_store import Clip, ClipStore
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.structures.batch import Batch, Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["CameraPrior", "PairSource"]
 
@@ -26,13 +26,13 @@ _MEMORY_LIMIT = 2 * 2**30  # bytes of frames that are copied into memory rather 
 class CameraPrior(Protocol):
     """Anything that gives cameras for draws."""
 
-    def sample(self, draws: Draws, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
+    def sample(self, streams: RandomStreams, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
         """Cameras with these (B, 3, 3) pinholes, before people who stand as `poses` do where that is known."""
         ...
 
 
 class PairSource:
-    """Unsupervised batches from clips. It reads frames, saliency, plates and their meta, and no ground truth.
+    """Unsupervised batches from clips. It reads frames, saliency, backgrounds and their meta, and no ground truth.
 
     Args:
         clips: a store, or clips of one size.
@@ -94,47 +94,47 @@ class PairSource:
             ]
         )
 
-    def draw_pairs(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw_pairs(self, streams: RandomStreams) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Clip, source frame and target frame (each (B,)); frames are counted inside their clip."""
-        clip = np.searchsorted(self._cumulative, draws.uniform(), side="right")
+        clip = np.searchsorted(self._cumulative, streams.uniform(), side="right")
         clip = np.minimum(clip, len(self.clips) - 1)
         length, gap = self._lengths[clip], self._gap[clip]
-        target = draws.integers(length)
+        target = streams.integers(length)
         # Sources stand at least `gap` before or after: pick among both stretches by one number.
         before = np.where(gap > 0, np.maximum(target - gap + 1, 0), target)
         after_from = target + np.maximum(gap, 1)
         after = np.maximum(length - after_from, 0)
-        choice = draws.integers(np.maximum(before + after, 1))
+        choice = streams.integers(np.maximum(before + after, 1))
         source = np.where(choice < before, choice, after_from + choice - before)
         return clip, np.where(before + after > 0, source, target), target
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """One unsupervised sample for each draw."""
-        clip, source, target = self.draw_pairs(draws)
-        other = draws.integers(self._lengths.sum())  # any frame of any clip lends its plate
+        clip, source, target = self.draw_pairs(streams)
+        other = streams.integers(self._lengths.sum())  # any frame of any clip lends its background
         rows = self._first[clip]
         batch = self._gather(rows + source, rows + target, clip)
-        plate = _to_float(self._read("plate", other))
+        background = _to_float(self._read("background", other))
         if self._augmentation is not None:
-            batch = augment(batch, draws, self._augmentation)
-            plate = augment_plate(plate, draws, self._augmentation)
-        unpaired, upright = self._unpaired(draws)
-        camera = None if self._camera_prior is None else self._camera_prior.sample(draws, batch.K, upright)
+            batch = augment(batch, streams, self._augmentation)
+            background = augment_background(background, streams, self._augmentation)
+        unpaired, upright = self._unpaired(streams)
+        camera = None if self._camera_prior is None else self._camera_prior.sample(streams, batch.K, upright)
         return replace(
             batch,
-            index=torch.from_numpy(draws.indices.copy()),
-            seeds=torch.from_numpy(draws.seeds),
+            index=torch.from_numpy(streams.indices.copy()),
+            seeds=torch.from_numpy(streams.seeds),
             unpaired=unpaired,
             unpaired_camera=camera,
-            unpaired_plate=plate,
+            unpaired_background=background,
             meta=self._meta(clip, target),
         )
 
-    def _unpaired(self, draws: Draws) -> tuple[Tensor | None, UprightPoses | None]:
+    def _unpaired(self, streams: RandomStreams) -> tuple[Tensor | None, UprightPoses | None]:
         if isinstance(self._pose_prior, UprightPrior):
-            upright = self._pose_prior.sample_upright(draws)
+            upright = self._pose_prior.sample_upright(streams)
             return upright.joints, upright
-        return None if self._pose_prior is None else self._pose_prior.sample(draws), None
+        return None if self._pose_prior is None else self._pose_prior.sample(streams), None
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames `indices` in [0, len(self)); `source` is the frame half a clip away. No ground truth."""
@@ -151,8 +151,8 @@ class PairSource:
             target=_to_float(self._read("frames", target)),
             source_saliency=_to_float(self._read("saliency", source)),
             target_saliency=_to_float(self._read("saliency", target)),
-            source_plate=_to_float(self._read("plate", source)),
-            target_plate=_to_float(self._read("plate", target)),
+            source_background=_to_float(self._read("background", source)),
+            target_background=_to_float(self._read("background", target)),
             K=self._K[torch.from_numpy(target)],
         )
 
@@ -176,26 +176,26 @@ class PairSource:
 
 
 class _InMemory:
-    """All clips in three tensors; a still plate is kept once."""
+    """All clips in three tensors; a still background is kept once."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._parts = {
             "frames": torch.from_numpy(np.concatenate([clip.frames for clip in clips])),
             "saliency": torch.from_numpy(np.concatenate([clip.saliency for clip in clips])[..., None]),
-            "plate": torch.from_numpy(
-                np.concatenate([clip.plate.reshape(-1, *clip.frames.shape[1:]) for clip in clips])
+            "background": torch.from_numpy(
+                np.concatenate([clip.background.reshape(-1, *clip.frames.shape[1:]) for clip in clips])
             ),
         }
         rows, first = [], 0
         for clip in clips:
-            moving = clip.plate.ndim == 4
+            moving = clip.background.ndim == 4
             rows.append(first + (np.arange(len(clip)) if moving else np.zeros(len(clip), dtype=np.int64)))
             first += len(clip) if moving else 1
-        self._plate_row = np.concatenate(rows)
+        self._background_row = np.concatenate(rows)
 
     def read(self, part: str, rows: np.ndarray) -> Tensor:
         """(B, H, W, C) uint8."""
-        rows = self._plate_row[rows] if part == "plate" else rows
+        rows = self._background_row[rows] if part == "background" else rows
         return self._parts[part][torch.from_numpy(rows)]
 
 
@@ -213,11 +213,11 @@ class _Mapped:
         out = np.empty((len(rows), *size, 1 if part == "saliency" else 3), dtype=np.uint8)
         for position, (c, row) in enumerate(zip(clip, rows, strict=True)):
             array = getattr(self._clips[c], part)
-            picture = array if part == "plate" and array.ndim == 3 else array[row - self._first[c]]
-            out[position] = picture.reshape(out.shape[1:])
+            image = array if part == "background" and array.ndim == 3 else array[row - self._first[c]]
+            out[position] = image.reshape(out.shape[1:])
         return torch.from_numpy(out)
 
 
-def _to_float(pictures: Tensor) -> Tensor:
+def _to_float(images: Tensor) -> Tensor:
     """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1]."""
-    return pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32).mul_(1.0 / 255.0)
+    return images.permute(0, 3, 1, 2).contiguous().to(torch.float32).mul_(1.0 / 255.0)

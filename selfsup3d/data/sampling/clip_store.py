@@ -1,11 +1,11 @@
-"""Clips made ready for training: frames, saliency and plate of one person each, memory-mapped.
+"""Clips made ready for training: frames, saliency and background of one person each, memory-mapped.
 
     STORE/
       store.json                written last: a store without it was never finished and is refused
       clip_00000/
         frames.npy              (T, S, S, 3) uint8 RGB
         saliency.npy            (T, S, S) uint8
-        plate.npy               (S, S, 3) uint8, or (T, S, S, 3) where the camera moves
+        background.npy               (S, S, 3) uint8, or (T, S, S, 3) where the camera moves
         meta.json               see `Clip.meta`
 
 A clip's folder appears whole, by one rename. The unsupervised path reads these four files and nothing else; whatever
@@ -33,7 +33,7 @@ from selfsup3d.io.json_yaml import parse_json
 
 __all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "write_clip"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout and of the saliency code; clips of another version are prepared again."""
 
 
@@ -45,7 +45,7 @@ class Clip:
         name: of the folder.
         frames: (T, S, S, 3) uint8 RGB.
         saliency: (T, S, S) uint8, 255 = surely person.
-        plate: (S, S, 3) or (T, S, S, 3) uint8.
+        background: (S, S, 3) or (T, S, S, 3) uint8.
         meta: name (of the source), person, action, fps, static_camera, K (null, one 3x3 or T of them), boxes (null or
             T rows x, y, width, height in the source's pixels), method (of the saliency), coverage, prepared (the
             settings it was made with).
@@ -54,7 +54,7 @@ class Clip:
     name: str
     frames: np.ndarray
     saliency: np.ndarray
-    plate: np.ndarray
+    background: np.ndarray
     meta: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -84,7 +84,7 @@ def write_clip(
     static_camera: bool | None = None,
     size: int | None = None,
 ) -> Path:
-    """Compute saliency and plate of a clip and write its folder, whole or not at all.
+    """Compute saliency and background of a clip and write its folder, whole or not at all.
 
     Args:
         root: of the store; made if missing.
@@ -93,7 +93,7 @@ def write_clip(
         meta: added to `Clip.meta`; K belongs to the written size.
         prepared: settings by which `clip_is_ready` later knows the clip again.
         method, static_camera: see `data.saliency.video_saliency`.
-        size: of the written pictures; None = as given. Saliency is found on the frames as given, the larger the better.
+        size: of the written images; None = as given. Saliency is found on the frames as given, the larger the better.
 
     Raises:
         InputError: frames of another shape or kind.
@@ -113,11 +113,11 @@ def save_clip(
     prepared: Mapping[str, Any] | None = None,
     size: int | None = None,
 ) -> Path:
-    """Write a clip whose saliency and plate are known already, whole or not at all; arguments as of `write_clip`."""
-    saliency, plate = result.saliency, result.plate
+    """Write a clip whose saliency and background are known already, whole or not at all; arguments as of `write_clip`."""
+    saliency, background = result.saliency, result.background
     if size is not None and size != frames.shape[1]:
         frames, saliency = _resized(frames, size), _resized(saliency, size)
-        plate = _resized(plate[None], size)[0] if plate.ndim == 3 else _resized(plate, size)
+        background = _resized(background[None], size)[0] if background.ndim == 3 else _resized(background, size)
     record = {
         "name": name,
         "person": None,
@@ -137,7 +137,7 @@ def save_clip(
     try:
         np.save(temporary / "frames.npy", frames)
         np.save(temporary / "saliency.npy", saliency)
-        np.save(temporary / "plate.npy", plate)
+        np.save(temporary / "background.npy", background)
         write_json(temporary / "meta.json", record)
         temporary.chmod(0o755)
         if (root / name).exists():
@@ -148,10 +148,10 @@ def save_clip(
     return root / name
 
 
-def _resized(pictures: np.ndarray, size: int) -> np.ndarray:
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
     """(T, size, size, ...) of (T, H, W, ...) uint8: reduced by areas, enlarged bilinearly."""
-    interpolation = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(picture, (size, size), interpolation=interpolation) for picture in pictures])
+    interpolation = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image, (size, size), interpolation=interpolation) for image in images])
 
 
 def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> bool:
@@ -234,9 +234,9 @@ def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _read_clip(folder: Path) -> Clip:
     try:
-        frames, saliency, plate = (
+        frames, saliency, background = (
             np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
-            for part in ("frames", "saliency", "plate")
+            for part in ("frames", "saliency", "background")
         )
         meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
     except Exception as error:  # whatever numpy raises for a damaged header: errors of parsers among others
@@ -244,19 +244,19 @@ def _read_clip(folder: Path) -> Clip:
     count, *size = frames.shape
     whole = (
         frames.ndim == 4
-        and all(part.dtype == np.uint8 for part in (frames, saliency, plate))
+        and all(part.dtype == np.uint8 for part in (frames, saliency, background))
         and frames.shape[-1] == 3
         and count > 0
         and saliency.shape == (count, *size[:2])
-        and plate.shape in ((*size[:2], 3), (count, *size[:2], 3))
+        and background.shape in ((*size[:2], 3), (count, *size[:2], 3))
     )
     if not whole:
         raise InputError(
-            f"{folder}: frames {frames.shape}, saliency {saliency.shape} and plate {plate.shape} do not belong together"
+            f"{folder}: frames {frames.shape}, saliency {saliency.shape} and background {background.shape} do not belong together"
         )
     if not isinstance(meta, dict) or not _is_pinhole(meta.get("K"), count):
         raise InputError(f"{folder / 'meta.json'}: damaged; expected an object, with K null, 3x3 or one 3x3 a frame")
-    return Clip(name=folder.name, frames=frames, saliency=saliency, plate=plate, meta=meta)
+    return Clip(name=folder.name, frames=frames, saliency=saliency, background=background, meta=meta)
 
 
 def _is_pinhole(K: Any, frames: int) -> bool:

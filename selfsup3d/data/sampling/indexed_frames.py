@@ -1,4 +1,4 @@
-"""Crops of people from an index, with their joints, saliency and plates; pairs of one person.
+"""Crops of people from an index, with their joints, saliency and backgrounds; pairs of one person.
 
 Every sample is what a virtual camera through the person's box sees (`crops.virtual_view`): `K` is its centred pinhole
 and all joints are in its frame, so a root-relative error is the same as in the real camera's axes.
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.datasets.backgrounds import Plates, saliency_of_crop
+from selfsup3d.data.datasets.backgrounds import Backgrounds, saliency_of_crop
 from selfsup3d.data.datasets.frame_index import FrameIndex, Take
 from selfsup3d.data.datasets.masks import GivenMasks
 from selfsup3d.data.priors.pose_prior import PosePrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_plate
+from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.row_sampler import Balance, Keypoints, RowDraws, meta_of
 from selfsup3d.data.sampling.unpaired import draw_unpaired
@@ -26,7 +26,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.io.crops import Frames, cube_squares, map_pixels, read_view, squares_of_boxes, virtual_view
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["Crop", "IndexedFrames"]
 
@@ -52,23 +52,23 @@ class _View:
 
 
 class IndexedFrames:
-    """Crops of people with, where wanted, their joints; saliency and plates of still cameras.
+    """Crops of people with, where wanted, their joints; saliency and backgrounds of still cameras.
 
     Args:
-        index: the rows; takes without pictures are an error.
+        index: the rows; takes without images are an error.
         size: S of the crops.
         labels: training samples hold joints too (supervised variants); evaluation frames always do.
         crop: square around the box, or a cube of 2.2 m about the pelvis (keeps the person's size; needs 3D).
-        plates: backgrounds of still cameras; None = no saliency, no plates.
+        backgrounds: backgrounds of still cameras; None = no saliency, no backgrounds.
         given_masks: use the dataset's own person masks as the saliency, where it has them.
         pose_prior, camera_prior: of the unpaired poses; None = batches without them.
         pair: the second frame comes from the same person anywhere, or from the same take.
         keypoints: joints_2d from the ground truth or the dataset's detections.
         augmentation: changes to training samples.
-        max_unreadable: evaluation frames whose picture may be unreadable; they count as skipped.
+        max_unreadable: evaluation frames whose image may be unreadable; they count as skipped.
 
     Raises:
-        InputError: takes without pictures, detections that are not there, or saliency wanted of moving cameras.
+        InputError: takes without images, detections that are not there, or saliency wanted of moving cameras.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class IndexedFrames:
         *,
         labels: bool = False,
         crop: Crop = "box",
-        plates: Plates | None = None,
+        backgrounds: Backgrounds | None = None,
         given_masks: bool = False,
         pose_prior: PosePrior | None = None,
         camera_prior: CameraPrior | None = None,
@@ -88,22 +88,20 @@ class IndexedFrames:
         augmentation: Augmentation | None = None,
         max_unreadable: int = 100,
     ) -> None:
-        bare = [t for t in index.takes if not t.picture]
+        bare = [t for t in index.takes if not t.image]
         if bare:
-            raise InputError(
-                f"{index.root}: {index.dataset} has no pictures of {bare[0].name} and {len(bare) - 1} more"
-            )
+            raise InputError(f"{index.root}: {index.dataset} has no images of {bare[0].name} and {len(bare) - 1} more")
         if keypoints == "detected" and index.detected is None:
             raise InputError(f"{index.root}: {index.dataset} has no detected 2D joints here; use keypoints: projected")
         moving = [t for t in index.takes if not t.static_camera]
-        if plates is not None and moving:
-            raise InputError(f"{index.root}: the camera of {moving[0].name} moves, so it has no background plate")
+        if backgrounds is not None and moving:
+            raise InputError(f"{index.root}: the camera of {moving[0].name} moves, so it has no background background")
         self.index = index
         self.name = index.dataset
         self.image_size = size
         self.notes = {**index.notes, "crops": "a virtual camera through the middle of the person's box"}
         self._labels = labels
-        self._plates = plates
+        self._backgrounds = backgrounds
         self._masks = GivenMasks(index.root) if given_masks and all(t.mask for t in index.takes) else None
         self._priors = pose_prior, camera_prior
         self._pair = pair
@@ -122,42 +120,42 @@ class IndexedFrames:
 
     @property
     def skipped(self) -> int:
-        """Entries that the index left out. Unreadable pictures of evaluation frames are counted by the evaluator."""
+        """Entries that the index left out. Unreadable images of evaluation frames are counted by the evaluator."""
         return sum(self.index.skipped.values())
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples.
 
         Raises:
-            InputError: a picture is missing or damaged (`data.stream` replaces the sample and counts it).
+            InputError: an image is missing or damaged (`data.stream` replaces the sample and counts it).
         """
-        target = self._rows.target(draws)
+        target = self._rows.target(streams)
         source = (
-            self._rows.of_same_person(draws, target) if self._pair == "person" else self._within_take(draws, target)
+            self._rows.of_same_person(streams, target) if self._pair == "person" else self._within_take(streams, target)
         )
-        other = self._rows.target(draws)
+        other = self._rows.target(streams)
         batch = self._gather(target, source, labels=self._labels)
-        plate = None if self._plates is None else self._plate(other)
+        background = None if self._backgrounds is None else self._background(other)
         if self._augmentation is not None:
-            batch = augment(batch, draws, self._augmentation)
-            plate = None if plate is None else augment_plate(plate, draws, self._augmentation)
-        unpaired, camera = draw_unpaired(draws, *self._priors, batch.K)
+            batch = augment(batch, streams, self._augmentation)
+            background = None if background is None else augment_background(background, streams, self._augmentation)
+        unpaired, camera = draw_unpaired(streams, *self._priors, batch.K)
         return replace(
             batch,
-            index=torch.from_numpy(draws.indices.copy()),
-            seeds=torch.from_numpy(draws.seeds),
+            index=torch.from_numpy(streams.indices.copy()),
+            seeds=torch.from_numpy(streams.seeds),
             unpaired=unpaired,
             unpaired_camera=camera,
-            unpaired_plate=plate,
+            unpaired_background=background,
         )
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames with ground truth; `source` is another frame of the same take.
 
-        A picture that cannot be read is grey and its joints are unknown, so that it counts as skipped.
+        An image that cannot be read is grey and its joints are unknown, so that it counts as skipped.
 
         Raises:
-            InputError: more than `max_unreadable` pictures could not be read; the first is named.
+            InputError: more than `max_unreadable` images could not be read; the first is named.
         """
         indices = np.asarray(indices, dtype=np.int64)
         return replace(
@@ -167,9 +165,9 @@ class IndexedFrames:
 
     # ---- rows ----
 
-    def _within_take(self, draws: Draws, rows: np.ndarray) -> np.ndarray:
+    def _within_take(self, streams: RandomStreams, rows: np.ndarray) -> np.ndarray:
         first, count = self._takes(rows)
-        return first + draws.integers(count)
+        return first + streams.integers(count)
 
     def _half_a_take_on(self, rows: np.ndarray) -> np.ndarray:
         first, count = self._takes(rows)
@@ -185,18 +183,18 @@ class IndexedFrames:
     def _gather(self, target: np.ndarray, source: np.ndarray, *, labels: bool, forgiving: bool = False) -> Batch:
         views, seen = self._views(target), self._views(source)
         known = np.ones(len(target), dtype=bool)
-        pictures: dict[str, list[np.ndarray]] = {name: [] for name in ("target", "source")}
+        images: dict[str, list[np.ndarray]] = {name: [] for name in ("target", "source")}
         fields: dict[str, Any] = {}
         for place, (row, view) in enumerate(zip(target, views, strict=True)):
-            pictures["target"].append(self._read(row, view, known, place if forgiving else None))
+            images["target"].append(self._read(row, view, known, place if forgiving else None))
         for row, view in zip(source, seen, strict=True):
-            pictures["source"].append(self._read(row, view, known, -1 if forgiving else None))
+            images["source"].append(self._read(row, view, known, -1 if forgiving else None))
         for name, (rows, drawn) in {"target": (target, views), "source": (source, seen)}.items():
-            if self._plates is not None:
+            if self._backgrounds is not None:
                 bad = (known if name == "target" else np.ones_like(known)) if forgiving else None
-                masks, plates = self._behind(rows, drawn, pictures[name], bad)
-                fields |= {f"{name}_saliency": _mask(masks), f"{name}_plate": _picture(plates)}
-            fields[name] = _picture(pictures[name])
+                masks, backgrounds = self._behind(rows, drawn, images[name], bad)
+                fields |= {f"{name}_saliency": _mask(masks), f"{name}_background": _image(backgrounds)}
+            fields[name] = _image(images[name])
         if labels:
             fields |= self._labels_of(target, views, known)
         return Batch(
@@ -220,7 +218,7 @@ class IndexedFrames:
         try:
             return read_view(
                 self._frames,
-                take.picture,
+                take.image,
                 int(self.index.frame[row]),
                 view.matrix,
                 self.image_size,
@@ -240,42 +238,42 @@ class IndexedFrames:
             self._unreadable.append(reason)
         if len(self._unreadable) > self._max_unreadable:
             raise InputError(
-                f"{self.name}: {len(self._unreadable)} pictures cannot be read (limit {self._max_unreadable}); "
+                f"{self.name}: {len(self._unreadable)} images cannot be read (limit {self._max_unreadable}); "
                 f"the first: {self._unreadable[0]}"
             )
 
     def _behind(
         self, rows: np.ndarray, views: Sequence[_View], crops: Sequence[np.ndarray], known: np.ndarray | None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Saliency and plate of each crop. Damaged recordings have none: they raise, or (with `known`) are grey,
+        """Saliency and background of each crop. Damaged recordings have none: they raise, or (with `known`) are grey,
         without a person, and unknown there."""
-        masks, plates = [], []
+        masks, backgrounds = [], []
         for place, (row, view, crop) in enumerate(zip(rows, views, crops, strict=True)):
             try:
-                mask, plate = self._behind_one(row, view, crop)
+                mask, background = self._behind_one(row, view, crop)
             except InputError as error:
                 if known is None:
                     raise
                 self._count_unreadable(str(error))
                 known[place] = False
-                mask, plate = np.zeros(crop.shape[:2], np.uint8), np.full_like(crop, 127)
+                mask, background = np.zeros(crop.shape[:2], np.uint8), np.full_like(crop, 127)
             masks.append(mask)
-            plates.append(plate)
-        return masks, plates
+            backgrounds.append(background)
+        return masks, backgrounds
 
     def _behind_one(self, row: int, view: _View, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert self._plates is not None
+        assert self._backgrounds is not None
         take = self._take(row)
-        plate, noise = self._plates.crop(take, view.matrix, self.image_size)
+        background, noise = self._backgrounds.crop(take, view.matrix, self.image_size)
         if self._masks is None:
-            return saliency_of_crop(crop, plate, noise), plate
-        return self._masks.crop(take, int(self.index.frame[row]), view.matrix, self.image_size), plate
+            return saliency_of_crop(crop, background, noise), background
+        return self._masks.crop(take, int(self.index.frame[row]), view.matrix, self.image_size), background
 
-    def _plate(self, rows: np.ndarray) -> Tensor:
-        assert self._plates is not None
+    def _background(self, rows: np.ndarray) -> Tensor:
+        assert self._backgrounds is not None
         size, views = self.image_size, self._views(rows)
-        crops = [self._plates.crop(self._take(r), v.matrix, size)[0] for r, v in zip(rows, views, strict=True)]
-        return _picture(crops)
+        crops = [self._backgrounds.crop(self._take(r), v.matrix, size)[0] for r, v in zip(rows, views, strict=True)]
+        return _image(crops)
 
     def _labels_of(self, rows: np.ndarray, views: Sequence[_View], known: np.ndarray) -> dict[str, Tensor]:
         index = self.index
@@ -293,7 +291,7 @@ class IndexedFrames:
         }
 
 
-def _picture(crops: Sequence[np.ndarray]) -> Tensor:
+def _image(crops: Sequence[np.ndarray]) -> Tensor:
     """(S, S, 3) uint8 crops -> (B, 3, S, S) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)
 

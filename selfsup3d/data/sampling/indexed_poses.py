@@ -1,4 +1,4 @@
-"""Joints from an index, in full pixels and the camera frame: the data of lifters. No picture is opened."""
+"""Joints from an index, in full pixels and the camera frame: the data of lifters. No image is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import body_frame
 from selfsup3d.geometry.rotation import rotate
 from selfsup3d.structures.batch import Batch, Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["IndexedPoses"]
 
@@ -67,19 +67,19 @@ class IndexedPoses:
         """Evaluation frames."""
         return len(self.index)
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples, labels included."""
-        rows = self._rows.target(draws)
-        other = self._rows.target(draws)
+        rows = self._rows.target(streams)
+        other = self._rows.target(streams)
         batch = self._gather(rows)
         pose_prior, camera_prior = self._priors
-        unpaired, camera = draw_unpaired(draws, pose_prior, camera_prior, batch.K)
+        unpaired, camera = draw_unpaired(streams, pose_prior, camera_prior, batch.K)
         if unpaired is None:
             unpaired, camera = self._posed(other)
         return replace(
             batch,
-            index=torch.from_numpy(draws.indices.copy()),
-            seeds=torch.from_numpy(draws.seeds),
+            index=torch.from_numpy(streams.indices.copy()),
+            seeds=torch.from_numpy(streams.seeds),
             unpaired=unpaired,
             unpaired_camera=camera,
         )

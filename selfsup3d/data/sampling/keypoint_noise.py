@@ -28,7 +28,7 @@ class KeypointModel:
     """Imperfections of 2D keypoints.
 
     Attributes:
-        sigma: px at a picture width of 1000, standard deviation of Gaussian noise in x and in y.
+        sigma: px at an image width of 1000, standard deviation of Gaussian noise in x and in y.
         outliers: share of joints whose noise is ten times as wide (at least as if sigma were 1).
         missing: share of joints that are not found, each by itself.
         limbs: probability of each arm and leg to be hidden from knee or elbow on.
@@ -39,14 +39,14 @@ class KeypointModel:
     missing: float = 0.0
     limbs: float = 0.0
 
-    def __call__(self, joints: Tensor, draws: DeviceDraws, width: float) -> tuple[Tensor, Tensor]:
+    def __call__(self, joints: Tensor, streams: DeviceDraws, width: float) -> tuple[Tensor, Tensor]:
         """Observed keypoints.
 
         Conditions share all draws that they make: the same joints are missing with and without noise. Clean keypoints
         (all attributes 0) need none, so draws that other things depend on must come first.
 
         Args:
-            joints: (B, T, 17, 2) px. draws: of these samples. width: of the picture, px.
+            joints: (B, T, 17, 2) px. draws: of these samples. width: of the image, px.
 
         Returns:
             joints (B, T, 17, 2), NaN where missing, and confidence (B, T, 17) 1 or 0.
@@ -54,10 +54,10 @@ class KeypointModel:
         if self == KeypointModel():
             return joints, torch.ones_like(joints[..., 0])
         shape = joints.shape[1:]
-        noise = draws.normal(*shape)
-        wild = draws.uniform(*shape[:-1]) < self.outliers
-        found = draws.uniform(*shape[:-1]) >= self.missing
-        hidden = draws.uniform(len(_LIMBS)) < self.limbs  # (B, 4), for the whole sequence
+        noise = streams.normal(*shape)
+        wild = streams.uniform(*shape[:-1]) < self.outliers
+        found = streams.uniform(*shape[:-1]) >= self.missing
+        hidden = streams.uniform(len(_LIMBS)) < self.limbs  # (B, 4), for the whole sequence
         pixel = width / 1000.0
         size = torch.where(wild, _OUTLIER * max(self.sigma, 1.0), self.sigma) * pixel
         observed = joints + noise * size[..., None]

@@ -11,7 +11,7 @@ import torch
 from selfsup3d.data.sampling.collate import concatenate
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["Mixture", "Source"]
 
@@ -24,7 +24,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples for these draws."""
         ...
 
@@ -70,12 +70,12 @@ class Mixture:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """One sample for each draw."""
-        chosen = np.searchsorted(np.cumsum(self.weights), draws.uniform(), side="right")
+        chosen = np.searchsorted(np.cumsum(self.weights), streams.uniform(), side="right")
         chosen = np.minimum(chosen, len(self.sources) - 1)
         groups = [np.flatnonzero(chosen == s) for s in range(len(self.sources))]
-        parts = [self.sources[s].batch(draws.select(rows)) for s, rows in enumerate(groups) if len(rows)]
+        parts = [self.sources[s].batch(streams.select(rows)) for s, rows in enumerate(groups) if len(rows)]
         return _in_order(parts, groups)
 
     def frames(self, indices: np.ndarray) -> Batch:

@@ -1,7 +1,7 @@
 """Poses seen by random cameras: the data of lifters, whole on the device and drawn a batch at a time.
 
-Motion stands in a world with z up. For each sample a camera like Human3.6M's (focal length 1145 px at a picture width
-of 1000, 3-6 m away, about the height of a head) looks at the person, anywhere near the middle of the picture; the whole
+Motion stands in a world with z up. For each sample a camera like Human3.6M's (focal length 1145 px at an image width
+of 1000, 3-6 m away, about the height of a head) looks at the person, anywhere near the middle of the image; the whole
 window of a sequence is seen by one camera.
 """
 
@@ -23,7 +23,7 @@ from selfsup3d.geometry.kinematics import body_frame, mirror_joints
 from selfsup3d.geometry.rotation import multiply, rotate
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.device_random import DeviceDraws
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["CameraRange", "ProjectedPoses"]
 
@@ -38,8 +38,8 @@ class CameraRange:
     Attributes:
         distance: metres along the viewing axis.
         elevation, roll: degrees; elevation > 0 looks down.
-        focal: px at a picture width of 1000.
-        offset: largest distance of the person from the picture's middle, as a share of the picture's width.
+        focal: px at an image width of 1000.
+        offset: largest distance of the person from the image's middle, as a share of the image's width.
     """
 
     distance: tuple[float, float] = (3.0, 6.0)
@@ -48,9 +48,9 @@ class CameraRange:
     focal: tuple[float, float] = (1140.0, 1150.0)
     offset: float = 0.12
 
-    def __call__(self, draws: DeviceDraws, width: float) -> Camera:
+    def __call__(self, streams: DeviceDraws, width: float) -> Camera:
         """(B,) cameras that see a pelvis at the world's origin."""
-        u = draws.uniform(7)
+        u = streams.uniform(7)
 
         def between(column: int, limits: tuple[float, float]) -> Tensor:
             return limits[0] + (limits[1] - limits[0]) * u[:, column]
@@ -98,7 +98,7 @@ class ProjectedPoses:
     Attributes:
         capture: the motion (`data.mocap`, or `data.synthetic.capture`).
         name: of the dataset.
-        image_size: width and height of the picture, px.
+        image_size: width and height of the image, px.
         frames_per_sample: T; 1 gives joints_2d (B, 17, 2), more give (B, T, 17, 2) with joints_3d of the middle frame.
         cameras, keypoints: models of cameras and of keypoint detectors.
         mirror: mirror every second training sample.
@@ -149,9 +149,9 @@ class ProjectedPoses:
 
     # ------------------------------------------------------------------------------------------------------- samples
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples; `unpaired` is another person's pose in the body frame with a camera of its own."""
-        stream = DeviceDraws(draws, self.device)
+        stream = DeviceDraws(streams, self.device)
         frame, flip = self._draw(stream), stream.uniform() < 0.5
         other, other_flip = self._draw(stream), stream.uniform() < 0.5
         camera, other_camera = self.cameras(stream, self.image_size), self.cameras(stream, self.image_size)
@@ -164,7 +164,7 @@ class ProjectedPoses:
         if self.second_source:
             fields["source_joints_2d"] = self._second(unpaired, turn, other_camera)
         return Batch(
-            index=torch.from_numpy(draws.indices).to(self.device),
+            index=torch.from_numpy(streams.indices).to(self.device),
             seeds=stream.seeds,
             unpaired=unpaired,
             unpaired_camera=Camera(turn, other_camera.translation, other_camera.K),
@@ -174,7 +174,7 @@ class ProjectedPoses:
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames, each seen by one camera that depends on its number only."""
         indices = np.asarray(indices, np.int64)
-        stream = DeviceDraws(Draws(_EVALUATION_SEED, 0, indices), self.device)
+        stream = DeviceDraws(RandomStreams(_EVALUATION_SEED, 0, indices), self.device)
         frame = torch.from_numpy(indices * self.stride).to(self.device)
         camera = self.cameras(stream, self.image_size)
         fields = self._seen(frame, torch.zeros_like(frame, dtype=torch.bool), camera, stream)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selfsup3d.data.datasets.frame_index import FrameIndex
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["Balance", "Keypoints", "RowDraws", "meta_of"]
 
@@ -19,7 +19,7 @@ Balance = Literal["person", "take", "frame"]
 
 
 class RowDraws:
-    """Draws rows: groups alike, then the frames of a group alike."""
+    """RandomStreams rows: groups alike, then the frames of a group alike."""
 
     def __init__(self, index: FrameIndex, balance: Balance) -> None:
         people = np.unique([t.person for t in index.takes], return_inverse=True)[1]
@@ -28,13 +28,13 @@ class RowDraws:
         self._person = people[index.take]
         self._of_person = _Groups(self._person)
 
-    def target(self, draws: Draws) -> np.ndarray:
+    def target(self, streams: RandomStreams) -> np.ndarray:
         """(B,) rows."""
-        return self._draw.draw(draws, draws.integers(len(self._draw)))
+        return self._draw.draw(streams, streams.integers(len(self._draw)))
 
-    def of_same_person(self, draws: Draws, rows: np.ndarray) -> np.ndarray:
+    def of_same_person(self, streams: RandomStreams, rows: np.ndarray) -> np.ndarray:
         """(B,) rows of the persons in `rows`."""
-        return self._of_person.draw(draws, self._person[rows])
+        return self._of_person.draw(streams, self._person[rows])
 
 
 class _Groups:
@@ -47,8 +47,8 @@ class _Groups:
     def __len__(self) -> int:
         return len(self._start)
 
-    def draw(self, draws: Draws, group: np.ndarray) -> np.ndarray:
-        return self._order[self._start[group] + draws.integers(self._count[group])]
+    def draw(self, streams: RandomStreams, group: np.ndarray) -> np.ndarray:
+        return self._order[self._start[group] + streams.integers(self._count[group])]
 
 
 def meta_of(index: FrameIndex, rows: np.ndarray) -> tuple[dict[str, Any], ...]:

@@ -1,7 +1,7 @@
 """WebDataset shards of crops: written once, then streamed, each shard by one rank at a time.
 
     FOLDER/shards.json              shards with their sample counts; written last
-    FOLDER/shard-000000.tar         KEY.jpg crop, KEY.mask.png saliency, KEY.plate.jpg background, KEY.json the rest
+    FOLDER/shard-000000.tar         KEY.jpg crop, KEY.mask.png saliency, KEY.background.jpg background, KEY.json the rest
 
 For collections too large for one disk: a shard is read from front to back, whole, and nothing else is sought. Each
 step's samples are cut into *lanes*, and each lane has its own shards in each epoch, so that a rank (whose samples are
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from selfsup3d.data.priors.pose_prior import PosePrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_plate
+from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.shards_write import FORMAT, LISTING, Record, webdataset_library
 from selfsup3d.data.sampling.unpaired import draw_unpaired
@@ -31,7 +31,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.quiet_codecs import silent
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["ShardSource", "lanes_of"]
 
@@ -124,26 +124,26 @@ class ShardSource:
 
     # ---- samples ----
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples: each of an epoch once, paired with another of its person in the same shard."""
-        places = [self.place(int(n)) for n in draws.indices]
-        choice, other = draws.uniform(), draws.uniform()
+        places = [self.place(int(n)) for n in streams.indices]
+        choice, other = streams.uniform(), streams.uniform()
         target = [self._read(shard, position) for shard, position in places]
         source = [self._read(s, self._partner(s, p, u)) for (s, p), u in zip(places, choice, strict=True)]
         lent = [self._read(s, int(u * len(self._shard(s).samples))) for (s, _), u in zip(places, other, strict=True)]
         batch = _batch(target, source, self._labels, self.name)
-        plate = _pictures([r.plate for r in lent])
+        background = _images([r.background for r in lent])
         if self._augmentation is not None:
-            batch = augment(batch, draws, self._augmentation)
-            plate = None if plate is None else augment_plate(plate, draws, self._augmentation)
-        unpaired, camera = draw_unpaired(draws, *self._priors, batch.K)
+            batch = augment(batch, streams, self._augmentation)
+            background = None if background is None else augment_background(background, streams, self._augmentation)
+        unpaired, camera = draw_unpaired(streams, *self._priors, batch.K)
         return replace(
             batch,
-            index=torch.from_numpy(draws.indices.copy()),
-            seeds=torch.from_numpy(draws.seeds),
+            index=torch.from_numpy(streams.indices.copy()),
+            seeds=torch.from_numpy(streams.seeds),
             unpaired=unpaired,
             unpaired_camera=camera,
-            unpaired_plate=plate,
+            unpaired_background=background,
         )
 
     def frames(self, indices: np.ndarray) -> Batch:
@@ -172,8 +172,9 @@ class ShardSource:
         if "joints_2d" in labels:
             labels["joints_2d"] = labels["joints_2d"] * step
         mask = None if "mask.png" not in sample else _decode(sample["mask.png"], cv2.IMREAD_GRAYSCALE, size, name)[0]
-        plate = None if "plate.jpg" not in sample else _decode(sample["plate.jpg"], cv2.IMREAD_COLOR, size, name)[0]
-        return Record(crop[0], K, str(told["person"]), mask, plate, told.get("meta", {}), labels)
+        behind = sample.get("background.jpg", sample.get("plate.jpg"))  # its name in shards of older versions
+        background = None if behind is None else _decode(behind, cv2.IMREAD_COLOR, size, name)[0]
+        return Record(crop[0], K, str(told["person"]), mask, background, told.get("meta", {}), labels)
 
     # ---- shards ----
 
@@ -281,18 +282,18 @@ def _read_listing(folder: Path) -> dict[str, Any]:
 
 
 def _decode(data: bytes | None, flag: int, size: int, name: str) -> tuple[np.ndarray, int]:
-    """A picture at (size, size), RGB or grey, and the size it was stored at."""
+    """An image at (size, size), RGB or grey, and the size it was stored at."""
     with silent():
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
     if image is None or image.shape[0] != image.shape[1]:
-        raise InputError(f"{name}: a picture cannot be decoded")
+        raise InputError(f"{name}: an image cannot be decoded")
     stored = image.shape[0]
     if stored != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image, stored
 
 
-def _pictures(images: list[np.ndarray | None]) -> torch.Tensor | None:
+def _images(images: list[np.ndarray | None]) -> torch.Tensor | None:
     """(S, S[, 3]) uint8 -> (B, 1 or 3, S, S) float32 in [0, 1]; None where one is missing."""
     if any(image is None for image in images):
         return None
@@ -304,9 +305,9 @@ def _pictures(images: list[np.ndarray | None]) -> torch.Tensor | None:
 def _batch(target: list[Record], source: list[Record], labels: bool, dataset: str) -> Batch:
     fields: dict[str, Any] = {}
     for name, records in (("target", target), ("source", source)):
-        fields[name] = _pictures([r.crop for r in records])
-        fields[f"{name}_saliency"] = _pictures([r.saliency for r in records])
-        fields[f"{name}_plate"] = _pictures([r.plate for r in records])
+        fields[name] = _images([r.crop for r in records])
+        fields[f"{name}_saliency"] = _images([r.saliency for r in records])
+        fields[f"{name}_background"] = _images([r.background for r in records])
     if labels:
         for name in ("joints_3d", "joints_2d", "confidence"):
             if all(name in r.labels for r in target):

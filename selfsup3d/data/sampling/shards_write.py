@@ -28,7 +28,7 @@ class Record:
     Attributes:
         crop: (S, S, 3) uint8 RGB.
         saliency: (S, S) uint8, or None.
-        plate: (S, S, 3) uint8, or None.
+        background: (S, S, 3) uint8, or None.
         K: (3, 3) of the crop.
         person: samples of one person are paired; those that follow one another share a shard.
         meta: text and numbers for reports (dataset, action, file, frame ...).
@@ -39,7 +39,7 @@ class Record:
     K: np.ndarray
     person: str
     saliency: np.ndarray | None = None
-    plate: np.ndarray | None = None
+    background: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -98,8 +98,8 @@ def _sample(number: int, record: Record) -> dict[str, Any]:
     sample = {"__key__": f"{number:09d}", "jpg": _encode(".jpg", record.crop), "json": json.dumps(told).encode()}
     if record.saliency is not None:
         sample["mask.png"] = _encode(".png", record.saliency)
-    if record.plate is not None:
-        sample["plate.jpg"] = _encode(".jpg", record.plate)
+    if record.background is not None:
+        sample["background.jpg"] = _encode(".jpg", record.background)
     return sample
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from selfsup3d.data.sampling.collate import concatenate
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["SampleSource", "StepStream", "TooManyBadSamplesError"]
 
@@ -31,7 +31,7 @@ class SampleSource(Protocol):
 
     name: str
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Training samples for these draws, one each."""
         ...
 
@@ -105,7 +105,7 @@ class StepStream(Dataset):
 
     def _batch(self, step: int, indices: np.ndarray) -> Batch:
         try:
-            return self.source.batch(Draws(self.seed, step, indices))
+            return self.source.batch(RandomStreams(self.seed, step, indices))
         except TooManyBadSamplesError:
             raise
         except (InputError, OSError):
@@ -116,7 +116,7 @@ class StepStream(Dataset):
         seed = self.seed
         while True:
             try:
-                return self.source.batch(Draws(seed, step, np.array([index])))
+                return self.source.batch(RandomStreams(seed, step, np.array([index])))
             except (InputError, OSError) as error:
                 with self._bad.get_lock():
                     self._bad.value += 1

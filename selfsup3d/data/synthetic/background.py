@@ -42,7 +42,7 @@ class Background:
         yaw: (2, 2) rotation world -> room.
         surfaces: floor, ceiling, 4 walls (room); floor, sky (ground); sky (backdrop).
         boxes: (B, 2, 3) lowest and highest corner in the room's axes; colours (B, 3).
-        pictures: (Q, 5) wall, position along it, height, half width, half height; colours (Q, 2, 3).
+        images: (Q, 5) wall, position along it, height, half width, half height; colours (Q, 2, 3).
         light: for the person and the background alike.
         shadow: how dark the person's shadow on the floor is.
     """
@@ -54,8 +54,8 @@ class Background:
     surfaces: tuple[Surface, ...]
     boxes: np.ndarray
     box_colours: np.ndarray
-    pictures: np.ndarray
-    picture_colours: np.ndarray
+    images: np.ndarray
+    image_colours: np.ndarray
     light: Light
     shadow: float
 
@@ -82,7 +82,7 @@ def make_background(integers: np.ndarray) -> Background:
         soft = ("gradient", "plain", "bars", "rings", "checks", "clouds", "clouds")
         surfaces = (draw_surface(code, soft, (0.4, 1.6), (0.25, 0.95)),)
     boxes, colours = _furniture(code, half, kind)
-    pictures = np.array(
+    images = np.array(
         [
             [
                 code.integer(4),
@@ -94,7 +94,7 @@ def make_background(integers: np.ndarray) -> Background:
             for _ in range(code.integer(5))
         ]
     ).reshape(-1, 5)
-    paints = np.array([[draw_colour(code, (0.1, 0.9), (0.15, 0.95)) for _ in range(2)] for _ in pictures]).reshape(
+    paints = np.array([[draw_colour(code, (0.1, 0.9), (0.15, 0.95)) for _ in range(2)] for _ in images]).reshape(
         -1, 2, 3
     )
     towards, high = code.uniform(0.0, 2 * np.pi), np.deg2rad(code.uniform(30.0, 75.0))
@@ -113,7 +113,7 @@ def make_background(integers: np.ndarray) -> Background:
         surfaces,
         boxes,
         colours,
-        pictures,
+        images,
         paints,
         light,
         code.uniform(0.0, 0.25),
@@ -159,7 +159,7 @@ class View:
 
 
 def _rays(K: np.ndarray, rotation: np.ndarray, size: int, samples: int) -> np.ndarray:
-    """(F, 3) world directions of rays (x, y, 1) through the samples of a picture."""
+    """(F, 3) world directions of rays (x, y, 1) through the samples of an image."""
     position = (np.arange(size * samples) + 0.5) / samples
     x, y = np.meshgrid((position - K[0, 2]) / K[0, 0], (position - K[1, 2]) / K[1, 1])
     return np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3) @ rotation
@@ -247,7 +247,7 @@ def _shade(
             u, v = (p[:, 0], p[:, 1]) if axis == 2 else (p[:, 1 - axis], p[:, 2])
             colours = paint(background.surfaces[index], u, v)
             if index >= 2:
-                colours = _hang_pictures(background, int(index) - 2, u, v, colours)
+                colours = _hang_images(background, int(index) - 2, u, v, colours)
             strength = light.sky + light.lamp * max(sign * lamp[axis], 0.0) * 0.8
             if background.kind == "room":  # corners are darker
                 wall = background.half - np.abs(p[:, :2])
@@ -262,12 +262,12 @@ def _shade(
     return colour * light.colour, depth, which
 
 
-def _hang_pictures(
+def _hang_images(
     background: Background, wall: int, u: np.ndarray, v: np.ndarray, wall_colours: np.ndarray
 ) -> np.ndarray:
-    """Framed pictures (or windows) on a wall."""
+    """Framed images (or windows) on a wall."""
     along = background.half[1 - wall // 2]
-    for row, colours in zip(background.pictures, background.picture_colours, strict=True):
+    for row, colours in zip(background.images, background.image_colours, strict=True):
         if int(row[0]) != wall:
             continue
         du, dv = np.abs(u - row[1] * along) / row[3], np.abs(v - row[2]) / row[4]

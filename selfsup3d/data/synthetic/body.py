@@ -106,7 +106,7 @@ def make_person(integers: np.ndarray) -> Person:
 
 @dataclass(frozen=True)
 class People:
-    """M people as stacked arrays, for drawing many pictures at once.
+    """M people as stacked arrays, for drawing many images at once.
 
     Attributes:
         bones (M, 17), girth (M, 6), volume, tail, bun, brim (M,), looseness (M, 2), reach (M, 3: whole, sleeve, leg),

@@ -1,7 +1,7 @@
 """synth-v1 on disk: rendered clips that look like any prepared video, and their ground truth in a folder apart.
 
     ROOT/<preset>-<hash>-r<rendering>/<size>/
-      train/            a `data.clips` store: frames, saliency and plate by the real code, meta without any pose
+      train/            a `data.clips` store: frames, saliency and background by the real code, meta without any pose
       train_truth/      clip_00000.npz: see `truth_of`
       val/  val_truth/  ...
 
@@ -37,7 +37,7 @@ from selfsup3d.io.files import atomic_path
 __all__ = ["SIZES", "SplitFolders", "cache_root", "clip_name", "draw_scene", "folders", "prepare", "truth_of"]
 
 SIZES = (16, 32, 64, 128, 256)
-"""Picture sizes that can be rendered; 16 and 32 are for tests and thumbnails."""
+"""Image sizes that can be rendered; 16 and 32 are for tests and thumbnails."""
 
 
 def cache_root(root: str | Path | None = None) -> Path:
@@ -65,7 +65,7 @@ def clip_name(clip: int) -> str:
 
 
 def draw_scene(scene: Scene, joints: np.ndarray, cameras: Cameras, size: int, labels: bool = True) -> Rendered:
-    """Pictures of a scene's person in T poses (T, 17, 3), seen by T cameras; a still camera's background is drawn once."""
+    """Images of a scene's person in T poses (T, 17, 3), seen by T cameras; a still camera's background is drawn once."""
     views: list[View] = []
     view = np.zeros(len(cameras), dtype=np.int64)
     for frame in range(len(cameras)):
@@ -151,7 +151,7 @@ class _Job:
 
 
 def _prepare_clip(job: _Job) -> int:
-    """Render one clip, write its truth, then the clip with its saliency and plate. Returns its number of frames."""
+    """Render one clip, write its truth, then the clip with its saliency and background. Returns its number of frames."""
     scene = make_scene(job.preset, job.split, job.clip, job.size)
     frames, truth = truth_of(job.preset, scene, job.size, views=job.split != "train")
     with atomic_path(job.where.truth / f"{clip_name(job.clip)}.npz") as temporary, temporary.open("wb") as file:

@@ -23,7 +23,7 @@ def procedural_capture(
         sequences: how many.
         frames: of each, at about 7 a second.
         split: people and motions of different splits are disjoint; training takes those of the unpaired prior, which
-            no picture of the benchmark shows.
+            no image of the benchmark shows.
     """
     namespace = "prior" if split == "train" else split
     positions, actions = [], []

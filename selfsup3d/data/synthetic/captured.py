@@ -47,7 +47,7 @@ class CapturedMotion:
         """(T, 17, 3) joints on the stage, of a person with these (17,) bone lengths.
 
         Directions of the bones are as captured. The path is moved to the stage's middle and, where it is too long for
-        the picture, shrunk; the lowest foot of the clip stands on the floor.
+        the image, shrunk; the lowest foot of the clip stands on the floor.
         """
         joints = retarget(self.world, bones)
         path = self.world[:, 0, :2].astype(np.float64)

@@ -24,7 +24,7 @@ from selfsup3d.data.synthetic.spec import Preset, preset_named
 from selfsup3d.errors import InputError
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["SyntheticTruth", "open_clips"]
 
@@ -119,15 +119,15 @@ class SyntheticTruth:
         """
         return self._with_truth(self.pairs.frames(indices), views=self.split != "train")
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Labelled training samples: pairs as of `data.pairs`, with joints, labels and bone lengths of the target."""
-        batch = self._with_truth(self.pairs.batch(draws), views=False)
+        batch = self._with_truth(self.pairs.batch(streams), views=False)
         if self._augmentation is None:
             return batch
-        # Unpaired poses belong to no picture; their camera keeps the pinhole that it was drawn with.
-        unpaired = {name: getattr(batch, name) for name in ("unpaired_camera", "unpaired_plate")}
-        plain = replace(batch, unpaired_camera=None, unpaired_plate=None)
-        return replace(augment(plain, draws, self._augmentation), **unpaired)
+        # Unpaired poses belong to no image; their camera keeps the pinhole that it was drawn with.
+        unpaired = {name: getattr(batch, name) for name in ("unpaired_camera", "unpaired_background")}
+        plain = replace(batch, unpaired_camera=None, unpaired_background=None)
+        return replace(augment(plain, streams, self._augmentation), **unpaired)
 
     def depth(self, clip: str) -> np.ndarray:
         """(T, S, S) float16 metres of a clip's frames, background included."""
@@ -155,19 +155,19 @@ class SyntheticTruth:
         }
         if views:
             fields |= {
-                "second_view": _picture(gather("second")),
+                "second_view": _image(gather("second")),
                 "second_view_camera": Camera(
                     gather("second_rotation"), gather("second_translation"), gather("second_K")
                 ),
                 "second_view_joints_3d": gather("second_joints_3d"),
                 "second_view_labels": gather("second_labels").long(),
-                "transfer": _picture(gather("transfer")),
+                "transfer": _image(gather("transfer")),
                 "transfer_joints_3d": gather("transfer_joints_3d"),
                 "transfer_labels": gather("transfer_labels").long(),
             }
         return replace(batch, **fields)
 
 
-def _picture(pictures: Tensor) -> Tensor:
+def _image(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
-    return pictures.permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)
+    return images.permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)

@@ -1,6 +1,6 @@
 """synth-v1 without a cache: labelled samples drawn as they are asked for, from as many clips as one likes.
 
-For supervised training and for tests. Saliency and plates are properties of a video and come from the cache only.
+For supervised training and for tests. Saliency and backgrounds are properties of a video and come from the cache only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selfsup3d.data.synthetic.scene import Scene, make_scene
 from selfsup3d.data.synthetic.spec import Preset, preset_named
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["LiveSource"]
 
@@ -69,16 +69,16 @@ class LiveSource:
             self._first = np.concatenate([[0], np.cumsum(lengths)])
         return self._first
 
-    def batch(self, draws: Draws) -> Batch:
+    def batch(self, streams: RandomStreams) -> Batch:
         """Two different frames of a drawn clip for each draw, with the labels of the target."""
-        clip = draws.integers(self._clips)
+        clip = streams.integers(self._clips)
         lengths = np.array([len(self._scene(c)[0]) for c in clip.tolist()])
-        target = draws.integers(lengths)
-        source = (target + 1 + draws.integers(np.maximum(lengths - 1, 1))) % lengths
+        target = streams.integers(lengths)
+        source = (target + 1 + streams.integers(np.maximum(lengths - 1, 1))) % lengths
         return replace(
             self._render(clip, source, target),
-            index=torch.from_numpy(draws.indices.copy()),
-            seeds=torch.from_numpy(draws.seeds),
+            index=torch.from_numpy(streams.indices.copy()),
+            seeds=torch.from_numpy(streams.seeds),
         )
 
     def frames(self, indices: np.ndarray) -> Batch:
@@ -115,11 +115,11 @@ class LiveSource:
         seen = cameras.view(world)
         count = len(clip)
         assert drawn.labels is not None
-        pictures = torch.from_numpy(drawn.image).permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)
+        images = torch.from_numpy(drawn.image).permute(0, 3, 1, 2).contiguous().float().mul_(1.0 / 255.0)
         joints_3d, joints_2d = _tensor(seen), _tensor(cameras.project(seen))
         return Batch(
-            source=pictures[:count],
-            target=pictures[count:],
+            source=images[:count],
+            target=images[count:],
             joints_3d=joints_3d[count:],
             joints_2d=joints_2d[count:],
             confidence=torch.ones(count, 17),

@@ -1,7 +1,7 @@
 """Procedural motion: a person walks about and acts, as joint angles, a path and a heading in time.
 
 The stage: z up, metres, floor at 0, the middle of the path at (0, 0). The main camera of a clip looks along +y, so that
-+x is sideways in its pictures; paths are widest in x, which lets a background be seen from behind the person.
++x is sideways in its images; paths are widest in x, which lets a background be seen from behind the person.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _walked(path: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _round_trip(code: Code, times: np.ndarray) -> _Travel:
-    """Walking all the time, along an ellipse or a figure of eight that is widest across the picture."""
+    """Walking all the time, along an ellipse or a figure of eight that is widest across the image."""
     wide, deep = code.uniform(0.42, 0.6), code.uniform(0.15, 0.42)
     speed, start = code.uniform(0.55, 0.85), code.uniform(0.0, 360.0)
     eight, sign = code.chance(0.3), 1 if code.chance(0.5) else -1
@@ -98,7 +98,7 @@ def _round_trip(code: Code, times: np.ndarray) -> _Travel:
 
 
 def _visits(code: Code, times: np.ndarray, action: Action) -> _Travel:
-    """Going from place to place across the picture, each place once, with an episode at each."""
+    """Going from place to place across the image, each place once, with an episode at each."""
     duration = float(times[-1] - times[0]) + 1e-3
     slots = (-0.46, 0.46) if duration < 3.2 else (-0.48, 0.0, 0.48)
     order = np.argsort([code.unit() for _ in slots])

@@ -13,7 +13,7 @@ from selfsup3d.data.synthetic.body import make_person
 from selfsup3d.data.synthetic.motion import make_motion
 from selfsup3d.data.synthetic.spec import Code, code
 from selfsup3d.geometry.kinematics import body_frame, canonicalize
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 __all__ = ["ProceduralPrior"]
 
@@ -58,11 +58,11 @@ class ProceduralPrior:
         """(N, 17, 3) float32 all poses, body frame, metres."""
         return self._joints.numpy()
 
-    def sample(self, draws: Draws) -> Tensor:
+    def sample(self, streams: RandomStreams) -> Tensor:
         """(B, 17, 3) float32 poses in the body frame, metres; one draw a sample."""
-        return self._joints[torch.from_numpy(draws.integers(len(self)))]
+        return self._joints[torch.from_numpy(streams.integers(len(self)))]
 
-    def sample_upright(self, draws: Draws) -> UprightPoses:
+    def sample_upright(self, streams: RandomStreams) -> UprightPoses:
         """The same poses, with the lean of their trunk and the height of their pelvis; one draw a sample."""
-        rows = torch.from_numpy(draws.integers(len(self)))
+        rows = torch.from_numpy(streams.integers(len(self)))
         return UprightPoses(self._joints[rows], self._tilt[rows], self._height[rows])

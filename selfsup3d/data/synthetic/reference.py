@@ -1,4 +1,4 @@
-"""The renderer as a plain loop over pictures and solids: every solid is asked about every sample of the picture.
+"""The renderer as a plain loop over images and solids: every solid is asked about every sample of the image.
 
 Slow, and easy to believe. `render.render` is tested against it, and measured against it in the benchmarks.
 """
@@ -28,7 +28,7 @@ def render_plain(
     lights: Sequence[Light],
     shadows: Sequence[float],
 ) -> Rendered:
-    """The same as `render.render`, with the same arguments, one picture and one solid at a time."""
+    """The same as `render.render`, with the same arguments, one image and one solid at a time."""
     images, depths, labels = [], [], []
     for n in range(len(person)):
         row = slice(n, n + 1)
@@ -61,7 +61,7 @@ def render_plain(
 
 
 def _rays(K: np.ndarray, size: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """x, y (G, G) of the rays (x, y, 1) through a picture's samples."""
+    """x, y (G, G) of the rays (x, y, 1) through an image's samples."""
     position = (np.arange(size * samples) + 0.5) / samples
     x, y = np.meshgrid((position - K[0, 2]) / K[0, 0], (position - K[1, 2]) / K[1, 1])
     return x.astype(np.float32), y.astype(np.float32)
@@ -70,7 +70,7 @@ def _rays(K: np.ndarray, size: int, samples: int) -> tuple[np.ndarray, np.ndarra
 def _nearest(
     solids: Solids, K: np.ndarray, size: int, samples: int, limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (G, G) and solid (G, G) seen at every sample of one picture."""
+    """Depth (G, G) and solid (G, G) seen at every sample of one image."""
     local = local_solids(solids)
     x, y = _rays(K, size, samples)
     depth, seen = limit.copy(), np.full(limit.shape, NOTHING, dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""The renderer of synth-v1: people, poses, cameras and backgrounds in, pictures, depths and part labels out.
+"""The renderer of synth-v1: people, poses, cameras and backgrounds in, images, depths and part labels out.
 
     render(people, index, joints, cameras, views, ...) -> Rendered
 
-Pictures are anti-aliased by 2x2 samples a pixel over the body only (the background is drawn once per camera); labels
+Images are anti-aliased by 2x2 samples a pixel over the body only (the background is drawn once per camera); labels
 and depth are decided at pixel centres. `reference.py` holds the plain loop that this is tested against.
 """
 
@@ -56,7 +56,7 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Rendered:
-    """N pictures.
+    """N images.
 
     Attributes:
         image: (N, S, S, 3) uint8 RGB.
@@ -89,21 +89,21 @@ def render(
     shadows: Sequence[float],
     labels: bool = True,
 ) -> Rendered:
-    """Draw N pictures.
+    """Draw N images.
 
     Args:
         people: M people.
-        person: (N,) who is seen in each picture.
+        person: (N,) who is seen in each image.
         joints: (N, 17, 3) world, metres, of that person's bone lengths.
         cameras: N cameras.
         views: backgrounds as their cameras see them (`background.render_background`), V of them, all of one size.
-        view: (N,) which of them lies behind each picture.
+        view: (N,) which of them lies behind each image.
         lights: V lights.
         shadows: V darknesses of the person's shadow on the floor.
         labels: also give depth and labels.
 
     Returns:
-        pictures of the views' size.
+        images of the views' size.
     """
     size = views[0].image.shape[0]
     chunk = max(1, CHUNK_SAMPLES // (size * SAMPLES) ** 2)
@@ -114,7 +114,7 @@ def render(
         solids = body_solids(people, person[rows], joints[rows])
         seen = solids.moved(cameras.rotation[rows], cameras.translation[rows])
         images.append(
-            _picture(people, person[rows], joints[rows], seen, cameras[rows], views, view[rows], lights, shadows)
+            _image(people, person[rows], joints[rows], seen, cameras[rows], views, view[rows], lights, shadows)
         )
         if labels:
             limit = np.stack([views[v].depth for v in view[rows]])
@@ -132,7 +132,7 @@ def render(
     )
 
 
-def _picture(
+def _image(
     people: People,
     person: np.ndarray,
     joints: np.ndarray,
@@ -149,19 +149,19 @@ def _picture(
     depth, seen, local = trace(solids, cameras.K, size, SAMPLES, limit)
     at = np.flatnonzero(seen.reshape(-1) != NOTHING)
     edge = size * SAMPLES
-    picture, inside = np.divmod(at, edge * edge)
+    which, inside = np.divmod(at, edge * edge)
     row, column = np.divmod(inside, edge)
     solid = seen.reshape(-1)[at]
     K = cameras.K.astype(np.float32)
-    x = ((column + 0.5).astype(np.float32) / SAMPLES - K[picture, 0, 2]) / K[picture, 0, 0]
-    y = ((row + 0.5).astype(np.float32) / SAMPLES - K[picture, 1, 2]) / K[picture, 1, 1]
-    q, normal = hit_points(local, solid, picture, x, y, depth.reshape(-1)[at])
-    colour = albedo(people, person[picture], solid, q, solids, picture)
+    x = ((column + 0.5).astype(np.float32) / SAMPLES - K[which, 0, 2]) / K[which, 0, 0]
+    y = ((row + 0.5).astype(np.float32) / SAMPLES - K[which, 1, 2]) / K[which, 1, 1]
+    q, normal = hit_points(local, solid, which, x, y, depth.reshape(-1)[at])
+    colour = albedo(people, person[which], solid, q, solids, which)
     ray = np.stack([x, y, np.ones_like(x)])
-    colour *= lighting(normal, ray, cameras.rotation, view, lights, picture)
+    colour *= lighting(normal, ray, cameras.rotation, view, lights, which)
     image = np.stack([views[v].image for v in view])  # (N, S, S, 3)
     darken_floor(image, joints, views, view, shadows)
-    pixel = picture * (size * size) + row // SAMPLES * size + column // SAMPLES
+    pixel = which * (size * size) + row // SAMPLES * size + column // SAMPLES
     weight = 1.0 / SAMPLES**2
     total = count * size * size
     cover = np.bincount(pixel, minlength=total).astype(np.float32) * weight
@@ -178,7 +178,7 @@ def lighting(
     rotation: np.ndarray,
     view: np.ndarray,
     lights: Sequence[Light],
-    picture: np.ndarray,
+    image: np.ndarray,
 ) -> np.ndarray:
     """(3, F) light that a sample sends on: sky (more from above), lamp, and a little less at grazing angles."""
     towards = np.stack([lights[v].direction for v in view])
@@ -186,13 +186,13 @@ def lighting(
     up = rotation[:, :, 2].astype(np.float32)
     strength = np.array([[lights[v].lamp, lights[v].sky] for v in view], dtype=np.float32)
     tint = np.stack([lights[v].colour for v in view]).astype(np.float32)
-    facing = np.einsum("if,fi->f", normal, lamp[picture])
-    height = np.einsum("if,fi->f", normal, up[picture])
+    facing = np.einsum("if,fi->f", normal, lamp[image])
+    height = np.einsum("if,fi->f", normal, up[image])
     front = -(normal * ray).sum(0) / np.sqrt((ray * ray).sum(0))
-    lamp_part = strength[picture, 0] * np.maximum(0.75 * facing + 0.25, 0.0)  # wrapped: skin and cloth are soft
-    light = strength[picture, 1] * (0.85 + 0.2 * height) + lamp_part
+    lamp_part = strength[image, 0] * np.maximum(0.75 * facing + 0.25, 0.0)  # wrapped: skin and cloth are soft
+    light = strength[image, 1] * (0.85 + 0.2 * height) + lamp_part
     light *= 0.8 + 0.2 * np.clip(front, 0.0, 1.0)
-    return light * tint[picture].T
+    return light * tint[image].T
 
 
 def darken_floor(

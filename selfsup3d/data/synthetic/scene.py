@@ -77,7 +77,7 @@ def motion_of(preset: Preset, split: str, clip: int) -> Motion | CapturedMotion:
 
 
 def make_scene(preset: Preset, split: str, clip: int, size: int) -> Scene:
-    """The scene of a clip, cameras in pixels of a picture `size` wide."""
+    """The scene of a clip, cameras in pixels of an image `size` wide."""
     namespace = preset.namespace(split)
     person = make_person(code(namespace, "person", clip))
     background = make_background(code(namespace, "background", clip))

@@ -1,7 +1,7 @@
 """What synth-v1 is made of: integers. Every person, background, camera and motion is a row of 16-bit codes.
 
 Codes are raw outputs of numpy's Philox, whose stream is fixed for ever by (key, counter), so the same specification
-arises on every machine and numpy version; pictures made from it may differ by float rounding. A key names
+arises on every machine and numpy version; images made from it may differ by float rounding. A key names
 the namespace (train, val, test, prior ...), the kind of thing and its index, so splits can share nothing, and a small
 preset is the beginning of a large one.
 """
@@ -26,7 +26,7 @@ VERSION = 1
 """Of the specification; part of every Philox key."""
 
 RENDERING = 4
-"""Of what is made of the integers (shapes, motion, drawing). Raise it when pictures or poses of one specification change:
+"""Of what is made of the integers (shapes, motion, drawing). Raise it when images or poses of one specification change:
 caches are then made anew."""
 
 NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap-val": 5, "mocap-test": 6}

@@ -22,7 +22,7 @@ _STRETCH = np.array([0.3 if kind.name.endswith("calf") else 1.0 for kind in SOLI
 
 
 def albedo(
-    people: People, person: np.ndarray, solid: np.ndarray, q: np.ndarray, solids: Solids, picture: np.ndarray
+    people: People, person: np.ndarray, solid: np.ndarray, q: np.ndarray, solids: Solids, image: np.ndarray
 ) -> np.ndarray:
     """(3, F) float32 colours of surface points.
 
@@ -31,11 +31,11 @@ def albedo(
         person: (F,) whose surface.
         solid: (F,) which solid.
         q: (3, F) the point in the solid's own space.
-        solids: of the N pictures.
-        picture: (F,) which of them.
+        solids: of the N images.
+        image: (F,) which of them.
     """
-    scale = solids.scale.astype(np.float32)[picture, solid]  # (F, 3)
-    length = solids.length.astype(np.float32)[picture, solid]
+    scale = solids.scale.astype(np.float32)[image, solid]  # (F, 3)
+    length = solids.length.astype(np.float32)[image, solid]
     height = q[2] * scale[:, 2]  # metres along the solid
     across = np.abs(q[1] * scale[:, 1])
     share = np.where(length > 0, q[2] / np.maximum(length, 1e-6), 0.15 * q[2])

@@ -1,4 +1,4 @@
-"""Pictures of synth-v1 in assets/synth-v1: thumbnails by which a change of the drawing is noticed, a sheet to look at,
+"""Images of synth-v1 in assets/synth-v1: thumbnails by which a change of the drawing is noticed, a sheet to look at,
 and people/ to try a model on.
 
 To make them anew after a change that is meant (raise `spec.RENDERING` too):
@@ -26,10 +26,10 @@ SIZE, SIDE = 64, 16
 _PEOPLE = ((0, 0), (2, 0), (3, 1), (4, 2), (8, 2), (9, 2), (10, 0), (7, 3))  # clip, quarter: one pose of each kind
 
 
-def _small(pictures: np.ndarray) -> np.ndarray:
+def _small(images: np.ndarray) -> np.ndarray:
     """(N, 64, 64, 3) -> (N, 16, 16, 3) uint8, by means over 4x4 pixels."""
     share = SIZE // SIDE
-    return pictures.reshape(-1, SIDE, share, SIDE, share, 3).mean((2, 4)).round().astype(np.uint8)
+    return images.reshape(-1, SIDE, share, SIDE, share, 3).mean((2, 4)).round().astype(np.uint8)
 
 
 def thumbnails(clips: int = 6) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def thumbnails(clips: int = 6) -> dict[str, np.ndarray]:
                 ("transfer", posed, scene.camera[rows]),
             ):
                 found[key].append(_small(draw_scene(scene, pose, cameras, SIZE, labels=False).image))
-    return {key: np.concatenate(pictures) for key, pictures in found.items()}
+    return {key: np.concatenate(images) for key, images in found.items()}
 
 
 def sheet(clips: int = 8, size: int = 128) -> np.ndarray:
@@ -88,9 +88,9 @@ def people(size: int = 128) -> list[np.ndarray]:
 def main() -> None:
     """Write all of them into the folder named on the command line."""
     folder = Path(sys.argv[1])
-    for number, picture in enumerate(people()):
+    for number, image in enumerate(people()):
         with atomic_path(folder / "people" / f"person-{number}.png") as temporary:
-            cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            cv2.imwrite(str(temporary), image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_path(folder / "thumbnails.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **thumbnails())  # type: ignore[arg-type]
     with atomic_path(folder / "sheet.jpg") as temporary:

@@ -1,7 +1,7 @@
-"""Rays against round cones, for many pictures at once: which solid is seen at each sample, and at what depth.
+"""Rays against round cones, for many images at once: which solid is seen at each sample, and at what depth.
 
-One solid at a time over all pictures: its bounding boxes (exact, from the dual conics of its two end balls) give a flat
-list of (picture, row, column) samples, so that work is proportional to what the solid covers, not to the picture.
+One solid at a time over all images: its bounding boxes (exact, from the dual conics of its two end balls) give a flat
+list of (image, row, column) samples, so that work is proportional to what the solid covers, not to the image.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ def intersect(d: np.ndarray, o: np.ndarray, length: np.ndarray, ra: np.ndarray, 
 
 
 def _samples(box: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Flat list of the samples of boxes (N, 4): picture, column, row and index into (N, width, width)."""
+    """Flat list of the samples of boxes (N, 4): image, column, row and index into (N, width, width)."""
     w, h = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
     rows = np.where(w > 0, np.maximum(h, 0), 0)
-    of_row = np.repeat(np.arange(len(box)), rows)  # (R,) picture of each row of samples
+    of_row = np.repeat(np.arange(len(box)), rows)  # (R,) image of each row of samples
     row = np.arange(len(of_row)) - np.repeat(np.cumsum(rows) - rows, rows) + box[of_row, 1]
     widths = w[of_row]
     ends = np.cumsum(widths)
@@ -132,12 +132,12 @@ def _samples(box: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.nd
 def trace(
     solids: Solids, K: np.ndarray, size: int, samples: int, limit: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, LocalSolids]:
-    """What is seen at each sample of N pictures.
+    """What is seen at each sample of N images.
 
     Args:
         solids: in the camera frame.
         K: (N, 3, 3) pixels.
-        size, samples: a picture has (size * samples)^2 samples.
+        size, samples: an image has (size * samples)^2 samples.
         limit: (N, G, G) float32 depth of the scene, which hides bodies behind it; None = nothing does.
 
     Returns:
@@ -156,11 +156,11 @@ def trace(
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     constants = local.packed()
     for solid in range(len(box)):
-        picture, column, row, at = _samples(box[solid], edge)
+        image, column, row, at = _samples(box[solid], edge)
         if not len(at):
             continue
-        rx, ry = flat_x[picture * edge + column], flat_y[picture * edge + row]
-        of = constants[solid].take(picture, axis=1)  # (15, F): 9 of the matrix, 3 of the origin, length and radii
+        rx, ry = flat_x[image * edge + column], flat_y[image * edge + row]
+        of = constants[solid].take(image, axis=1)  # (15, F): 9 of the matrix, 3 of the origin, length and radii
         d = [of[3 * i] * rx + of[3 * i + 1] * ry + of[3 * i + 2] for i in range(3)]
         t = intersect(d, of[9:12], of[12], of[13], of[14])  # type: ignore[arg-type]
         closer = np.flatnonzero(t < flat_depth[at])
@@ -171,20 +171,20 @@ def trace(
 
 
 def hit_points(
-    local: LocalSolids, solid: np.ndarray, picture: np.ndarray, x: np.ndarray, y: np.ndarray, t: np.ndarray
+    local: LocalSolids, solid: np.ndarray, image: np.ndarray, x: np.ndarray, y: np.ndarray, t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where rays meet their solids: q (3, F) and the unit normal in the camera frame (3, F).
 
     Args:
         local: of `trace`.
-        solid, picture: (F,) indices.
+        solid, image: (F,) indices.
         x, y: (F,) ray directions (x, y, 1).
         t: (F,) depths.
     """
-    m = local.to_local[solid, picture]  # (F, 3, 3)
-    o = local.origin[solid, picture]
+    m = local.to_local[solid, image]  # (F, 3, 3)
+    o = local.origin[solid, image]
     q = o + t[:, None] * (m[:, :, 0] * x[:, None] + m[:, :, 1] * y[:, None] + m[:, :, 2])
-    length, ra, rb = (a[solid, picture] for a in (local.length, local.first, local.second))
+    length, ra, rb = (a[solid, image] for a in (local.length, local.first, local.second))
     slope = ra - rb
     d2 = length * length - slope * slope
     along = length * q[:, 2] - ra * slope  # 0 at the first end circle, d2 at the second

@@ -1,1 +1,1 @@
-"""Cross-modal variational autoencoders: pictures, 2D poses and 3D poses in one latent space."""
+"""Cross-modal variational autoencoders: images, 2D poses and 3D poses in one latent space."""

@@ -1,8 +1,8 @@
-"""Critics of decoded poses and pictures: VAE-GAN (Larsen et al. 2016), and re-projection without 3D labels.
+"""Critics of decoded poses and images: VAE-GAN (Larsen et al. 2016), and re-projection without 3D labels.
 
     joints_3d   standardised poses against labels
     joints_2d   projections of the decoded pose turned to another view, against keypoints: no 3D label is needed
-    image       decoded pictures against pictures; the critic's last feature map can replace pixels as the measure of a
+    image       decoded images against images; the critic's last feature map can replace pixels as the measure of a
                 reconstruction
 
 Decoded from posteriors and from the prior alike. Adversarial gradients reach decoders only, not encoders, as in the
@@ -41,7 +41,7 @@ class AdversarySettings:
             the modality.
         kind: of the losses ("wasserstein" is not among them: there is no gradient penalty here).
         smoothing: label of real samples, at most 1.
-        width, blocks: of pose critics. image_width: channels of the picture critic's first layer.
+        width, blocks: of pose critics. image_width: channels of the image critic's first layer.
         accuracy_range: outside it one of the players rests (see `heads.critic.leave_out`).
         prior: decode draws from the prior too.
     """
@@ -61,7 +61,7 @@ class AdversarySettings:
         if not 0.5 < self.smoothing <= 1.0:
             raise ValueError(f"adversary.smoothing is {self.smoothing}: the label of real samples lies in (0.5, 1]")
         if self.features > 0 and self.judges != "image":
-            raise ValueError("adversary.features compares pictures: it needs adversary.judges image")
+            raise ValueError("adversary.features compares images: it needs adversary.judges image")
 
 
 class Adversary(nn.Module):
@@ -141,5 +141,5 @@ class Adversary(nn.Module):
             return decoded
         assert isinstance(modality, SeenPose)
         assert batch.seeds is not None
-        turn = random_view(uniform_noise(batch.seeds, (2,), stream=stream))
-        return modality.project(rotate(turn, modality.pose(decoded))).flatten(1)
+        update = random_view(uniform_noise(batch.seeds, (2,), stream=stream))
+        return modality.project(rotate(update, modality.pose(decoded))).flatten(1)

@@ -1,10 +1,10 @@
 """What each modality is to the networks: how a batch is read, what a decoded value means, and what a miss costs.
 
-    image      pictures in [-1, 1]; mean absolute error
+    image      images in [-1, 1]; mean absolute error
     joints_2d  16 joints (the root left out), standardised; mean squared error
     joints_3d  16 joints (the root left out), standardised over the training set; mean squared error
 
-The root is left out of the 2D pose but not subtracted: where a person stands in the picture tells the perspective under
+The root is left out of the 2D pose but not subtracted: where a person stands in the image tells the perspective under
 which they are seen. Statistics are buffers, so validation is normalised by those of the training data.
 """
 
@@ -77,18 +77,18 @@ class ImageModality(Modality):
         """(B, 3, S, S).
 
         Raises:
-            ValueError: pictures of another size.
+            ValueError: images of another size.
         """
         image = batch.need("target", by="the image modality")
         if image.shape[-2:] != (self.size, self.size):
-            raise ValueError(f"expected pictures of {self.size} px, got {tuple(image.shape)}")
+            raise ValueError(f"expected images of {self.size} px, got {tuple(image.shape)}")
         values = 2.0 * image - 1.0
         return values * batch.target_saliency if self.cut_out and batch.target_saliency is not None else values
 
     def miss(self, decoded: Tensor, batch: Batch) -> Tensor:
         """(B,) mean absolute error; of people cut out, half of it the person's and half the rest's **[ours]**.
 
-        A person covers a few percent of a picture, whose median is grey: unweighted, that is all that is learnt.
+        A person covers a few percent of an image, whose median is grey: unweighted, that is all that is learnt.
         """
         error = (decoded - self.values(batch)).abs()
         if not self.cut_out or batch.target_saliency is None:
@@ -97,7 +97,7 @@ class ImageModality(Modality):
         halves = [(error * w).flatten(1).sum(1) / w.flatten(1).sum(1).clamp(min=1.0) for w in (inside, 1.0 - inside)]
         return 0.5 * (halves[0] + halves[1])
 
-    def picture(self, decoded: Tensor) -> Tensor:
+    def image(self, decoded: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] of decoded values."""
         return (0.5 * decoded + 0.5).clamp(0.0, 1.0)
 

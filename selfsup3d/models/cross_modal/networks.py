@@ -1,6 +1,6 @@
 """Encoders and decoders of each modality (Budaraju, after Spurr et al. 2018).
 
-Batch normalisation in the picture's networks makes two processes differ from one, as in the work they come from;
+Batch normalisation in the image's networks makes two processes differ from one, as in the work they come from;
 "group" takes its place on request, and the pose networks of the thesis have no normalisation at all.
 """
 
@@ -107,19 +107,19 @@ class PoseDecoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Features of a picture, then mean and log-variance.
+    """Features of an image, then mean and log-variance.
 
-    A timm network's features are averaged over the picture, as in the thesis. "patch" is our own small network for CPUs
+    A timm network's features are averaged over the image, as in the thesis. "patch" is our own small network for CPUs
     (`models.backbone.PatchResNet`), whose 16 last cells go through a hidden layer side by side: what is where in the
-    picture is kept **[ours]**.
+    image is kept **[ours]**.
 
     Args:
-        backbone: "patch", or a timm name (the thesis has resnet18). size: of the pictures, px. latent: D.
+        backbone: "patch", or a timm name (the thesis has resnet18). size: of the images, px. latent: D.
         weights: file with weights of a timm backbone; None = random. Nothing is ever downloaded.
         norm: of a timm backbone: "batch" (its own) or "group". "patch" has GroupNorm.
 
     Raises:
-        ValueError: weights for "patch", or pictures too small for it.
+        ValueError: weights for "patch", or images too small for it.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ def _patch_network(size: int) -> nn.Module:
     """(B, 3, S, S) -> (B, hidden); the last map has 4 x 4 cells."""
     stages = round(math.log2(size / 8)) if size > 0 else 0
     if not 1 <= stages <= 5 or 8 << stages != size:
-        raise ValueError(f"the backbone 'patch' reads pictures of 16 to 256 px, not {size}")
+        raise ValueError(f"the backbone 'patch' reads images of 16 to 256 px, not {size}")
     channels = tuple(min(64 * (k + 1), 192) for k in range(stages))
     return nn.Sequential(
         _Coarsest(PatchResNet(channels, (2,) * stages)),
@@ -176,13 +176,13 @@ def _patch_network(size: int) -> nn.Module:
 
 
 class ImageDecoder(nn.Module):
-    """Linear to 256 x 8 x 8, then up-convolutions to the picture's size; tanh at the end.
+    """Linear to 256 x 8 x 8, then up-convolutions to the image's size; tanh at the end.
 
     256 px take the five of the thesis, 64 px the first two and a last one to 3 channels. Each is followed by a
     normalisation and ReLU, but none follows the last except tanh.
 
     Args:
-        size: of the picture, px; 8 times a power of two. latent: D. norm: "batch" or "group".
+        size: of the image, px; 8 times a power of two. latent: D. norm: "batch" or "group".
         width: channels at 8 px, halved at each up-convolution.
 
     Raises:
@@ -196,7 +196,7 @@ class ImageDecoder(nn.Module):
             raise ValueError(f"image_width {width} cannot be halved {steps - 1} times")
         self.width = width
         if not 1 <= steps <= _MOST_STEPS or _SMALLEST << steps != size:
-            raise ValueError(f"pictures of {size} px cannot be decoded: 16, 32, 64, 128 and 256 can")
+            raise ValueError(f"images of {size} px cannot be decoded: 16, 32, 64, 128 and 256 can")
         self.enter = nn.Linear(latent, width * _SMALLEST**2)
         layers: list[nn.Module] = []
         for step in range(1, steps):
@@ -219,7 +219,7 @@ class ImageCritic(nn.Module):
     """Convolutions of stride 2 down to 4 x 4, then one logit; the last feature map is what VAE-GAN compares.
 
     Args:
-        size: of the picture, px. width: channels of the first layer, doubled at each up to eight times.
+        size: of the image, px. width: channels of the first layer, doubled at each up to eight times.
     """
 
     def __init__(self, size: int, width: int = 32) -> None:

@@ -55,7 +55,7 @@ def divergence_factor(view: View, reduction: Reduction, elements: Mapping[str, i
     """What a view's divergence (nats) is multiplied by beside beta.
 
     "per_element" divides by the number of reconstructed elements, for each target by itself: 1/48 for a pose, 1/12288
-    for a picture of 64 px. The same beta then weighs 4096 times more for a pose than for a picture of 256 px. "mean"
+    for an image of 64 px. The same beta then weighs 4096 times more for a pose than for an image of 256 px. "mean"
     divides by the latent's dimensions; "sum" leaves nats, once for each bound.
     """
     if reduction == "per_element":

@@ -1,4 +1,4 @@
-"""Pictures for logs: each input, and every modality decoded from it."""
+"""Images for logs: each input, and every modality decoded from it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SHORT = {"image": "image", "joints_2d": "2D", "joints_3d": "3D"}
 
 
 def cross_modal_panels(
-    batch: Batch, decoded: Mapping[tuple[str, str], Tensor], picture: Tensor | None
+    batch: Batch, decoded: Mapping[tuple[str, str], Tensor], image: Tensor | None
 ) -> dict[str, Tensor]:
     """Title -> (B, 3, S, S) in [0, 1] on the CPU.
 
     Args:
         batch: with whatever inputs there are; joints_3d where the truth is known.
-        picture: (B, 3, H, W) in [0, 1] as the system reads it, if it does.
-        decoded: (source, target) -> poses (B, 17, 3) or pictures (B, 3, H, W).
+        image: (B, 3, H, W) in [0, 1] as the system reads it, if it does.
+        decoded: (source, target) -> poses (B, 17, 3) or images (B, 3, H, W).
     """
     columns: dict[str, Tensor] = {}
-    if picture is not None:
-        columns["picture"] = _enlarged(picture)
+    if image is not None:
+        columns["image"] = _enlarged(image)
     for (source, target), values in decoded.items():
         title = f"{_SHORT[source]} to {_SHORT[target]}"
         if target == "image":
@@ -36,7 +36,7 @@ def cross_modal_panels(
         elif batch.joints_2d is not None:
             drawn = lifted_panels(batch, values)
             columns.setdefault("keypoints", drawn.pop("keypoints"))
-            columns |= {f"{title}, {view.removeprefix('3D ')}": pictures for view, pictures in drawn.items()}
+            columns |= {f"{title}, {view.removeprefix('3D ')}": images for view, images in drawn.items()}
         else:
             views = skeleton_views(values, _SIZE)
             columns |= {f"{title}, {view}": views[:, k] for k, view in enumerate(("front", "side"))}

@@ -56,7 +56,7 @@ class Sizes:
     """Of the networks.
 
     Attributes:
-        latent: D. pose: hidden layers of the pose networks. image: side of the pictures, px.
+        latent: D. pose: hidden layers of the pose networks. image: side of the images, px.
         backbone, backbone_weights, image_norm: see `networks.ImageEncoder`. image_width: see `networks.ImageDecoder`.
         cut_out: see `modalities.ImageModality`.
     """

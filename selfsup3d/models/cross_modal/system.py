@@ -25,7 +25,7 @@ from selfsup3d.models.cross_modal.settings import Settings, Sizes, check, source
 from selfsup3d.models.modules.facing import facing_cost
 from selfsup3d.models.modules.gaussian import Gaussian
 from selfsup3d.models.modules.mlp import frozen_statistics
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.random import gaussian_noise
 
@@ -103,14 +103,14 @@ class CrossModalVAE(System):
         groups = {"vae": [*self.encoders.parameters(), *self.decoders.parameters()]}
         return groups if self.adversary is None else groups | {"critic": list(self.adversary.parameters())}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """The critic, where there is one, then the VAE; one optimizer over all encoders and decoders."""
-        critic = [] if self.adversary is None else [Turn("critic", ("critic",), "critic")]
-        return [*critic, Turn("vae", ("vae",), "main")]
+        critic = [] if self.adversary is None else [Update("critic", ("critic",), "critic")]
+        return [*critic, Update("vae", ("vae",), "main")]
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Terms of the VAE or of its critic."""
-        if turn == "critic":
+        if update == "critic":
             assert self.adversary is not None
             with torch.no_grad():
                 fakes = self._fakes(self._views(batch), batch)
@@ -198,11 +198,11 @@ class CrossModalVAE(System):
         return experts[0] if alone else fuse(experts, self.settings.fusion)
 
     def decode(self, z: Tensor, target: str) -> Tensor:
-        """What latents (B, D) mean: poses (B, 17, 3), pictures (B, 3, S, S) in [0, 1], or standardised keypoints."""
+        """What latents (B, D) mean: poses (B, 17, 3), images (B, 3, S, S) in [0, 1], or standardised keypoints."""
         decoded = self.decoders[target](z)
         modality = self.modality(target)
         if isinstance(modality, ImageModality):
-            return modality.picture(decoded)
+            return modality.image(decoded)
         return self._pose(decoded) if target == "joints_3d" else decoded
 
     def _pose(self, decoded: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class CrossModalVAE(System):
         assert isinstance(modality, Pose)
         return modality.pose(decoded)
 
-    def draws(self, batch: Batch, given: Sequence[str], samples: int) -> Tensor:
+    def streams(self, batch: Batch, given: Sequence[str], samples: int) -> Tensor:
         """(B, S, D) latents: the mean, then draws; those of a mixture come from its experts in turn."""
         noise = self._noise(batch)
         posterior = self.posterior(batch, given)
@@ -239,7 +239,7 @@ class CrossModalVAE(System):
         modality = self.modality("joints_3d")
         assert isinstance(modality, Pose)
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            z = self.draws(batch, given, samples)
+            z = self.streams(batch, given, samples)
             pose = self.decode(z.flatten(0, 1), "joints_3d").unflatten(0, (len(z), samples))
             image = self.decode(z[:, 0], "image") if "image" in self.targets else None
         return PoseOutput(pose=pose, unit=modality.unit, latent=z[:, 0], image=image)
@@ -256,8 +256,8 @@ class CrossModalVAE(System):
             if target != "joints_2d"
         }
         image = self.modalities["image"] if "image" in self.modalities and batch.target is not None else None
-        picture = image.picture(image.values(batch)) if isinstance(image, ImageModality) else None
-        return cross_modal_panels(batch, decoded, picture)
+        shown = image.image(image.values(batch)) if isinstance(image, ImageModality) else None
+        return cross_modal_panels(batch, decoded, shown)
 
 
 def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:

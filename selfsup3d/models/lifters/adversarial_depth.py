@@ -14,7 +14,7 @@ from selfsup3d.models.modules.critic import Critic, accuracy, critic_loss, gener
 from selfsup3d.models.modules.facing import Facing, face_forward, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.system import Turn
+from selfsup3d.models.system import Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -52,9 +52,9 @@ class AdversarialDepth(Lifter):
         """The two players."""
         return {"lifter": self.network.parameters(), "critic": self.critic.parameters()}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """The critic, then the lifter."""
-        return [Turn("critic", ("critic",), "critic"), Turn("lifter", ("lifter",), "lifter")]
+        return [Update("critic", ("critic",), "critic"), Update("lifter", ("lifter",), "lifter")]
 
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) in head lengths, orthographic."""
@@ -64,18 +64,18 @@ class AdversarialDepth(Lifter):
         depth = self.network(points.flatten(1))
         return inverse_orthographic(points, depth - depth[:, :1])
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Softplus GAN; the player that is too strong rests."""
         assert batch.seeds is not None
         points = self.observe(batch).values
-        with torch.set_grad_enabled(turn == "lifter" and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(update == "lifter" and torch.is_grad_enabled()):
             lifted = self._lifted(points)
             turns = random_axis_rotation(uniform_noise(batch.seeds, ()), "y")
             view = orthographic(rotate(turns, lifted))
         real, fake = self.critic(points), self.critic(view)
         told = accuracy(real, fake)
         critic_works, lifter_works = leave_out(told, *self.accuracy_range)
-        if turn == "critic":
+        if update == "critic":
             return {
                 "adversarial": critic_works * critic_loss(real, fake, "softplus").mean(),
                 "_accuracy": told,

@@ -13,7 +13,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.models.modules.pose_panels import lifted_panels
 from selfsup3d.models.modules.poses import middle_frame
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
 
 __all__ = ["Lifter", "mean_over_joints", "require_lifter"]
@@ -33,11 +33,11 @@ def require_lifter(system: System, path: str = "") -> None:
         path: of its checkpoint, for the message.
 
     Raises:
-        InputError: the system looks at pictures, or at no keypoints.
+        InputError: the system looks at images, or at no keypoints.
     """
     if "target" in system.predict_requires or "joints_2d" not in system.predict_requires:
         place = f"{path}: " if path else ""
-        raise InputError(f"{place}this system looks at pictures; keypoints need a lifter (configs/lifters)")
+        raise InputError(f"{place}this system looks at images; keypoints need a lifter (configs/lifters)")
 
 
 class Lifter(System):
@@ -80,9 +80,9 @@ class Lifter(System):
         """All in one group, unless a subclass has several players."""
         return {"lifter": self.parameters()}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """One turn, unless a subclass has several players."""
-        return [Turn("lifter", ("lifter",), "main")]
+        return [Update("lifter", ("lifter",), "main")]
 
     @torch.no_grad()
     def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:

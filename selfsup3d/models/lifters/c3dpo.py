@@ -65,7 +65,7 @@ class C3DPO(Lifter):
     Args:
         width, bottleneck, blocks: of both networks.
         bases: of the shape basis.
-        augment: turn the picture of every training sample about the viewing axis.
+        augment: turn the image of every training sample about the viewing axis.
         rotation: "so3" (the paper's) or "6d" (ours), see `told_rotation`.
         weights: of the terms.
     """
@@ -105,7 +105,7 @@ class C3DPO(Lifter):
         pose = rotate(rotation, canonical)
         return torch.cat((pose[..., :2], self.handedness.sign * pose[..., 2:]), -1)
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Re-projection and canonicalisation, pseudo-Huber, and what else has a weight."""
         assert batch.seeds is not None
         observed = self.observe(batch)
@@ -130,7 +130,7 @@ class C3DPO(Lifter):
             terms["compactness"] = w.compactness * self.basis.away_from_mean(canonical).mean()
         if w.invariance > 0 or w.cycle > 0:
             turns = random_view(uniform_noise(batch.seeds, (2,), stream=2))
-            if roll is not None:  # people stand upright in the picture that was rolled
+            if roll is not None:  # people stand upright in the image that was rolled
                 turns = multiply(multiply(roll, turns), roll.mT)
             with frozen_statistics(self.network):
                 again, back = seen_again(self._estimate_whole, orthographic, pose, turns[:, None])
@@ -142,5 +142,5 @@ class C3DPO(Lifter):
         return terms
 
     def _estimate_whole(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """`estimate` of pictures without hidden keypoints."""
+        """`estimate` of images without hidden keypoints."""
         return self.estimate(points, torch.ones_like(points[..., 0]))

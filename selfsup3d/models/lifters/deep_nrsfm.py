@@ -51,7 +51,7 @@ class BlockCamera(nn.Module):
     """A camera M (3, 2) as a linear combination of code blocks: orthonormal columns of sum_k B_k Psi_k.
 
     Every block is a number times the camera, up to a turn of the atom's axes, which B_k (3, 3) learns. Without a bias,
-    and acting from the left only, turning the picture turns the camera. A free linear layer does not train: its bias
+    and acting from the left only, turning the image turns the camera. A free linear layer does not train: its bias
     outweighs the blocks, the camera freezes, and codes explain the keypoints without any depth.
 
     Args:
@@ -127,7 +127,7 @@ class DeepNRSfM(Lifter):
         axes = torch.stack((right, down, sign * torch.linalg.cross(right, down)), -2)  # rows
         return (shape[:, :, None, :] * axes[:, None]).sum(-1)
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """|W - S M|_F / |W|_F over visible joints."""
         observed = self.observe(batch)
         shape, camera = self.estimate(observed.values)

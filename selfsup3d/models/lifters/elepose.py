@@ -23,7 +23,7 @@ from selfsup3d.models.modules.facing import facing_cost
 from selfsup3d.models.modules.flow import Flow
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.poses import root_relative
-from selfsup3d.models.system import Turn
+from selfsup3d.models.system import Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import gaussian_noise, uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -96,10 +96,10 @@ class ElePose(UnitCameraLifter):
         lifter = [p for network in (self.trunk, self.depth, self.angle) for p in network.parameters()]
         return {"flow": self.flow.parameters(), "lifter": lifter}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """The flow until `flow_share`, the lifter from then on."""
         name = "flow" if progress < self.flow_share else "lifter"
-        return [Turn(name, (name,), name)]
+        return [Update(name, (name,), name)]
 
     def fit_poses(self, batches: list[Batch]) -> None:
         """Principal components of the 2D poses; bone lengths of the unpaired 3D poses relative to their mean."""
@@ -132,12 +132,12 @@ class ElePose(UnitCameraLifter):
         flat = self.scaled(points) - self.pose_mean
         return self.flow.negative_log_likelihood(flat.float() @ self.components.T / self.component_std)
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """The flow's likelihood of the data, or the lifter's terms."""
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible, w = observed.values, observed.visible, self.weights
-        if turn == "flow":
+        if update == "flow":
             return {"likelihood": self.likelihood(points).mean()}
         offsets, angle = self.estimate(points)
         pose = self.placed(points, offsets)

@@ -18,7 +18,7 @@ from selfsup3d.models.modules.cycle import cycle
 from selfsup3d.models.modules.facing import facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.models.modules.normalizer import Normalized
-from selfsup3d.models.system import Turn
+from selfsup3d.models.system import Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -109,9 +109,9 @@ class Geometric(UnitCameraLifter):
             "critic": [p for critic in critics for p in critic.parameters()],
         }
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """The critics, then the lifter."""
-        return [Turn("critic", ("critic",), "critic"), Turn("lifter", ("lifter",), "lifter")]
+        return [Update("critic", ("critic",), "critic"), Update("lifter", ("lifter",), "lifter")]
 
     def offsets(self, points: Tensor) -> Tensor:
         """(N, 17) depths relative to the root."""
@@ -133,13 +133,13 @@ class Geometric(UnitCameraLifter):
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Terms of the lifter's or of the critics' turn."""
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible = observed.values, observed.visible
         other = self._source(batch)
-        training = turn == "lifter"
+        training = update == "lifter"
         turns = random_view(uniform_noise(batch.seeds, (2,)))[:, None]  # (B, 1, 3, 3)
         with torch.set_grad_enabled(training and torch.is_grad_enabled()):
             adapted = None if other is None else self._adapted(other)

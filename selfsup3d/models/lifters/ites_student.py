@@ -21,7 +21,7 @@ from selfsup3d.models.modules.cycle import cycle
 from selfsup3d.models.modules.facing import facing_cost
 from selfsup3d.models.modules.graph import Edges, GraphBlock, GraphConvolution, NonLocal, normalised
 from selfsup3d.models.modules.mlp import frozen_statistics
-from selfsup3d.models.system import System, Taught
+from selfsup3d.models.system import Student, System
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 
@@ -66,7 +66,7 @@ class DepthGraph(nn.Module):
         return self.leave(self.blocks(x))[0].T.float()
 
 
-class EquivariantStudent(Taught, UnitCameraLifter):
+class EquivariantStudent(Student, UnitCameraLifter):
     """Learns depths from a frozen teacher, and that turning the pose turns the lifted pose.
 
     Args:
@@ -74,7 +74,7 @@ class EquivariantStudent(Taught, UnitCameraLifter):
         distance, length: of the virtual camera; the teacher's.
         views: random turns about the vertical axis by angles uniform in [0, 2 pi).
         weights: of the terms.
-        teacher: trained; see `system.Taught`.
+        teacher: trained; see `system.Student`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class EquivariantStudent(Taught, UnitCameraLifter):
         depth = self.network(points * self.distance)
         return depth - depth[:, :1]
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Distillation of depths, equivariance.
 
         Raises:

@@ -111,7 +111,7 @@ class InvariantTeacher(Lifter):
         noise = uniform_noise(seeds, (self.views, 3))
         return random_turn(noise, math.pi) if self.sides == "sphere" else random_view(noise[..., :2])
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Re-projection, invariance of the canonical pose over random turns, and what else has a weight."""
         assert batch.seeds is not None
         observed = self.observe(batch)

@@ -47,7 +47,7 @@ class Martinez(Lifter):
     def _standardised(self, observed: Normalized) -> Tensor:
         return self.network(observed.values[:, list(_SEEN)].flatten(1))
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Mean squared error; samples and joints without labels (NaN) count as 0."""
         assert batch.joints_3d is not None
         target = self.scaler(batch.joints_3d)

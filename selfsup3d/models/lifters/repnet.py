@@ -1,6 +1,6 @@
 """RepNet (Wandt & Rosenhahn 2019): a pose that re-projects and that a critic takes for motion capture.
 
-Weakly supervised: 3D poses are needed, but none that belongs to a picture.
+Weakly supervised: 3D poses are needed, but none that belongs to an image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from selfsup3d.models.lifters.base import Lifter, mean_over_joints
 from selfsup3d.models.modules.critic import ChainCritic, critic_loss, generator_loss, gradient_penalty
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.system import Turn
+from selfsup3d.models.system import Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
@@ -98,10 +98,10 @@ class RepNet(Lifter):
         lifter = [*self.pose_network.parameters(), *self.camera_network.parameters()]
         return {"lifter": lifter, "critic": self.critic.parameters()}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """`critic_turns` of the critic, one of the lifter."""
-        critics = [Turn(f"critic/{k}", ("critic",), "critic") for k in range(self.critic_turns)]
-        return [*critics, Turn("lifter", ("lifter",), "lifter")]
+        critics = [Update(f"critic/{k}", ("critic",), "critic") for k in range(self.critic_turns)]
+        return [*critics, Update("lifter", ("lifter",), "lifter")]
 
     def fit_poses(self, batches: list[Batch]) -> None:
         """Size of the unpaired poses, by which networks see them divided."""
@@ -122,14 +122,14 @@ class RepNet(Lifter):
         pose, camera = self.estimate(observed)
         return rotate(view_axes(camera), pose) * self.pose_scale
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Wasserstein GAN with gradient penalty, weighted L1 re-projection, orthogonality of the camera."""
         assert batch.seeds is not None
         observed = self.observe(batch)
-        if turn.startswith("critic"):
+        if update.startswith("critic"):
             with torch.no_grad():
                 fake, _ = self.estimate(observed)
-            mix = uniform_noise(batch.seeds, (), stream=int(turn.partition("/")[2]))
+            mix = uniform_noise(batch.seeds, (), stream=int(update.partition("/")[2]))
             real = self._real(batch)
             penalty = gradient_penalty(self.critic, real, fake, mix)
             loss = critic_loss(self.critic(real), self.critic(fake), "wasserstein")

@@ -1,8 +1,8 @@
-"""How far away a person is: the root's depth, from keypoints (PoseLifter) or from a picture (RootNet).
+"""How far away a person is: the root's depth, from keypoints (PoseLifter) or from an image (RootNet).
 
-Depth in metres cannot be read off a picture without its focal length. Both forms divide that out: keypoints give the
+Depth in metres cannot be read off an image without its focal length. Both forms divide that out: keypoints give the
 *canonical* depth Z * 1000 / sqrt(fx fy), as a camera of focal length 1000 would have seen the person (Chang et al.
-2019); a picture gives a correction gamma of k = sqrt(fx fy A_real / A_image), the depth at which an area of 2 m x 2 m
+2019); an image gives a correction gamma of k = sqrt(fx fy A_real / A_image), the depth at which an area of 2 m x 2 m
 fills the person's box (Moon et al. 2019). Both give the root-relative pose besides.
 """
 
@@ -19,7 +19,7 @@ from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.models.modules.pose_scaler import PoseScaler, labelled_poses
-from selfsup3d.models.system import System, Turn
+from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
@@ -35,7 +35,7 @@ def focal_length(K: Tensor) -> Tensor:
 
 
 class KeypointRoot(Lifter):
-    """Pose and canonical root depth of keypoints, whose size and place in the picture are features.
+    """Pose and canonical root depth of keypoints, whose size and place in the image are features.
 
     Args:
         width, blocks, dropout: of the network.
@@ -68,7 +68,7 @@ class KeypointRoot(Lifter):
         """(B, 17, 3) metres."""
         return self.scaler.inverse(self.network(observed.features)[:, :-1])
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """L1 of the canonical depth, mean squared error of the pose, both standardised; NaN labels count as 0."""
         assert batch.joints_3d is not None
         found = self.network(self.observe(batch).features)
@@ -100,7 +100,7 @@ def canonical_depth(batch: Batch) -> Tensor:
 
 
 class ImageRoot(System):
-    """Root and pose of the person in a square crop: gamma, read off the picture, times k.
+    """Root and pose of the person in a square crop: gamma, read off the image, times k.
 
     The crop is the person's box, so A_image is its area and K that of the crop.
 
@@ -130,9 +130,9 @@ class ImageRoot(System):
         """All in one."""
         return {"root": self.parameters()}
 
-    def turns(self, step: int, progress: float) -> list[Turn]:
+    def updates(self, step: int, progress: float) -> list[Update]:
         """One."""
-        return [Turn("root", ("root",), "main")]
+        return [Update("root", ("root",), "main")]
 
     def estimate(self, images: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standardised pose (B, 48), root (B, 3) in metres and k (B,) of crops (B, 3, S, S)."""
@@ -144,7 +144,7 @@ class ImageRoot(System):
         plane = normalize_pixels(pixels[:, None], K)[:, 0]
         return self.pose(features).float(), nn.functional.pad(plane, (0, 1), value=1.0) * depth[:, None], k
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """L1 of the root, in units of k (so, of gamma), and mean squared error of the standardised pose; NaN labels
         count as 0."""
         assert batch.target is not None

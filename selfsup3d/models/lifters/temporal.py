@@ -121,7 +121,7 @@ class Temporal(Lifter):
 
     # ------------------------------------------------------------------------------------------------------ training
 
-    def losses(self, batch: Batch, turn: str, progress: float) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """MPJPE of labelled samples; trajectory, re-projection and bones where semi-supervised."""
         assert batch.joints_3d is not None
         for norm in self.norms:  # the paper's decay of the momentum over the run

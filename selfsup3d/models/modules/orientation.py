@@ -39,7 +39,7 @@ def seen_again(
     pose: Tensor,
     turns: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """What a lifter with canonical poses finds in the pictures of turned poses.
+    """What a lifter with canonical poses finds in the images of turned poses.
 
     Args:
         estimate: (N, 17, 2) -> canonical poses (N, 17, 3) and rotations (N, 3, 3).

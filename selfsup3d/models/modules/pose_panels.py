@@ -1,4 +1,4 @@
-"""Pictures of lifted poses for logs: the keypoints, and the pose from two sides beside the truth."""
+"""Images of lifted poses for logs: the keypoints, and the pose from two sides beside the truth."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def lifted_panels(batch: Batch, pose: Tensor) -> dict[str, Tensor]:
         for title, view in _VIEWS.items():
             columns[title].append(draw_pose_3d(joints.numpy(), truth=beside, view=view, size=_SIZE))
     return {
-        title: torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255.0
-        for title, pictures in columns.items()
-        if pictures
+        title: torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255.0
+        for title, images in columns.items()
+        if images
     }
 
 
@@ -54,7 +54,7 @@ def _scaled(pose: Tensor, truth: Tensor | None) -> Tensor:
 
 
 def _keypoints(joints: Tensor, confidence: Tensor | None, index: int) -> np.ndarray:
-    """The 2D pose, as large as the picture allows."""
+    """The 2D pose, as large as the image allows."""
     seen = torch.isfinite(joints).all(-1)
     if confidence is not None:
         seen = seen & (confidence[index].cpu() > 0)

@@ -1,7 +1,7 @@
-"""Pictures made harder to read: by a cheap camera, and for a student that must read what its teacher saw plainly.
+"""Images made harder to read: by a cheap camera, and for a student that must read what its teacher saw plainly.
 
 After Xie et al. 2020, "Self-training with Noisy Student": a student learns more than it is told if it is told on clear
-pictures and asked on spoilt ones. Which noise: **[ours]**.
+images and asked on spoilt ones. Which noise: **[ours]**.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from torch import Tensor
 
 from selfsup3d.structures.random import uniform_noise
 
-__all__ = ["disturbed", "recorded"]
+__all__ = ["strongly_augmented", "camera_degradation"]
 
 _STREAMS = {"recording": 2, "grain": 3, "holes": 5}
 _HOLES = 3
-_HOLE = (0.03, 0.12)  # half sides, of the picture's
+_HOLE = (0.03, 0.12)  # half sides, of the image's
 _FREQUENCY = 0.6  # of each hole
 
 
-def disturbed(images: Tensor, seeds: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] of a cheap camera, with wrong colours, and with up to three plain holes in them.
+def strongly_augmented(images: Tensor, seeds: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] of a cheap camera, with wrong colours, and with up to three plain holes in them.
 
     It depends on the samples' seeds (B,) alone.
     """
     height, width = images.shape[-2:]
     u = uniform_noise(seeds, (4 + 8 * _HOLES,), _STREAMS["holes"])
-    image = recorded(images, seeds)
+    image = camera_degradation(images, seeds)
     mean = image.mean((2, 3), keepdim=True)
     contrast, gains = 0.5 + u[:, 0, None, None, None], 0.6 + 0.8 * u[:, 1:4, None, None]
     image = ((image - mean) * contrast + mean) * gains
@@ -41,7 +41,7 @@ def disturbed(images: Tensor, seeds: Tensor) -> Tensor:
     return image.clamp(0.0, 1.0)
 
 
-def recorded(image: Tensor, seeds: Tensor) -> Tensor:
+def camera_degradation(image: Tensor, seeds: Tensor) -> Tensor:
     """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
     u = uniform_noise(seeds, (4,), _STREAMS["recording"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
     blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

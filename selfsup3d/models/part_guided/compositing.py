@@ -1,7 +1,7 @@
 """A decoded person over another background.
 
-The decoder paints people over its constant colour BG_c, so its pictures are C = F + (1 - a) BG_c with the person's share
-F already weighed by the coverage a: over a plate they are C + (1 - a)(plate - BG_c) (constant-colour matting: Smith & Blinn
+The decoder paints people over its constant colour BG_c, so its images are C = F + (1 - a) BG_c with the person's share
+F already weighed by the coverage a: over a background they are C + (1 - a)(background - BG_c) (constant-colour matting: Smith & Blinn
 1996). Blended as if the constant colour were the person's, they would keep a rim of it.
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["coverage", "lay_over"]
+__all__ = ["coverage", "composite"]
 
 
 def coverage(image: Tensor, maps: Tensor, colour: Tensor) -> Tensor:
     """(N, 1, H, W) share of each pixel that the person covers **[ours]**.
 
-    All that the part maps cover, since the decoder paints the puppet there; and wherever else the picture departs from
+    All that the part maps cover, since the decoder paints the puppet there; and wherever else the image departs from
     the constant colour (hair, clothes), the least share of any colour in [0, 1] that explains it. `Decoded.alpha` does
-    not serve: a short training leaves the background's probability near one third in the empty part of the picture,
-    and a grey veil over every plate.
+    not serve: a short training leaves the background's probability near one third in the empty part of the image,
+    and a grey veil over every background.
 
     Args:
         image: (N, 3, H, W) in [0, 1]. maps: (N, P, H, W) that it was decoded from. colour: (3,) BG_c, inside (0, 1).
@@ -30,10 +30,10 @@ def coverage(image: Tensor, maps: Tensor, colour: Tensor) -> Tensor:
     return torch.maximum(covered, departs.amax(1, keepdim=True))
 
 
-def lay_over(image: Tensor, maps: Tensor, colour: Tensor, plate: Tensor) -> Tensor:
-    """(N, 3, H, W) in [0, 1]: decoded people over a plate (N or 1, 3, H, W); see `coverage` for the rest.
+def composite(image: Tensor, maps: Tensor, colour: Tensor, background: Tensor) -> Tensor:
+    """(N, 3, H, W) in [0, 1]: decoded people over a background (N or 1, 3, H, W); see `coverage` for the rest.
 
-    Over the constant colour itself this is the decoded picture as it is.
+    Over the constant colour itself this is the decoded image as it is.
     """
-    behind = plate - colour.view(1, 3, 1, 1)
+    behind = background - colour.view(1, 3, 1, 1)
     return (image + (1.0 - coverage(image, maps, colour)) * behind).clamp(0.0, 1.0)

@@ -1,7 +1,7 @@
 """The decoder D: appearance and part maps to an image and its part segmentation.
 
 Up-convolutions conditioned at every scale on the part maps and on the appearance painted through them; two small ends,
-D_I for the picture and D_seg for the parts (Kundu et al. 2020, suppl.). The finest level is thin: most of a step's time
+D_I for the image and D_seg for the parts (Kundu et al. 2020, suppl.). The finest level is thin: most of a step's time
 would go there.
 """
 
@@ -33,10 +33,10 @@ class Decoded(NamedTuple):
         """(N, 1, H, W) probability of the person: one minus the background's."""
         return 1.0 - self.segmentation.float().softmax(1)[:, -1:]
 
-    def over(self, plate: Tensor) -> Tensor:
-        """The person laid over a plate (N, 3, H, W) by `alpha`."""
+    def over(self, background: Tensor) -> Tensor:
+        """The person laid over a background (N, 3, H, W) by `alpha`."""
         alpha = self.alpha
-        return alpha * self.image + (1.0 - alpha) * plate
+        return alpha * self.image + (1.0 - alpha) * background
 
 
 class Decoder(nn.Module):
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
             scaled = F.avg_pool2d(maps, shrink) if shrink > 1 else maps
             painted = paint(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
             x = layers(torch.cat([x, scaled, painted], 1))
-        # The picture is a correction of the puppet in the source's colours, and starts as that.
+        # The image is a correction of the puppet in the source's colours, and starts as that.
         correction = self.to_image(torch.cat([x, painted], 1)).float()
         empty = (1.0 - maps.float().sum(1, keepdim=True)).clamp_min(0.0)
         base = painted.float() + empty * self.background.view(1, COLOUR, 1, 1)

@@ -90,10 +90,10 @@ class Glimpse(nn.Module):
         )
         self.outputs = features * (self.SIDE // 4) ** 2
 
-    def forward(self, pictures: Tensor, head: Tensor) -> Tensor:
+    def forward(self, crops: Tensor, head: Tensor) -> Tensor:
         """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
         window = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
-        return self.look(standardized(zoom(pictures, window, side=self.SIDE)))
+        return self.look(standardized(zoom(crops, window, side=self.SIDE)))
 
 
 class AppearanceBranch(nn.Module):
@@ -173,13 +173,13 @@ class Encoder(nn.Module):
         own = {id(p) for p in self.appearance.parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
-    def dense_maps(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def dense_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), features (N, 17, LOCAL) and (N, C).
 
         The features are those under each joint's heat map, and the pooled top feature. Which way a person faces
         shows in a few pixels of the head: pooled over the whole image alone, they were not found within 20,000 images.
         """
-        features = self.backbone(standardized(pictures))
+        features = self.backbone(standardized(images))
         top = features[-1].mean((2, 3)).float()
         merged = self.lateral[-1](features[-1])
         for lateral, feature in zip(reversed(self.lateral[:-1]), reversed(features[:-1]), strict=True):
@@ -198,7 +198,7 @@ class Encoder(nn.Module):
         freeze_pose: bool = False,
         window: Tensor | None = None,
         swapped: Tensor | None = None,
-        disturbed: Tensor | None = None,
+        pose_images: Tensor | None = None,
     ) -> Encoding:
         """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
 
@@ -206,7 +206,7 @@ class Encoder(nn.Module):
             freeze_pose: keep no graph of the pose path.
             window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
             swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
-            disturbed: what the pose is read from in place of the images, which give the appearance alone.
+            pose_images: what the pose is read from in place of the images, which give the appearance alone.
 
         Raises:
             ValueError: images that are not square.
@@ -214,30 +214,28 @@ class Encoder(nn.Module):
         if images.shape[-2] != images.shape[-1]:
             raise ValueError(f"images must be square, got {tuple(images.shape)}")
         learning = torch.is_grad_enabled() and not freeze_pose
-        read = images if disturbed is None else disturbed
+        read = images if pose_images is None else pose_images
         with torch.set_grad_enabled(learning):
             located = self.localizer(read.contiguous(memory_format=torch.channels_last))
         window = located.detach() if window is None else window
-        pictures = zoom(images, window).contiguous(memory_format=torch.channels_last)
-        spoilt = pictures if disturbed is None else zoom(read, window).contiguous(memory_format=torch.channels_last)
+        crops = zoom(images, window).contiguous(memory_format=torch.channels_last)
+        spoilt = crops if pose_images is None else zoom(read, window).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(learning):
             pose = self.pose_path(spoilt, window, located, swapped, K)
-        return Encoding(**vars(pose), appearance=self.appearance(pictures, pose.part_logits.detach()))
+        return Encoding(**vars(pose), appearance=self.appearance(crops, pose.part_logits.detach()))
 
-    def pose_path(
-        self, pictures: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor
-    ) -> PoseCode:
+    def pose_path(self, images: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor) -> PoseCode:
         """The pose alone, from magnified windows (N, 3, S, S), as many px as the image has.
 
         Fixed factors bring what the heads read to order one, and what they give to its usual size at the start.
         """
-        size = float(pictures.shape[-1])
-        log_heat, depth, parts, local, top = self.dense_maps(pictures)
+        size = float(images.shape[-1])
+        log_heat, depth, parts, local, top = self.dense_maps(images)
         heat = log_heat.exp()
         inside, depths = soft_argmax(heat, depth)
         focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), window[:, 2:]
         ray = (window[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the window lies in
-        face = self.glimpse(pictures, inside[:, _HEAD].mean(1).detach()).float()
+        face = self.glimpse(images, inside[:, _HEAD].mean(1).detach()).float()
         whole = torch.cat([top, face, ray * 4.0, torch.log(half) + 1.0], 1)
         confidence = heat.amax((2, 3))
         places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]

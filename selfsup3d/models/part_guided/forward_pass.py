@@ -1,14 +1,13 @@
 """One forward pass of the part-guided system: every quantity is computed when a loss first asks for it, and once.
 
-A fused step asks for all losses and shares every tensor; a turn of the literal Algorithm 1 asks for one loss and pays
-only for what that loss needs: its pictures alone are decoded, and no graph is kept where no gradient flows.
+A fused step asks for all losses and shares every tensor; an update of the literal Algorithm 1 asks for one loss and pays
+only for what that loss needs: its images alone are decoded, and no graph is kept where no gradient flows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -17,53 +16,54 @@ from torch.func import functional_call
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
-from selfsup3d.models.part_guided.augmentation import disturbed
+from selfsup3d.models.part_guided import losses as objectives
+from selfsup3d.models.part_guided.augmentation import strongly_augmented
 from selfsup3d.models.part_guided.decoder import Decoded
 from selfsup3d.models.part_guided.encoder import Encoding
 from selfsup3d.models.part_guided.layers import COLOUR
 from selfsup3d.models.part_guided.left_right import sides_of, swap_sides
 from selfsup3d.models.part_guided.localizer import into_window, window_of, zoom
+from selfsup3d.models.part_guided.network import PartGuidedNetwork
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of_joints
-from selfsup3d.models.part_guided.pseudo_labels import read_twice
+from selfsup3d.models.part_guided.pseudo_labels import flip_averaged_joints
 from selfsup3d.models.part_guided.puppet_images import known_places, painted_puppets
-from selfsup3d.models.part_guided.system import losses as objectives
 from selfsup3d.puppet.labels import Labels, part_labels, soft_silhouette
 from selfsup3d.structures.batch import Batch
 
-if TYPE_CHECKING:
-    from selfsup3d.models.part_guided.system import PartGuided
+__all__ = ["IMAGES", "ForwardPass"]
 
-__all__ = ["PICTURES", "ForwardPass"]
-
-PICTURES = {"L_p": ("sz",), "L_a": ("sz",), "L_I_u": ("st",), "L_I_c": ("sz", "tz"), "L_seg": ("sz",)}
-"""The losses of Algorithm 1 and the decoded pictures that each looks at: "sz" is Î_{a_s}^{p_z}."""
+IMAGES = {"L_p": ("sz",), "L_a": ("sz",), "L_I_u": ("st",), "L_I_c": ("sz", "tz"), "L_seg": ("sz",)}
+"""The losses of Algorithm 1 and the decoded images that each looks at: "sz" is Î_{a_s}^{p_z}."""
 
 
 class ForwardPass:
     """Quantities of one forward pass over a batch; s and t are two frames of a person, z an unpaired pose.
 
     Args:
-        system: the part-guided system.
+        network: being trained.
+        teacher: whose pseudo-labels the network learns from, if any.
         batch: with the fields that the system requires.
         beta: weight of the saliency in L_I^u.
         freeze_pose: the pose path keeps no graph (the decoder stage).
         adapted: who the energies L_p and L_a are for, in the fused mode, which has one backward for all losses.
-            "encoder": the decoded picture is data, so its graph is cut. "decoder": the encoder reads it with detached
+            "encoder": the decoded image is data, so its graph is cut. "decoder": the encoder reads it with detached
             parameters, so gradients pass through it and leave it as it is. The literal Algorithm 1 cuts nothing: its
-            turns update the parameters of one side alone.
-        losses: those of Algorithm 1 that will be asked for; their pictures are decoded in one pass.
+            updates update the parameters of one side alone.
+        losses: those of Algorithm 1 that will be asked for; their images are decoded in one pass.
     """
 
     def __init__(
         self,
-        system: PartGuided,
+        network: PartGuidedNetwork,
+        teacher: PartGuidedNetwork | None,
         batch: Batch,
         beta: float,
         freeze_pose: bool,
         adapted: str,
-        losses: Collection[str] = tuple(PICTURES),
+        losses: Collection[str] = tuple(IMAGES),
     ) -> None:
-        self.system, self.batch, self.beta, self.losses = system, batch, beta, losses
+        self.network, self.teacher, self.batch = network, teacher, batch
+        self.beta, self.losses = beta, losses
         self.freeze_pose, self.adapted = freeze_pose, adapted
         self.source, self.target = self.need("source"), self.need("target")
         self.K = self.need("K").float()
@@ -78,20 +78,20 @@ class ForwardPass:
     @cached_property
     def encoding_s(self) -> Encoding:
         """Encoding of the source. No loss looks at its pose, so that part keeps no graph."""
-        return self.system.encoder(self.source, self.K, freeze_pose=True)
+        return self.network.encoder(self.source, self.K, freeze_pose=True)
 
     @cached_property
     def encoding_t(self) -> Encoding:
-        """Encoding of the target; what a teacher reads there, the student must read from a disturbed copy."""
-        told, variant = self.told, self.system.variant
-        if told and variant.supervision == "teacher" and variant.disturbance:
-            told |= {"disturbed": disturbed(self.target, self.need("seeds"))}
-        return self.system.encoder(self.target, self.K, self.freeze_pose, **told)
+        """Encoding of the target; what a teacher reads there, the student must read from a strongly augmented copy."""
+        told, settings = self.told, self.network.settings
+        if told and settings.supervision == "teacher" and settings.strong_augmentation:
+            told |= {"pose_images": strongly_augmented(self.target, self.need("seeds"))}
+        return self.network.encoder(self.target, self.K, self.freeze_pose, **told)
 
     @cached_property
     def told(self) -> dict[str, Tensor]:
         """What labels, or a teacher, tell the encoder of the target; nothing in the unsupervised variants."""
-        kind = self.system.variant.supervision
+        kind = self.network.settings.supervision
         if kind not in ("teacher", "2d", "3d") or self.freeze_pose:
             return {}
         confidence = self.batch.confidence if kind == "2d" else None
@@ -106,30 +106,30 @@ class ForwardPass:
         Raises:
             InputError: there is no teacher.
         """
-        if self.system.variant.supervision == "3d":
+        if self.network.settings.supervision == "3d":
             return self.need("joints_3d")
-        if self.system.teacher is None:
+        if self.teacher is None:
             raise InputError(
                 "system.teacher: no trained system; train one without supervision first, then give its folder with "
                 "--system.teacher runs/FIRST (and begin with its weights: --weights runs/FIRST)"
             )
-        return read_twice(cast("PartGuided", self.system.teacher), self.target, self.K)
+        return flip_averaged_joints(self.teacher, self.target, self.K)
 
     @property
     def lengths(self) -> Tensor | None:
         """Each person's bone lengths, in the variant that is given them."""
-        return self.batch.bone_lengths if self.system.variant.bone_lengths == "given" else None
+        return self.batch.bone_lengths if self.network.settings.bone_lengths == "given" else None
 
     @cached_property
     def pose_t(self) -> BodyPose:
         """Predicted pose of the target."""
-        return self.system.pose(self.encoding_t, self.lengths)
+        return self.network.pose(self.encoding_t, self.lengths)
 
     @cached_property
     def maps_t(self) -> tuple[Tensor, Labels]:
         """Part maps and labels of the target's predicted pose."""
-        maps, geometry = self.system.maps(self.pose_t.joints, self.K, self.size)
-        return maps, part_labels(maps, geometry, self.size, self.system.puppet)
+        maps, geometry = self.network.maps(self.pose_t.joints, self.K, self.size)
+        return maps, part_labels(maps, geometry, self.size, self.network.puppet)
 
     # ------------------------------------------------------------------------------------------ the unpaired pose
 
@@ -143,41 +143,41 @@ class ForwardPass:
     @cached_property
     def maps_z(self) -> tuple[Tensor, Labels]:
         """Part maps and labels of the unpaired pose."""
-        maps, geometry = self.system.maps(self.pose_z.joints, self.pose_z.camera.K, self.size)
-        return maps, part_labels(maps, geometry, self.size, self.system.puppet)
+        maps, geometry = self.network.maps(self.pose_z.joints, self.pose_z.camera.K, self.size)
+        return maps, part_labels(maps, geometry, self.size, self.network.puppet)
 
     @cached_property
     def decoded(self) -> dict[str, Decoded]:
-        """The pictures that `losses` need, by name (see `PICTURES`), in one pass of the decoder."""
-        names = sorted({name for loss in self.losses for name in PICTURES[loss]})
+        """The images that `losses` need, by name (see `IMAGES`), in one pass of the decoder."""
+        names = sorted({name for loss in self.losses for name in IMAGES[loss]})
         appearance = [(self.encoding_s if name[0] == "s" else self.encoding_t).appearance for name in names]
         maps = [(self.maps_t if name[1] == "t" else self.maps_z)[0] for name in names]
-        everything = self.system.decoder(torch.cat(appearance), torch.cat(maps))
+        everything = self.network.decoder(torch.cat(appearance), torch.cat(maps))
         images, parts = everything.image.chunk(len(names)), everything.segmentation.chunk(len(names))
         return {name: Decoded(image, part) for name, image, part in zip(names, images, parts, strict=True)}
 
     @cached_property
     def encoding_z(self) -> Encoding:
-        """E(Î_{a_s}^{p_z}): the decoded person is laid over a plate first, since the encoder must see whole images."""
+        """E(Î_{a_s}^{p_z}): the decoded person is laid over a background first, since the encoder must see whole images."""
         painted = self.decoded["sz"]
-        image = painted.over(self.need("unpaired_plate")) if self.system.variant.plates else painted.image
+        image = painted.over(self.need("unpaired_background")) if self.network.settings.composite else painted.image
         K = self.pose_z.camera.K
-        if self.system.variant.optimizers == "per_loss":
+        if self.network.settings.optimizers == "per_loss":
             # The appearance reads from the pose path where to look, but sends no gradient back through it.
-            return self.system.encoder(image, K, freeze_pose="L_p" not in self.losses)
+            return self.network.encoder(image, K, freeze_pose="L_p" not in self.losses)
         if self.adapted == "encoder":
-            return self.system.encoder(image.detach(), K)
-        frozen = {name: value.detach() for name, value in self.system.encoder.named_parameters()}
-        return functional_call(self.system.encoder, frozen, (image, K))
+            return self.network.encoder(image.detach(), K)
+        frozen = {name: value.detach() for name, value in self.network.encoder.named_parameters()}
+        return functional_call(self.network.encoder, frozen, (image, K))
 
     # ------------------------------------------------------------------------------------------ losses, per sample
 
     def algorithm_1(self, loss: str) -> dict[str, Tensor]:
         """Terms (B,) of one loss of Algorithm 1 by its name."""
-        system, batch = self.system, self.batch
-        colour = system.decoder.background
+        network, batch = self.network, self.batch
+        colour = network.decoder.background
         if loss == "L_I_u":
-            saliency = batch.target_saliency if system.variant.saliency else None
+            saliency = batch.target_saliency if network.settings.saliency else None
             foreground = self.maps_t[1].foreground
             return objectives.reconstruction(
                 self.decoded["st"].image, self.target, saliency, foreground, colour, self.beta
@@ -204,15 +204,15 @@ class ForwardPass:
 
     def pose_terms(self) -> dict[str, Tensor]:
         """What teaches the pose path directly (B,): painted puppets, and what a teacher reads from the
-        real images, or their labels in a supervised variant.
+        real images, or their labels in a supervised settings.
         """
-        variant = self.system.variant
-        terms = self.puppet_terms() if variant.puppets else {}
-        if variant.supervision in ("teacher", "3d"):
+        settings = self.network.settings
+        terms = self.puppet_terms() if settings.pretrain.source != "none" else {}
+        if settings.supervision in ("teacher", "3d"):
             known = self.pose_distance(self.encoding_t, pose_of_joints(self.known_joints, self.K))
-            prefix = "labelled" if variant.supervision == "3d" else "taught"
+            prefix = "labelled" if settings.supervision == "3d" else "pseudo_labels"
             terms |= {f"{prefix}_{name}": value for name, value in known.items()}
-        if variant.supervision == "2d":
+        if settings.supervision == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (
                 ("labelled_2d", self.pose_t.pixels),
@@ -223,9 +223,9 @@ class ForwardPass:
 
     def puppet_terms(self) -> dict[str, Tensor]:
         """The warm-up's: puppets are painted at the unpaired poses, so theirs are known."""
-        image, labels = painted_puppets(self.system.puppet, self.pose_z, self.batch, self.size)
+        image, labels = painted_puppets(self.network.puppet, self.pose_z, self.batch, self.size)
         told = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
-        encoding = self.system.encoder(image, self.pose_z.camera.K, **told)
+        encoding = self.network.encoder(image, self.pose_z.camera.K, **told)
         terms = self.pose_distance(encoding, self.pose_z)
         terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_window(labels, encoding.window))
         terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
@@ -239,11 +239,11 @@ class ForwardPass:
     def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
         """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""
         side = float(self.size[1])
-        body = self.system.pose(encoding, bone_lengths(truth.canonical))
+        body = self.network.pose(encoding, bone_lengths(truth.canonical))
         terms = objectives.pose_energy(
             truth.canonical, body.canonical, truth.posed, body.posed, truth.pixels / side, body.pixels / side
         )
-        if not self.system.variant.kinematics:
+        if not self.network.settings.kinematics:
             del terms["canonical"]  # the ablation has no canonical pose: p is the camera-frame joints
         terms |= self.place_distance(encoding, truth)
         return terms

@@ -1,4 +1,4 @@
-"""Where the person is, and the picture cut out there: a spatial transformer ahead of the pose path **[ours]**.
+"""Where the person is, and the image cut out there: a spatial transformer ahead of the pose path **[ours]**.
 
 A person who fills a quarter of an image's side is a handful of cells to a small backbone, too few to tell a left from a
 right limb. A network of a tenth of its cost finds a square window around the person, and the backbone reads that window

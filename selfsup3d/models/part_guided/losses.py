@@ -52,7 +52,7 @@ def background(image: Tensor, colour: Tensor, foreground: Tensor) -> Tensor:
 def reconstruction(
     image: Tensor, target: Tensor, saliency: Tensor | None, foreground: Tensor, colour: Tensor, beta: float
 ) -> dict[str, Tensor]:
-    """L_I^u: the target's picture from the source's appearance and the target's pose.
+    """L_I^u: the target's image from the source's appearance and the target's pose.
 
     beta m_sal |Î_{a_s}^{p_t} - I_t| + w_fg^{p_t} |Î_{a_s}^{p_t} - I_t| + (1 - max(m_sal, w_fg^{p_t})) |Î - BG_c|
     **[ours, by the paper's description]**, each term averaged over its own region.
@@ -85,7 +85,7 @@ def silhouette(soft: Tensor, saliency: Tensor) -> Tensor:
 
 
 def consistency(image_s: Tensor, image_t: Tensor, foreground: Tensor, colour: Tensor) -> dict[str, Tensor]:
-    """L_I^c **[paper]**: both frames of a person give one picture in an unpaired pose, over the constant background.
+    """L_I^c **[paper]**: both frames of a person give one image in an unpaired pose, over the constant background.
 
     w_fg^{p_z} |Î_{a_s}^{p_z} - Î_{a_t}^{p_z}| + (1 - w_fg^{p_z}) |Î_{a_s}^{p_z} - BG_c|, terms "same" and "background".
     """

@@ -17,7 +17,7 @@ class Preset:
     """Sizes of encoder and decoder.
 
     Attributes:
-        image_size: side of the pictures that they are made for, px; other sides work.
+        image_size: side of the images that they are made for, px; other sides work.
         backbone: a `timm` name, or the channels of a `PatchResNet`. depths: its residual blocks.
         width: channels of the feature pyramid. hidden: width of the vector head.
         appearance_width: of the appearance branch.
@@ -34,7 +34,7 @@ class Preset:
 
     @property
     def multiple(self) -> int:
-        """What the side of pictures must divide by: each level of the decoder halves it."""
+        """What the side of images must divide by: each level of the decoder halves it."""
         return 2 ** (len(self.decoder_widths) - 1)
 
 

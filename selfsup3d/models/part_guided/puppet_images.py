@@ -1,6 +1,6 @@
 """Painted puppets for the warm-up: unpaired poses in random clothes over backgrounds, as the camera would record them.
 
-No label is needed: pose and camera are the unpaired sample's own. What differs from real pictures is randomised
+No label is needed: pose and camera are the unpaired sample's own. What differs from real images is randomised
 (width of the limbs, clothes, light, blur, noise), so that the encoder cannot rest on any one of it **[ours]**.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfsup3d.models.part_guided.augmentation import recorded
+from selfsup3d.models.part_guided.augmentation import camera_degradation
 from selfsup3d.models.part_guided.left_right import sides_of
 from selfsup3d.models.part_guided.localizer import jittered, window_of
 from selfsup3d.models.part_guided.pose import BodyPose
@@ -28,18 +28,18 @@ _STREAMS = {"look": 1, "window": 4}
 
 @torch.no_grad()
 def painted_puppets(puppet: Puppet, pose: BodyPose, batch: Batch, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_plate`; part labels (B, H, W).
+    """Images (B, 3, H, W) in [0, 1] of puppets at the poses, over `batch.unpaired_background`; part labels (B, H, W).
 
     They have feet, which count as shins. Looks and recording differ by `batch.seeds` alone.
     """
-    plate, seeds = (batch.need(name, by="the puppet warm-up") for name in ("unpaired_plate", "seeds"))
+    background, seeds = (batch.need(name, by="the puppet warm-up") for name in ("unpaired_background", "seeds"))
     painted = shod(puppet)
     look = draw_look(uniform_noise(seeds, (look_uniforms(painted),), _STREAMS["look"]), painted)
     points = with_feet(pose.joints.float(), look.splay, look.foot)
     geometry = part_geometry(points, pose.camera.K.float(), painted, width_factors=look.width_factors)
     maps = part_maps(geometry, size, painted)
-    image = paint_puppet(maps, geometry, points, plate, look, painted)
-    return recorded(image, seeds), as_shins(part_labels(maps, geometry, size, painted).parts, puppet)
+    image = paint_puppet(maps, geometry, points, background, look, painted)
+    return camera_degradation(image, seeds), as_shins(part_labels(maps, geometry, size, painted).parts, puppet)
 
 
 def known_places(points: Tensor, seeds: Tensor, seen: Tensor | None = None) -> dict[str, Tensor]:

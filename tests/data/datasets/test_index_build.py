@@ -10,7 +10,7 @@ from selfsup3d.data.datasets.frame_index import (
     save_index,
     select_split,
     thin_out,
-    with_pictures,
+    with_images,
 )
 from selfsup3d.data.datasets.index_build import build_index, open_index
 from selfsup3d.data.datasets.threedpw import find_threedpw
@@ -23,7 +23,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("3dpw")
     for number in range(4):
         split = "test" if number else "train"
-        generate.write_sequence(root, f"scene_{number:02d}", split=split, people=1 + number % 2, pictures=False)
+        generate.write_sequence(root, f"scene_{number:02d}", split=split, people=1 + number % 2, images=False)
     return root
 
 
@@ -145,14 +145,14 @@ def test_left_out_entries_belong_to_their_split(root):
     assert select_split(index, "test").skipped == {"frames with an invalid camera pose": 5}
 
 
-def test_takes_without_pictures_are_counted(root, tmp_path):
+def test_takes_without_images_are_counted(root, tmp_path):
     index = build_index(find_threedpw(root), progress=False).index
-    with pytest.raises(InputError, match="has no pictures of scene_00/0 and 5 more"):
-        with_pictures(index)
+    with pytest.raises(InputError, match="has no images of scene_00/0 and 5 more"):
+        with_images(index)
     generate.write_sequence(tmp_path, "a_00", people=1, size=(90, 160))
-    generate.write_sequence(tmp_path, "b_00", people=1, pictures=False)
+    generate.write_sequence(tmp_path, "b_00", people=1, images=False)
     some = build_index(find_threedpw(tmp_path), progress=False).index
-    kept = with_pictures(some)
+    kept = with_images(some)
     assert {t.name for t in kept.takes} == {"a_00/0"}
-    assert kept.skipped == {"frames with an invalid camera pose": 2, "frames without pictures": 9}
-    assert with_pictures(kept) is kept
+    assert kept.skipped == {"frames with an invalid camera pose": 2, "frames without images": 9}
+    assert with_images(kept) is kept

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP: both joint orders, both annotations, every place where pictures lie."""
+"""MPI-INF-3DHP: both joint orders, both annotations, every place where images lie."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytest.importorskip("scipy")
 
 @pytest.mark.parametrize("calibration", [True, False])
 def test_train(tmp_path, calibration):
-    cameras, ours = generate.write_train_sequence(tmp_path, pictures=None, calibration=calibration)
+    cameras, ours = generate.write_train_sequence(tmp_path, images=None, calibration=calibration)
     index = build_index(find_mpi_inf_3dhp(tmp_path), progress=False).index
     assert [t.name for t in index.takes] == [f"S1/Seq1/video_{c}" for c in (0, 1, 2, 4, 5, 6, 7, 8)]
     for number, take in enumerate(index.takes):
@@ -27,7 +27,7 @@ def test_train(tmp_path, calibration):
 
 
 def test_universal_annotation_changes_3d_alone(tmp_path):
-    cameras, ours = generate.write_train_sequence(tmp_path, pictures=None)
+    cameras, ours = generate.write_train_sequence(tmp_path, images=None)
     tree = find_mpi_inf_3dhp(tmp_path, annotation="universal", cameras=(1,))
     index = build_index(tree, progress=False).index
     points = cameras[1].points(ours)
@@ -39,30 +39,30 @@ def test_universal_annotation_changes_3d_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "expected", "first"),
+    ("images", "expected", "first"),
     [
         ("video", "S1/Seq1/imageSequence/video_0.avi", 0),
         ("frames", "S1/Seq1/imageSequence/video_0/{:06d}.jpg", 1),
         ("spin", "S1/Seq1/imageFrames/video_0/frame_{:06d}.jpg", 1),
     ],
 )
-def test_pictures_in_every_place(tmp_path, pictures, expected, first):
-    generate.write_train_sequence(tmp_path, cameras=(0,), frames=3, pictures=pictures, scale=0.125, masks=True)
+def test_images_in_every_place(tmp_path, images, expected, first):
+    generate.write_train_sequence(tmp_path, cameras=(0,), frames=3, images=images, scale=0.125, masks=True)
     index = build_index(find_mpi_inf_3dhp(tmp_path, cameras=(0, 1)), progress=False).index
-    assert index.takes[0].picture == expected
+    assert index.takes[0].image == expected
     assert index.takes[0].mask == "S1/Seq1/FGmasks/video_0.avi"
-    assert index.takes[1].picture == ""
+    assert index.takes[1].image == ""
     assert index.frame[:3].tolist() == [first, first + 1, first + 2]
     assert index.takes[0].mask_shift == -first  # the masks are a video, which counts from 0
 
 
 @pytest.mark.parametrize("annotation", ["metric", "universal"])
 def test_test_set(tmp_path, annotation):
-    camera, ours = generate.write_test_sequence(tmp_path, 2, size=(1920, 1080), pictures=False)
+    camera, ours = generate.write_test_sequence(tmp_path, 2, size=(1920, 1080), images=False)
     index = build_index(find_mpi_inf_3dhp(tmp_path, annotation=annotation), progress=False).index
     assert [t.action for t in index.takes] == ["Stand/Walk", "Crouch/Reach"]
     valid = [0, 1, 2, 4, 5, 6, 7, 8, 9]  # frame 3 is marked invalid
-    assert (index.frame - 1).tolist() == valid  # pictures count from 1
+    assert (index.frame - 1).tolist() == valid  # images count from 1
     points = camera.points(ours)[valid]
     expected = points if annotation == "metric" else points[:, :1] + 0.9 * (points - points[:, :1])
     np.testing.assert_allclose(index.joints_3d, expected, atol=1e-4)
@@ -71,14 +71,14 @@ def test_test_set(tmp_path, annotation):
     take = index.takes[0]
     assert take.split == "test"
     np.testing.assert_allclose(take.intrinsics()[:2, 2], camera.c, rtol=1e-4)
-    assert abs(take.width - 1920) < 60  # without pictures from the principal point
+    assert abs(take.width - 1920) < 60  # without images from the principal point
 
 
 def test_joint_orders_are_not_mixed_up(tmp_path):
     """2D joints in another order than the 3D ones leave no camera that fits."""
     import h5py
 
-    generate.write_test_sequence(tmp_path, 1, pictures=False)
+    generate.write_test_sequence(tmp_path, 1, images=False)
     path = tmp_path / "mpi_inf_3dhp_test_set/TS1/annot_data.mat"
     with h5py.File(path, "r+") as file:
         file["annot2"][...] = file["annot2"][:][:, :, ::-1]
@@ -87,7 +87,7 @@ def test_joint_orders_are_not_mixed_up(tmp_path):
 
 
 def test_missing_is_listed(tmp_path):
-    generate.write_train_sequence(tmp_path, pictures=None)
+    generate.write_train_sequence(tmp_path, images=None)
     missing = {m.path for m in find_mpi_inf_3dhp(tmp_path).missing}
     assert "S1/Seq1/imageSequence/video_*.avi" in missing
     assert "S2/Seq1/annot.mat" in missing
@@ -103,8 +103,8 @@ def test_missing_cameras_are_listed(tmp_path):
 
 
 def test_damaged_annotations(tmp_path):
-    generate.write_train_sequence(tmp_path, pictures=None)
-    generate.write_test_sequence(tmp_path, 1, pictures=False)
+    generate.write_train_sequence(tmp_path, images=None)
+    generate.write_test_sequence(tmp_path, 1, images=False)
     for name in ("S1/Seq1/annot.mat", "mpi_inf_3dhp_test_set/TS1/annot_data.mat"):
         raw = (tmp_path / name).read_bytes()
         for damage in (raw[: len(raw) // 3], b"", b"version https://git-lfs.github.com/spec/v1"):

@@ -20,7 +20,7 @@ def truth(content, walk):
 
 @pytest.mark.parametrize("readme_keys", [False, True])
 def test_two_people(tmp_path, readme_keys):
-    content, walks, pixels = generate.write_sequence(tmp_path, readme_keys=readme_keys, pictures=False)
+    content, walks, pixels = generate.write_sequence(tmp_path, readme_keys=readme_keys, images=False)
     index = build_index(find_threedpw(tmp_path), progress=False).index
     assert [t.name for t in index.takes] == ["downtown_walking_00/0", "downtown_walking_00/1"]
     keep = [n for n in range(10) if n != 2]  # the camera of frame 2 is invalid
@@ -42,16 +42,16 @@ def test_two_people(tmp_path, readme_keys):
     assert not index.takes[0].static_camera
 
 
-def test_pictures_count_from_zero(tmp_path):
+def test_images_count_from_zero(tmp_path):
     generate.write_sequence(tmp_path, frames=3, invalid=(), size=(270, 480))
     take = build_index(find_threedpw(tmp_path), progress=False).index.takes[0]
     assert (take.width, take.height) == (270, 480)
-    assert (tmp_path / take.picture.format(0)).is_file()
+    assert (tmp_path / take.image.format(0)).is_file()
 
 
 def test_splits_and_detections(tmp_path):
     for split in ("train", "validation", "test"):
-        generate.write_sequence(tmp_path, f"scene_{split}_00", split=split, people=1, pictures=False)
+        generate.write_sequence(tmp_path, f"scene_{split}_00", split=split, people=1, images=False)
     index = build_index(find_threedpw(tmp_path), progress=False).index
     assert index.counts("split") == {("test",): 9, ("train",): 9, ("val",): 9}
     few = build_index(find_threedpw(tmp_path, min_detected=6, splits=("test",)), progress=False).index
@@ -61,7 +61,7 @@ def test_splits_and_detections(tmp_path):
 
 @pytest.mark.parametrize("count", [14, 17])
 def test_regressed_joints(tmp_path, count):
-    content, walks, _ = generate.write_sequence(tmp_path, pictures=False)
+    content, walks, _ = generate.write_sequence(tmp_path, images=False)
     # LSP: r_ankle r_knee r_hip l_hip l_knee l_ankle r_wrist r_elbow r_shoulder l_shoulder l_elbow l_wrist neck head
     order = [3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13, 8, 10] if count == 14 else list(range(17))
     arrays = {f"downtown_walking_00_{p}": walk[:, order] for p, walk in enumerate(walks)}
@@ -94,7 +94,7 @@ def test_regressed_joints(tmp_path, count):
     ],
 )
 def test_misshaped_entries_name_file_and_key(tmp_path, change):
-    content, _, _ = generate.write_sequence(tmp_path, pictures=False)
+    content, _, _ = generate.write_sequence(tmp_path, images=False)
     path = tmp_path / "sequenceFiles/test/downtown_walking_00.pkl"
     path.write_bytes(python2_pickle.dumps(content | change))
     with pytest.raises(InputError, match=rf"downtown_walking_00\.pkl.*(?:{next(iter(change))}|fit together)"):
@@ -102,7 +102,7 @@ def test_misshaped_entries_name_file_and_key(tmp_path, change):
 
 
 def test_hostile_and_cut_pickles_are_counted(tmp_path):
-    generate.write_sequence(tmp_path, pictures=False)
+    generate.write_sequence(tmp_path, images=False)
     folder = tmp_path / "sequenceFiles/test"
     raw = (folder / "downtown_walking_00.pkl").read_bytes()
     (folder / "evil_00.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
@@ -114,7 +114,7 @@ def test_hostile_and_cut_pickles_are_counted(tmp_path):
 
 
 def test_missing_is_listed(tmp_path):
-    generate.write_sequence(tmp_path, pictures=False)
+    generate.write_sequence(tmp_path, images=False)
     missing = {m.path for m in find_threedpw(tmp_path).missing}
     assert missing == {"sequenceFiles/train/*.pkl", "sequenceFiles/validation/*.pkl", "imageFiles/downtown_walking_00"}
     with pytest.raises(InputError, match=r"sequenceFiles/train.*virtualhumans"):

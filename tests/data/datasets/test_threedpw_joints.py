@@ -76,7 +76,7 @@ def test_either_side_may_come_first(files, name):
 
 
 def test_files_for_the_reader(files, tmp_path):
-    generate.write_sequence(tmp_path, pictures=False)
+    generate.write_sequence(tmp_path, images=False)
     count = write_regressed(
         tmp_path, files / "j.npz", files / "left_first.npy", {"neutral": files / "model.npz"}, False
     )
@@ -99,6 +99,6 @@ def test_damage_is_told(files, tmp_path):
         load_surface_model(files / "bad.npz")
     with pytest.raises(InputError, match="no sequenceFiles"):
         write_regressed(files / "nothing", files / "j.npz", files / "ours.npy", {})
-    generate.write_sequence(tmp_path, pictures=False)
+    generate.write_sequence(tmp_path, images=False)
     with pytest.raises(InputError, match="--body-model male=FILE"):
         write_regressed(tmp_path, files / "j.npz", files / "ours.npy", {"female": files / "model.npz"}, False)

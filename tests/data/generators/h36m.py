@@ -53,10 +53,10 @@ class Scene:
         f, c, k, p = self.inner[camera]
         return world.project(self.camera_points(subject, trial, camera, full), f, c, k, p)
 
-    def pictures(self, subject, trial, camera):
+    def images(self, subject, trial, camera):
         width, height = SIZES[camera]
         base = world.background(width, height, int(camera))
-        return [world.picture(base, [pixels]) for pixels in self.pixels(subject, trial, camera, full=False)]
+        return [world.image(base, [pixels]) for pixels in self.pixels(subject, trial, camera, full=False)]
 
 
 def rotation_xyz(angles):
@@ -136,7 +136,7 @@ def official(root, scene, *, mono=True, videos=True, metadata=True, masks=False)
                 write_cdf(features / "D3_Positions_mono" / f"{name}.cdf", joints)
             write_cdf(features / "D2_Positions" / f"{name}.cdf", scene.pixels(subject, trial, camera).reshape(-1, 64))
             if videos:
-                world.save_video(root / subject / "Videos" / f"{name}.mp4", scene.pictures(subject, trial, camera), 50)
+                world.save_video(root / subject / "Videos" / f"{name}.mp4", scene.images(subject, trial, camera), 50)
             if masks:
                 write_masks(
                     root / subject / "MySegmentsMat" / "ground_truth_bs" / f"{name}.mat", scene, subject, trial, camera
@@ -151,7 +151,7 @@ def write_masks(path, scene, subject, trial, camera):
 
     width, height = SIZES[camera]
     empty = world.background(width, height, int(camera)).astype(int)
-    masks = [np.abs(image.astype(int) - empty).max(-1) > 25 for image in scene.pictures(subject, trial, camera)]
+    masks = [np.abs(image.astype(int) - empty).max(-1) > 25 for image in scene.images(subject, trial, camera)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["Masks"] = np.stack(masks).transpose(0, 2, 1).astype(np.uint8)
@@ -235,7 +235,7 @@ def baseline(root, scene):
     cameras_h5(root / "h36m" / "cameras.h5", scene)
 
 
-def fetch(root, scene, *, pictures=True):
+def fetch(root, scene, *, images=True):
     """processed/S1/Directions-1/{annot.h5, imageSequence/54138969/img_000001.jpg}."""
     import h5py
 
@@ -251,8 +251,8 @@ def fetch(root, scene, *, pictures=True):
                 three.append(scene.camera_points(subject, trial, camera) * 1000)
                 f, c, _, _ = scene.inner[camera]
                 file[f"intrinsics/{camera}"] = np.array([f[0], c[0], f[1], c[1]])
-                if pictures:
-                    for n, image in zip(number, scene.pictures(subject, trial, camera), strict=True):
+                if images:
+                    for n, image in zip(number, scene.images(subject, trial, camera), strict=True):
                         world.save_jpeg(folder / "imageSequence" / camera / f"img_{n:06d}.jpg", image)
             file["pose/2d"], file["pose/3d"] = np.concatenate(two), np.concatenate(three)
             file["pose/3d-univ"] = np.concatenate(three) * 0.95

@@ -26,7 +26,7 @@ class Camera:
         return world.project(self.points(joints), self.f, self.c)
 
 
-def write_train_sequence(root, subject=1, sequence=1, frames=8, cameras=(0, 1, 2), pictures="video", calibration=True,
+def write_train_sequence(root, subject=1, sequence=1, frames=8, cameras=(0, 1, 2), images="video", calibration=True,
                    masks=False, scale=1.0, seed=0):  # fmt: skip
     """S{subject}/Seq{sequence}; returns cameras and our joints for comparison."""
     from scipy.io import savemat
@@ -50,20 +50,20 @@ def write_train_sequence(root, subject=1, sequence=1, frames=8, cameras=(0, 1, 2
     for number in cameras:
         camera = every[number]
         base = world.background(*camera.size, 100 + number)
-        images = [world.picture(base, [p]) for p in camera.pixels(ours)]
+        drawn = [world.image(base, [p]) for p in camera.pixels(ours)]
         stored = [
-            cv2.resize(i, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale != 1 else i for i in images
+            cv2.resize(i, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale != 1 else i for i in drawn
         ]
-        if pictures == "video":
+        if images == "video":
             world.save_video(folder / "imageSequence" / f"video_{number}.avi", stored, 25)
-        elif pictures == "frames":
+        elif images == "frames":
             for n, image in enumerate(stored, 1):
                 world.save_jpeg(folder / "imageSequence" / f"video_{number}" / f"{n:06d}.jpg", image)
-        elif pictures == "spin":
+        elif images == "spin":
             for n, image in enumerate(stored, 1):
                 world.save_jpeg(folder / "imageFrames" / f"video_{number}" / f"frame_{n:06d}.jpg", image)
         if masks:
-            found = [(np.abs(i.astype(int) - base.astype(int)).max(-1) > 25) * np.uint8(255) for i in images]
+            found = [(np.abs(i.astype(int) - base.astype(int)).max(-1) > 25) * np.uint8(255) for i in drawn]
             world.save_video(
                 folder / "FGmasks" / f"video_{number}.avi", [np.repeat(m[..., None], 3, -1) for m in found], 25
             )
@@ -91,7 +91,7 @@ def write_calibration(path, cameras):
     path.write_text("\n".join(lines) + "\n")
 
 
-def write_test_sequence(root, number=1, frames=10, invalid=(3,), size=(SIZE, SIZE), pictures=True, seed=0):
+def write_test_sequence(root, number=1, frames=10, invalid=(3,), size=(SIZE, SIZE), images=True, seed=0):
     """mpi_inf_3dhp_test_set/TS{number}; MATLAB's axes stand reversed in HDF5."""
     import h5py
 
@@ -114,8 +114,8 @@ def write_test_sequence(root, number=1, frames=10, invalid=(3,), size=(SIZE, SIZ
         file["valid_frame"] = valid[:, None]
         file["activity_annotation"] = activity[:, None].astype(float)
         file["bb_crop"] = np.zeros((frames, 4))
-    if pictures:
+    if images:
         base = world.background(*size, 200 + number)
         for n, pixels in enumerate(camera.pixels(ours), 1):
-            world.save_jpeg(folder / "imageSequence" / f"img_{n:06d}.jpg", world.picture(base, [pixels]))
+            world.save_jpeg(folder / "imageSequence" / f"img_{n:06d}.jpg", world.image(base, [pixels]))
     return camera, ours

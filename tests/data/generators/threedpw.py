@@ -1,4 +1,4 @@
-"""A small 3DPW tree: sequence files as Python 2 pickled them, pictures counted from 0."""
+"""A small 3DPW tree: sequence files as Python 2 pickled them, images counted from 0."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ COCO |= {"r_hip": 8, "r_knee": 9, "r_ankle": 10, "l_hip": 11, "l_knee": 12, "l_a
 
 
 def write_sequence(root, name="downtown_walking_00", split="test", people=2, frames=10, invalid=(2,), readme_keys=False,
-             size=(1080, 1920), pictures=True, seed=0):  # fmt: skip
+             size=(1080, 1920), images=True, seed=0):  # fmt: skip
     """sequenceFiles/SPLIT/NAME.pkl and imageFiles/NAME; returns what was written."""
     rng = np.random.default_rng([seed, *name.encode()])
     width, height = size
@@ -75,9 +75,9 @@ def write_sequence(root, name="downtown_walking_00", split="test", people=2, fra
     path = root / "sequenceFiles" / split / f"{name}.pkl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(python2_pickle.dumps(content))
-    if pictures:
+    if images:
         for n in range(frames):
             base = world.background(width, height, 7)
-            image = world.picture(base, [p[n] for p in pixels])
+            image = world.image(base, [p[n] for p in pixels])
             world.save_jpeg(root / "imageFiles" / name / f"image_{n:05d}.jpg", image)
     return content, walks, pixels

@@ -1,4 +1,4 @@
-"""A walking figure, cameras and pictures for small trees in datasets' own formats.
+"""A walking figure, cameras and images for small trees in datasets' own formats.
 
 Independent of the readers: joint orders, projections and files are written out here from the formats' descriptions.
 Every joint is drawn as a dot of a colour of its own, so that a test can look for it in what was loaded.
@@ -90,7 +90,7 @@ def background(width, height, seed):
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def picture(base, people, dot=None):
+def image(base, people, dot=None):
     """Draw people, each (17, 2) px, over a background; returns RGB."""
     image = base.copy()
     for pixels in people:

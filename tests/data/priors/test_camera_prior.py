@@ -7,13 +7,13 @@ import torch
 from selfsup3d.data.priors.camera_prior import CameraPrior, CameraRanges, UprightPoses, look_at, pinhole
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.camera import orbit_rotation, project
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 DRAWS = 2000
 
 
-def draws(step: int = 0, count: int = DRAWS) -> Draws:
-    return Draws(0, step, np.arange(count))
+def streams(step: int = 0, count: int = DRAWS) -> RandomStreams:
+    return RandomStreams(0, step, np.arange(count))
 
 
 def elevation_of(rotation: torch.Tensor) -> torch.Tensor:
@@ -21,7 +21,7 @@ def elevation_of(rotation: torch.Tensor) -> torch.Tensor:
 
 
 def test_cameras_lie_within_the_stated_ranges_and_fill_them() -> None:
-    camera, ranges = CameraPrior(64).sample(draws()), CameraRanges()
+    camera, ranges = CameraPrior(64).sample(streams()), CameraRanges()
     rotation = camera.rotation
     assert (rotation @ rotation.transpose(-1, -2) - torch.eye(3)).abs().max() < 1e-5
     elevation = elevation_of(rotation)
@@ -36,9 +36,9 @@ def test_cameras_lie_within_the_stated_ranges_and_fill_them() -> None:
     assert counts.min() > 0.8 * DRAWS / 8
 
 
-def test_people_stand_in_the_picture() -> None:
-    poses = ProceduralPrior(motions=40).sample_upright(draws())
-    camera = CameraPrior(64).sample(draws(1), poses=poses)
+def test_people_stand_in_the_image() -> None:
+    poses = ProceduralPrior(motions=40).sample_upright(streams())
+    camera = CameraPrior(64).sample(streams(1), poses=poses)
     seen = poses.joints @ camera.rotation.transpose(-1, -2) + camera.translation[:, None]
     px = project(seen, camera.K)
     assert ((px > 0) & (px < 64)).all(-1).float().mean() > 0.98
@@ -46,7 +46,7 @@ def test_people_stand_in_the_picture() -> None:
 
 def test_a_given_pinhole_is_kept_and_sets_the_distance() -> None:
     near, far = (torch.from_numpy(pinhole(64, np.full(DRAWS, view))).float() for view in (60.0, 20.0))
-    cameras = [CameraPrior(64).sample(draws(), K=K) for K in (near, far)]
+    cameras = [CameraPrior(64).sample(streams(), K=K) for K in (near, far)]
     assert cameras[0].K.equal(near)
     above = elevation_of(cameras[0].rotation) > 0  # where no eye had to be kept above the floor
     assert cameras[0].rotation[above].equal(cameras[1].rotation[above])
@@ -56,7 +56,7 @@ def test_a_given_pinhole_is_kept_and_sets_the_distance() -> None:
 
 
 def test_a_widened_prior_is_wider_by_that_factor() -> None:
-    narrow, wide = (elevation_of(CameraPrior(64, widen=w).sample(draws()).rotation) for w in (1.0, 1.2))
+    narrow, wide = (elevation_of(CameraPrior(64, widen=w).sample(streams()).rotation) for w in (1.0, 1.2))
     assert 1.1 < (wide.max() - wide.min()) / (narrow.max() - narrow.min()) < 1.25
     ranges = CameraRanges().widened(1.2)
     for name in ("elevation", "field_of_view", "visible_height", "sideways"):
@@ -66,15 +66,15 @@ def test_a_widened_prior_is_wider_by_that_factor() -> None:
 
 
 def test_samples_follow_their_draws() -> None:
-    whole, part = CameraPrior(64).sample(draws(count=10)), CameraPrior(64).sample(Draws(0, 0, np.array([6])))
+    whole, part = CameraPrior(64).sample(streams(count=10)), CameraPrior(64).sample(RandomStreams(0, 0, np.array([6])))
     assert whole.translation[6].equal(part.translation[0])
 
 
 def test_a_leaning_pose_is_seen_leaning() -> None:
     tilt = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]).expand(50, 3, 3)  # bent forward by 90
     poses = UprightPoses(torch.zeros(50, 17, 3), tilt, torch.full((50,), 0.9))
-    camera = CameraPrior(64).sample(draws(count=50), poses=poses)
-    plain = CameraPrior(64).sample(draws(count=50))
+    camera = CameraPrior(64).sample(streams(count=50), poses=poses)
+    plain = CameraPrior(64).sample(streams(count=50))
     assert torch.allclose(camera.rotation[:, :, 2], plain.rotation[:, :, 0], atol=1e-6)
 
 

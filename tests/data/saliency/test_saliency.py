@@ -13,20 +13,20 @@ def test_walking_figure_before_a_still_background(toy_clip):
     assert result.static_camera
     assert result.method == "background"
     assert result.saliency.shape == true.shape
-    assert result.plate.shape == frames.shape[1:]
+    assert result.background.shape == frames.shape[1:]
     assert mask_iou(result.saliency > 127, true) > 0.85
 
 
-def test_the_plate_is_the_background(toy_clip):
+def test_the_background_is_the_background(toy_clip):
     frames, true = toy_clip
-    plate = video_saliency(frames).plate.astype(float)
-    background = np.where(true[..., None], np.nan, frames.astype(float))
+    background = video_saliency(frames).background.astype(float)
+    behind = np.where(true[..., None], np.nan, frames.astype(float))
     seen = ~true.all(0)
-    error = np.abs(plate - np.nanmedian(background, axis=0))[seen].mean()
+    error = np.abs(background - np.nanmedian(behind, axis=0))[seen].mean()
     assert error < 3.0
 
 
-def test_a_brightening_picture_is_not_a_person(toy_clip):
+def test_a_brightening_image_is_not_a_person(toy_clip):
     frames, true = toy_clip
     gain = np.linspace(0.95, 1.05, len(frames))[:, None, None, None]
     result = video_saliency(np.clip(frames * gain, 0, 255).astype(np.uint8))
@@ -40,7 +40,7 @@ def test_moving_camera_falls_back_on_the_centre():
     result = video_saliency(frames)
     assert not result.static_camera
     assert result.method == "grabcut"
-    assert result.plate.shape == frames.shape
+    assert result.background.shape == frames.shape
     true = np.zeros((6, 48, 48), dtype=bool)
     true[:, 8:40, 18:30] = True
     assert mask_iou(result.saliency > 127, true) > 0.7
@@ -56,7 +56,7 @@ def test_degenerate_clips_give_something_finite(shape, method, value):
         frames = np.full(shape, value, dtype=np.uint8)
     result = video_saliency(frames, method)
     assert result.saliency.shape == shape[:3]
-    assert result.saliency.dtype == result.plate.dtype == np.uint8
+    assert result.saliency.dtype == result.background.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_same_frames_give_the_same_masks(toy_clip):
     for method in ("background", "grabcut"):
         first, second = video_saliency(toy_clip[0], method), video_saliency(toy_clip[0], method)
         assert np.array_equal(first.saliency, second.saliency)
-        assert np.array_equal(first.plate, second.plate)
+        assert np.array_equal(first.background, second.background)
 
 
 def test_specks_go_and_small_holes_close():
@@ -112,10 +112,10 @@ def test_still_and_moving_cameras(toy_clip):
 def test_shadows_are_not_people(toy_clip):
     frames, true = toy_clip
     shaded = frames.astype(np.float64)
-    for picture, mask in zip(shaded, true, strict=True):
+    for image, mask in zip(shaded, true, strict=True):
         cast = np.roll(mask, (2, 12), axis=(0, 1)).astype(np.float32)
         darkness = 0.3 * cv2.GaussianBlur(cast, (5, 5), 1.2) * ~mask
-        picture *= 1 - darkness[..., None]
+        image *= 1 - darkness[..., None]
     result = video_saliency(shaded.astype(np.uint8))
     assert result.method == "background"
     assert mask_iou(result.saliency > 127, true) > 0.8
@@ -127,7 +127,7 @@ def linger(frames: int = 30, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     background = cv2.resize(
         rng.integers(90, 150, (8, 8, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC
     )
-    pictures, masks = [], []
+    images, masks = [], []
     for t in range(frames):
         mask = np.zeros((size, size), np.uint8)
         sway = round(2 * np.sin(0.4 * t))
@@ -136,11 +136,11 @@ def linger(frames: int = 30, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         for side in (-1, 1):
             hand = (32 + side * 20, int(26 - 12 * np.sin(0.6 * t + side)))
             cv2.line(mask, (32 + side * 6, 24), hand, 1, 4)
-        picture = background + rng.normal(0, 1, background.shape)
-        picture[mask > 0] = (220, 60, 40)
-        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+        image = background + rng.normal(0, 1, background.shape)
+        image[mask > 0] = (220, 60, 40)
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
         masks.append(mask > 0)
-    return np.stack(pictures), np.stack(masks)
+    return np.stack(images), np.stack(masks)
 
 
 def test_people_who_stay_on_one_spot_are_found():
@@ -151,7 +151,9 @@ def test_people_who_stay_on_one_spot_are_found():
     assert result.method == "lingering"
     assert mask_iou(result.saliency > 127, true) > 0.85
     body = true.all(0)
-    assert np.abs(result.plate[body].astype(float) - (220, 60, 40)).max(-1).min() > 40  # no body left in the plate
+    assert (
+        np.abs(result.background[body].astype(float) - (220, 60, 40)).max(-1).min() > 40
+    )  # no body left in the background
 
 
 def test_empty_frames_of_the_same_view_help():

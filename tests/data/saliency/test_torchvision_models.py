@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.data.saliency.saliency import torchvision_models as pretrained
+from selfsup3d.data.saliency import torchvision_models as pretrained
 from selfsup3d.data.saliency.saliency import video_saliency
 from selfsup3d.data.saliency.torchvision_models import DETECTORS, SEGMENTERS, detect_people, detector, find_weights
 from selfsup3d.errors import InputError
@@ -56,9 +56,9 @@ def test_plumbing_of_the_segmenter(segmenter, toy_clip):
     result = video_saliency(frames, "network", weights=segmenter)
     assert result.method == "network"
     assert result.saliency.shape == frames.shape[:3]
-    assert result.plate.shape == frames.shape[1:]
+    assert result.background.shape == frames.shape[1:]
     moving = video_saliency(frames, "network", static_camera=False, weights=segmenter)
-    assert moving.plate.shape == frames.shape
+    assert moving.background.shape == frames.shape
 
 
 def test_other_weights_are_refused(segmenter):
@@ -71,8 +71,8 @@ def test_other_weights_are_refused(segmenter):
 class Finds(torch.nn.Module):
     """Stands for a detector: a person, a dog, and a person it is not sure of."""
 
-    def forward(self, pictures):
-        assert pictures[0].shape[0] == 3
+    def forward(self, images):
+        assert images[0].shape[0] == 3
         return [
             {
                 "boxes": torch.tensor([[10.0, 5, 30, 60], [0, 0, 9, 9], [50, 5, 70, 60]]),

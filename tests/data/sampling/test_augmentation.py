@@ -7,7 +7,7 @@ import torch
 from selfsup3d.data.sampling.augmentation import (
     Augmentation,
     augment,
-    augment_plate,
+    augment_background,
     colour_matrix,
     crop,
     mirror,
@@ -16,7 +16,7 @@ from selfsup3d.data.sampling.augmentation import (
 from selfsup3d.geometry.camera import project
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
 SIZE = 48
@@ -37,16 +37,16 @@ def batch() -> Batch:
     joints[..., 2] += 4.0
     K = torch.tensor([[120.0, 0.0, 25.0], [0.0, 118.0, 23.0], [0.0, 0.0, 1.0]]).repeat(count, 1, 1)
     pixels = project(joints, K)
-    picture = dotted(pixels[:, :1])  # the pelvis alone
+    image = dotted(pixels[:, :1])  # the pelvis alone
     labels = torch.full((count, SIZE, SIZE), len(default_puppet()))
     labels[:, 10:30, 5:20] = default_puppet()["left_thigh"].id
     return Batch(
-        source=picture,
-        target=picture.clone(),
-        source_saliency=picture[:, :1].clone(),
-        target_saliency=picture[:, :1].clone(),
-        source_plate=torch.full_like(picture, 0.3),
-        target_plate=torch.full_like(picture, 0.3),
+        source=image,
+        target=image.clone(),
+        source_saliency=image[:, :1].clone(),
+        target_saliency=image[:, :1].clone(),
+        source_background=torch.full_like(image, 0.3),
+        target_background=torch.full_like(image, 0.3),
         joints_2d=pixels,
         confidence=torch.rand(count, 17, generator=generator),
         joints_3d=joints,
@@ -56,9 +56,9 @@ def batch() -> Batch:
     )
 
 
-def centre_of(picture: torch.Tensor) -> torch.Tensor:
+def centre_of(image: torch.Tensor) -> torch.Tensor:
     """(B, 2) px, mean position of what is bright."""
-    weight = picture[:, 0]
+    weight = image[:, 0]
     size = weight.shape[-1]
     axis = torch.arange(size) + 0.5
     total = weight.sum((1, 2))
@@ -90,10 +90,18 @@ def test_every_field_is_either_changed_or_known_to_stay():
     """A new field of the batch must be thought about here: does mirroring or cropping change it?"""
     stay = {"index", "seeds", "unpaired", "skeleton", "meta"}
     changed = {
-        *("source", "target", "source_plate", "target_plate", "source_saliency", "target_saliency", "part_labels"),
+        *(
+            "source",
+            "target",
+            "source_background",
+            "target_background",
+            "source_saliency",
+            "target_saliency",
+            "part_labels",
+        ),
         *("joints_2d", "confidence", "joints_3d", "source_joints_2d", "source_joints_3d", "bone_lengths", "K", "bbox"),
     }
-    refused = {"second_view", "transfer", "unpaired_camera", "unpaired_plate"}
+    refused = {"second_view", "transfer", "unpaired_camera", "unpaired_background"}
     come_with_refused = {
         *("second_view_camera", "second_view_joints_3d", "second_view_labels", "transfer_joints_3d", "transfer_labels"),
     }
@@ -113,11 +121,11 @@ def test_cropping_and_mirroring_at_once_is_one_after_the_other(batch):
 def test_mirroring_twice_changes_nothing(batch):
     every = torch.ones(6, dtype=torch.bool)
     twice = mirror(mirror(batch, every), every)
-    for name in ("target", "joints_2d", "joints_3d", "K", "part_labels", "confidence", "source_plate"):
+    for name in ("target", "joints_2d", "joints_3d", "K", "part_labels", "confidence", "source_background"):
         assert torch.allclose(getattr(twice, name), getattr(batch, name), atol=1e-5)
 
 
-def test_a_crop_moves_pictures_joints_and_intrinsics_alike(batch):
+def test_a_crop_moves_images_joints_and_intrinsics_alike(batch):
     offset = torch.tensor([[2.0, -1.5], [0.0, 0.0], [-3.2, 4.1], [1.0, 1.0], [0.5, 0.5], [-2.0, 2.0]])
     scale = torch.tensor([1.1, 1.0, 0.9, 1.05, 0.95, 1.0])
     out = crop(batch, offset, scale)
@@ -129,63 +137,63 @@ def test_a_crop_moves_pictures_joints_and_intrinsics_alike(batch):
     assert set(out.part_labels.unique().tolist()) <= {default_puppet()["left_thigh"].id, len(default_puppet())}
 
 
-def test_outside_of_a_crop_is_plate_without_person(batch):
+def test_outside_of_a_crop_is_background_without_person(batch):
     full = replace(batch, target_saliency=torch.ones(6, 1, SIZE, SIZE), part_labels=torch.zeros_like(batch.part_labels))
     out = crop(full, torch.full((6, 2), -10.0), torch.ones(6))
     assert (out.target_saliency[:, :, :8, :8] == 0).all()
-    assert torch.allclose(out.target_plate, full.target_plate)
+    assert torch.allclose(out.target_background, full.target_background)
     assert (out.part_labels[:, :8, :8] == len(default_puppet())).all()
     assert (out.part_labels[:, 12:, 12:] == 0).all()
 
 
 @pytest.mark.parametrize("settings", [Augmentation(), Augmentation(mirror=False), Augmentation(scale=0, shift=0)])
 def test_augmented_batches_stay_consistent(batch, settings):
-    out = augment(batch, Draws(0, 0, np.arange(6)), settings)
+    out = augment(batch, RandomStreams(0, 0, np.arange(6)), settings)
     assert torch.allclose(project(out.joints_3d, out.K), out.joints_2d, atol=1e-3)
     assert torch.allclose(centre_of(out.target_saliency), out.joints_2d[:, 0], atol=0.15) or settings.mirror
-    for name in ("source", "target", "source_plate"):
+    for name in ("source", "target", "source_background"):
         assert getattr(out, name).min() >= 0
         assert getattr(out, name).max() <= 1
-    # Both pictures of a pair are changed alike, so that equal frames stay equal.
+    # Both images of a pair are changed alike, so that equal frames stay equal.
     assert torch.equal(out.source, out.target)
 
 
 def test_no_settings_no_change(batch):
     off = Augmentation(mirror=False, scale=0, shift=0, brightness=0, contrast=0, saturation=0, hue=0)
-    out = augment(batch, Draws(0, 0, np.arange(6)), off)
+    out = augment(batch, RandomStreams(0, 0, np.arange(6)), off)
     for entry in fields(Batch):
         assert getattr(out, entry.name) is getattr(batch, entry.name)
 
 
 def test_draws_alone_decide(batch):
-    whole = augment(batch, Draws(3, 1, np.arange(6)), Augmentation())
-    part = augment(batch[2:4], Draws(3, 1, np.arange(2, 4)), Augmentation())
+    whole = augment(batch, RandomStreams(3, 1, np.arange(6)), Augmentation())
+    part = augment(batch[2:4], RandomStreams(3, 1, np.arange(2, 4)), Augmentation())
     assert torch.allclose(whole.target[2:4], part.target, atol=1e-6)
     assert torch.allclose(whole.K[2:4], part.K, atol=1e-4)
-    assert not torch.allclose(whole.K, augment(batch, Draws(4, 1, np.arange(6)), Augmentation()).K)
+    assert not torch.allclose(whole.K, augment(batch, RandomStreams(4, 1, np.arange(6)), Augmentation()).K)
 
 
 def test_half_of_the_samples_are_mirrored():
     count = 4000
     K = torch.tensor([[50.0, 0, 1], [0, 50, 2], [0, 0, 1]]).repeat(count, 1, 1)
     batch = Batch(target=torch.zeros(count, 3, 4, 4), K=K)
-    out = augment(batch, Draws(0, 0, np.arange(count)), Augmentation(scale=0, shift=0))
+    out = augment(batch, RandomStreams(0, 0, np.arange(count)), Augmentation(scale=0, shift=0))
     assert abs((out.K[:, 0, 2] == 3.0).float().mean().item() - 0.5) < 0.03
 
 
 def test_evaluation_fields_are_refused(batch):
     with pytest.raises(ValueError, match="second_view"):
-        augment(replace(batch, second_view=batch.target), Draws(0, 0, np.arange(6)), Augmentation())
+        augment(replace(batch, second_view=batch.target), RandomStreams(0, 0, np.arange(6)), Augmentation())
 
 
 def test_colours_by_known_cases():
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     one, zero = torch.ones(1), torch.zeros(1)
-    assert torch.allclose(recolour(picture, *colour_matrix(one, one, one, zero)), picture, atol=1e-5)
-    assert torch.allclose(recolour(picture, *colour_matrix(0.5 * one, one, one, zero)), 0.5 * picture, atol=1e-5)
-    grey = recolour(picture, *colour_matrix(one, one, zero, zero))
+    assert torch.allclose(recolour(image, *colour_matrix(one, one, one, zero)), image, atol=1e-5)
+    assert torch.allclose(recolour(image, *colour_matrix(0.5 * one, one, one, zero)), 0.5 * image, atol=1e-5)
+    grey = recolour(image, *colour_matrix(one, one, zero, zero))
     assert torch.allclose(grey[:, 0], grey[:, 2], atol=1e-5)
-    flat = recolour(picture, *colour_matrix(one, zero, one, zero))
+    flat = recolour(image, *colour_matrix(one, zero, one, zero))
     assert torch.allclose(flat, torch.full_like(flat, 0.5), atol=1e-5)
     white = torch.ones(1, 3, 2, 2)
     assert torch.allclose(recolour(white, *colour_matrix(one, one, one, 0.2 * one)), white, atol=1e-3)
@@ -194,18 +202,18 @@ def test_colours_by_known_cases():
 def test_saturation_and_brightness_agree_with_torchvision():
     from torchvision.transforms.v2 import functional as reference
 
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.6 + 0.2
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.6 + 0.2
     one, zero = torch.ones(1), torch.zeros(1)
-    ours = recolour(picture, *colour_matrix(1.2 * one, one, one, zero))
-    assert torch.allclose(ours, reference.adjust_brightness(picture, 1.2), atol=1e-4)
-    ours = recolour(picture, *colour_matrix(one, one, 0.7 * one, zero))
-    assert torch.allclose(ours, reference.adjust_saturation(picture, 0.7), atol=2e-3)
+    ours = recolour(image, *colour_matrix(1.2 * one, one, one, zero))
+    assert torch.allclose(ours, reference.adjust_brightness(image, 1.2), atol=1e-4)
+    ours = recolour(image, *colour_matrix(one, one, 0.7 * one, zero))
+    assert torch.allclose(ours, reference.adjust_saturation(image, 0.7), atol=2e-3)
 
 
-def test_lone_plates():
-    plate = torch.rand(64, 3, 8, 8)
+def test_lone_backgrounds():
+    background = torch.rand(64, 3, 8, 8)
     off = Augmentation(brightness=0, contrast=0, saturation=0, hue=0)
-    out = augment_plate(plate, Draws(0, 0, np.arange(64)), off)
-    flipped = (out == plate.flip(-1)).flatten(1).all(1)
-    assert (flipped | (out == plate).flatten(1).all(1)).all()
+    out = augment_background(background, RandomStreams(0, 0, np.arange(64)), off)
+    flipped = (out == background.flip(-1)).flatten(1).all(1)
+    assert (flipped | (out == background).flatten(1).all(1)).all()
     assert 15 < int(flipped.sum()) < 49

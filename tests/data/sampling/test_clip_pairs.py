@@ -8,18 +8,18 @@ import torch
 from selfsup3d.data.sampling.clip_pairs import PairSource
 from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, write_clip
 from selfsup3d.structures.batch import Batch, Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 
 class StillPrior:
-    def sample(self, draws):
-        return torch.from_numpy(draws.uniform(17, 3)).float()
+    def sample(self, streams):
+        return torch.from_numpy(streams.uniform(17, 3)).float()
 
 
 class FrontCamera:
-    def sample(self, draws, K=None, poses=None):
-        translation = torch.tensor([0.0, 0.0, 4.0]).repeat(len(draws), 1)
-        return Camera(torch.eye(3).repeat(len(draws), 1, 1), translation, K)
+    def sample(self, streams, K=None, poses=None):
+        translation = torch.tensor([0.0, 0.0, 4.0]).repeat(len(streams), 1)
+        return Camera(torch.eye(3).repeat(len(streams), 1, 1), translation, K)
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def store(tmp_path, toy_clips):
 @pytest.mark.parametrize("memory", ["keep", "map"])
 def test_a_batch_has_every_unsupervised_field_and_no_label(store, memory):
     source = PairSource(store, StillPrior(), FrontCamera(), name="toys", memory=memory)
-    batch = source.batch(Draws(0, 0, np.arange(16)))
-    for name in ("source", "target", "source_plate", "target_plate", "unpaired_plate"):
+    batch = source.batch(RandomStreams(0, 0, np.arange(16)))
+    for name in ("source", "target", "source_background", "target_background", "unpaired_background"):
         field = getattr(batch, name)
         assert field.shape == (16, 3, 32, 32)
         assert field.dtype == torch.float32
@@ -50,18 +50,18 @@ def test_a_batch_has_every_unsupervised_field_and_no_label(store, memory):
 
 
 def test_memory_and_map_agree(store):
-    draws = [Draws(4, 2, np.arange(32)) for _ in range(2)]
-    a = PairSource(store, memory="keep").batch(draws[0])
-    b = PairSource(store, memory="map").batch(draws[1])
-    for name in ("source", "target", "source_saliency", "target_plate", "unpaired_plate", "K"):
+    streams = [RandomStreams(4, 2, np.arange(32)) for _ in range(2)]
+    a = PairSource(store, memory="keep").batch(streams[0])
+    b = PairSource(store, memory="map").batch(streams[1])
+    for name in ("source", "target", "source_saliency", "target_background", "unpaired_background", "K"):
         assert torch.equal(getattr(a, name), getattr(b, name))
 
 
-def test_pictures_are_the_clips_frames(store):
+def test_images_are_the_clips_frames(store):
     source = PairSource(store)
-    draws = Draws(1, 0, np.arange(64))
-    clip, first, second = source.draw_pairs(Draws(1, 0, np.arange(64)))
-    batch = source.batch(draws)
+    streams = RandomStreams(1, 0, np.arange(64))
+    clip, first, second = source.draw_pairs(RandomStreams(1, 0, np.arange(64)))
+    batch = source.batch(streams)
     for i in range(64):
         expected = torch.from_numpy(np.array(store[clip[i]].frames[second[i]])).permute(2, 0, 1) / 255
         assert torch.allclose(batch.target[i], expected)
@@ -73,7 +73,7 @@ def test_pictures_are_the_clips_frames(store):
 
 def test_pairs_keep_their_distance_and_reach_every_frame(store):
     source = PairSource(store, min_gap=0.4)  # 4 frames at 10 a second; clip 2 with 7 frames allows 3
-    clip, first, second = source.draw_pairs(Draws(0, 0, np.arange(20_000)))
+    clip, first, second = source.draw_pairs(RandomStreams(0, 0, np.arange(20_000)))
     lengths = np.array([12, 20, 7])[clip]
     assert (first >= 0).all()
     assert (first < lengths).all()
@@ -91,16 +91,16 @@ def test_very_short_clips(tmp_path, toy_clips, length):
     write_clip(tmp_path, "a", toy_clips[0][0][:length], {"fps": 10.0})
     finish_store(tmp_path, ["a"], {})
     source = PairSource(ClipStore(tmp_path))
-    _, first, second = source.draw_pairs(Draws(0, 0, np.arange(200)))
+    _, first, second = source.draw_pairs(RandomStreams(0, 0, np.arange(200)))
     assert set(first) == set(second) == set(range(length))
     assert length == 1 or (first != second).all()
 
 
 def test_a_sample_depends_on_its_own_draw_only(store):
     source = PairSource(store, StillPrior(), FrontCamera())
-    whole = source.batch(Draws(9, 3, np.arange(8)))
-    part = source.batch(Draws(9, 3, np.arange(4, 8)))
-    for name in ("source", "target", "unpaired", "unpaired_plate", "seeds"):
+    whole = source.batch(RandomStreams(9, 3, np.arange(8)))
+    part = source.batch(RandomStreams(9, 3, np.arange(4, 8)))
+    for name in ("source", "target", "unpaired", "unpaired_background", "seeds"):
         assert torch.equal(getattr(whole, name)[4:], getattr(part, name))
 
 
@@ -132,11 +132,11 @@ def test_only_the_four_files_are_read(store, tmp_path):
     bare = tmp_path / "bare"
     for clip in store:
         (bare / clip.name).mkdir(parents=True)
-        for part in ("frames.npy", "saliency.npy", "plate.npy", "meta.json"):
+        for part in ("frames.npy", "saliency.npy", "background.npy", "meta.json"):
             shutil.copy(store.root / clip.name / part, bare / clip.name / part)
     shutil.copy(store.root / "store.json", bare)
-    a = PairSource(store).batch(Draws(0, 0, np.arange(8)))
-    b = PairSource(ClipStore(bare)).batch(Draws(0, 0, np.arange(8)))
+    a = PairSource(store).batch(RandomStreams(0, 0, np.arange(8)))
+    b = PairSource(ClipStore(bare)).batch(RandomStreams(0, 0, np.arange(8)))
     assert torch.equal(a.target, b.target)
     assert torch.equal(a.source_saliency, b.source_saliency)
 
@@ -151,6 +151,6 @@ def test_a_batch_is_quick(tmp_path):
     times = []
     for step in range(30):
         start = time.perf_counter()
-        source.batch(Draws(0, step, np.arange(64)))
+        source.batch(RandomStreams(0, step, np.arange(64)))
         times.append(time.perf_counter() - start)
     assert np.median(times) < 0.05  # measured 4 ms on an idle core

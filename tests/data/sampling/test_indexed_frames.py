@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.data.datasets.backgrounds import Plates
+from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import build_index
 from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
@@ -23,7 +23,7 @@ from selfsup3d.data.sampling.step_dataset import StepStream, TooManyBadSamplesEr
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project, transform
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
@@ -36,14 +36,14 @@ for package in ("h5py", "cdflib", "scipy"):
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory):
-    """Root by dataset: H3.6M as pictures and as videos, 3DHP, 3DPW."""
+    """Root by dataset: H3.6M as images and as videos, 3DHP, 3DPW."""
     roots = {name: tmp_path_factory.mktemp(name) for name in ("h36m", "h36m_video", "3dhp", "3dpw")}
     generate_h36m.fetch(
         roots["h36m"], generate_h36m.Scene(subjects=("S1", "S9"), trials=("Walking 1",), frames=12, speed=5)
     )
     scene = generate_h36m.Scene(subjects=("S1",), trials=("Walking 1",), frames=6)
     generate_h36m.official(roots["h36m_video"], scene, masks=True)
-    generate_3dhp.write_train_sequence(roots["3dhp"], cameras=(0,), frames=8, pictures="frames", scale=0.5)
+    generate_3dhp.write_train_sequence(roots["3dhp"], cameras=(0,), frames=8, images="frames", scale=0.5)
     generate_3dhp.write_test_sequence(roots["3dhp"], 1, frames=4, size=(1024, 1024))
     generate_3dpw.write_sequence(roots["3dpw"], frames=5, size=(540, 960))
     return roots
@@ -62,17 +62,17 @@ def indices(trees):
 
 @pytest.fixture(scope="module")
 def still(indices):
-    """Two cameras of H3.6M: plates take a second each."""
+    """Two cameras of H3.6M: backgrounds take a second each."""
     index = indices["h36m"]
     return index.select(np.isin(index.of_takes("camera"), ["54138969", "55011271"]))
 
 
 @pytest.fixture(scope="module")
-def plates(tmp_path_factory):
-    """A folder of small plates that the tests share."""
+def backgrounds(tmp_path_factory):
+    """A folder of small backgrounds that the tests share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("selfsup3d.data.datasets.backgrounds._LONGER_SIDE", 250)
-        yield tmp_path_factory.mktemp("plates")
+        yield tmp_path_factory.mktemp("backgrounds")
 
 
 def hue(rgb):
@@ -100,7 +100,7 @@ def check_dots(batch, most=0.9):
 
 @pytest.mark.parametrize("crop", ["box", "cube"])
 @pytest.mark.parametrize("name", ["h36m", "h36m_video", "3dhp", "3dpw"])
-def test_joints_lie_on_the_picture(indices, name, crop):
+def test_joints_lie_on_the_image(indices, name, crop):
     source = IndexedFrames(indices[name], 192, crop=crop)
     batch = source.frames(np.linspace(0, len(source) - 1, 8).round().astype(int))
     check_dots(batch, 0.8)  # dots cover one another
@@ -130,22 +130,27 @@ def test_root_relative_errors_are_those_of_the_real_camera(indices):
 
 def unsupervised(index, folder, **more):
     return IndexedFrames(
-        index, 64, plates=Plates(folder, index), pose_prior=ProceduralPrior(), camera_prior=CameraPrior(64), **more
+        index,
+        64,
+        backgrounds=Backgrounds(folder, index),
+        pose_prior=ProceduralPrior(),
+        camera_prior=CameraPrior(64),
+        **more,
     )
 
 
-def draws(step=0, count=6):
-    return Draws(7, step, np.arange(count))
+def streams(step=0, count=6):
+    return RandomStreams(7, step, np.arange(count))
 
 
-def test_unsupervised_samples_have_what_pairs_have_and_no_label(still, plates, tmp_path, toy_clip):
-    source = unsupervised(still, plates, augmentation=Augmentation())
-    batch = source.batch(draws())
+def test_unsupervised_samples_have_what_pairs_have_and_no_label(still, backgrounds, tmp_path, toy_clip):
+    source = unsupervised(still, backgrounds, augmentation=Augmentation())
+    batch = source.batch(streams())
     for label in ("joints_3d", "joints_2d", "confidence", "part_labels", "bone_lengths", "source_joints_3d"):
         assert getattr(batch, label) is None, label
     write_clip(tmp_path / "store", "clip_00000", toy_clip[0])
     finish_store(tmp_path / "store", ["clip_00000"], {})
-    pairs = PairSource(ClipStore(tmp_path / "store"), ProceduralPrior(), CameraPrior(64)).batch(draws())
+    pairs = PairSource(ClipStore(tmp_path / "store"), ProceduralPrior(), CameraPrior(64)).batch(streams())
     for name, value in vars(pairs).items():
         if isinstance(value, torch.Tensor):
             assert getattr(batch, name) is not None, name
@@ -153,24 +158,24 @@ def test_unsupervised_samples_have_what_pairs_have_and_no_label(still, plates, t
             assert getattr(batch, name).dtype == value.dtype, name
 
 
-def test_saliency_finds_the_person_and_plates_do_not(still, plates):
-    source = unsupervised(still, plates)
+def test_saliency_finds_the_person_and_backgrounds_do_not(still, backgrounds):
+    source = unsupervised(still, backgrounds)
     batch = source.frames(np.arange(len(source))[::5])
     found = project(batch.joints_3d, batch.K).round().long().clamp(0, 63)
     inside = [batch.target_saliency[b, 0, y, x] for b in range(len(batch)) for x, y in found[b, :9].tolist()]
     assert np.mean([float(v) for v in inside]) > 0.8
     assert 0.02 < float(batch.target_saliency.mean()) < 0.3
-    saturation = batch.target_plate.amax(1) - batch.target_plate.amin(1)
+    saturation = batch.target_background.amax(1) - batch.target_background.amin(1)
     bright = batch.target.amax(1) - batch.target.amin(1)
     assert float((saturation > 0.6).float().mean()) < 0.1 * float(
         (bright > 0.6).float().mean()
     )  # dots of people are gone
-    assert len(list(plates.rglob("*.npz"))) == 4  # one for each person and camera
+    assert len(list(backgrounds.rglob("*.npz"))) == 4  # one for each person and camera
 
 
-def test_given_masks_stand_in_for_saliency(indices, plates, tmp_path):
+def test_given_masks_stand_in_for_saliency(indices, backgrounds, tmp_path):
     index = indices["h36m_video"].select(np.arange(6))
-    source = IndexedFrames(index, 64, plates=Plates(tmp_path, index), given_masks=True)
+    source = IndexedFrames(index, 64, backgrounds=Backgrounds(tmp_path, index), given_masks=True)
     batch = source.frames(np.arange(6))
     found = project(batch.joints_3d, batch.K).round().long().clamp(0, 63)
     inside = [batch.target_saliency[b, 0, y, x] for b in range(len(batch)) for x, y in found[b, :9].tolist()]
@@ -182,7 +187,7 @@ def test_given_masks_stand_in_for_saliency(indices, plates, tmp_path):
 def test_pairs_are_of_one_person(indices, tmp_path, pair):
     index = indices["h36m"]
     source = IndexedFrames(index, 32, labels=True, pair=pair)
-    again = draws(count=64)
+    again = streams(count=64)
     target = source._rows.target(again)
     other = source._rows.of_same_person(again, target) if pair == "person" else source._within_take(again, target)
     people = index.of_takes("person")
@@ -190,20 +195,20 @@ def test_pairs_are_of_one_person(indices, tmp_path, pair):
     assert set(people[target]) == {"S1", "S9"}
     if pair == "take":
         assert (index.take[target] == index.take[other]).all()
-    batch = source.batch(draws())
+    batch = source.batch(streams())
     assert batch.bone_lengths.shape == (6, 17)
     assert batch.target_saliency is None
 
 
-def test_samples_depend_on_their_number_alone(still, plates):
-    source = unsupervised(still, plates, augmentation=Augmentation())
-    whole = source.batch(Draws(7, 3, np.arange(6)))
-    part = source.batch(Draws(7, 3, np.array([4, 1])))
+def test_samples_depend_on_their_number_alone(still, backgrounds):
+    source = unsupervised(still, backgrounds, augmentation=Augmentation())
+    whole = source.batch(RandomStreams(7, 3, np.arange(6)))
+    part = source.batch(RandomStreams(7, 3, np.array([4, 1])))
     torch.testing.assert_close(part.target, whole.target[[4, 1]])
-    torch.testing.assert_close(part.unpaired_plate, whole.unpaired_plate[[4, 1]])
+    torch.testing.assert_close(part.unpaired_background, whole.unpaired_background[[4, 1]])
 
 
-def test_unreadable_pictures_are_replaced_in_training_and_skipped_in_evaluation(trees, tmp_path):
+def test_unreadable_images_are_replaced_in_training_and_skipped_in_evaluation(trees, tmp_path):
     shutil.copytree(trees["h36m"], tmp_path / "h36m")
     index = build_index(find_h36m(tmp_path / "h36m"), progress=False).index
     folder = tmp_path / "h36m/processed/S1/Walking-1/imageSequence/54138969"
@@ -215,7 +220,7 @@ def test_unreadable_pictures_are_replaced_in_training_and_skipped_in_evaluation(
     unknown = torch.isnan(batch.joints_3d).all((1, 2))
     assert unknown.tolist() == [True, True, True, False, False, False]
     strict = IndexedFrames(index, 32, max_unreadable=2)
-    with pytest.raises(InputError, match=r"3 pictures cannot be read \(limit 2\); the first: .*img_000001\.jpg"):
+    with pytest.raises(InputError, match=r"3 images cannot be read \(limit 2\); the first: .*img_000001\.jpg"):
         strict.frames(np.arange(6))
     stream = StepStream(source, seed=0, batch_size=64)
     assert len(stream[0][0]) == 64
@@ -230,22 +235,22 @@ def test_a_damaged_recording_without_background_is_skipped_in_evaluation(tmp_pat
     generate_h36m.official(tmp_path, scene)
     (tmp_path / "S1/Videos/Walking.55011271.mp4").write_bytes(b"")
     index = build_index(find_h36m(tmp_path), progress=False).index
-    plates = Plates(tmp_path / "plates", index)
-    source = IndexedFrames(index, 32, plates=plates)
+    backgrounds = Backgrounds(tmp_path / "backgrounds", index)
+    source = IndexedFrames(index, 32, backgrounds=backgrounds)
     batch = source.frames(np.array([0, 6, 7]))
     assert torch.isnan(batch.joints_3d).all((1, 2)).tolist() == [False, True, True]
     assert batch.target_saliency[1:].max() == 0
     fits = []
-    plates.fit = fits.append
+    backgrounds.fit = fits.append
     source.frames(np.array([8, 9]))
     assert fits == []  # it is not read again for each frame
     with pytest.raises(InputError, match="55011271"):
-        source.batch(Draws(0, 0, np.arange(64)))
+        source.batch(RandomStreams(0, 0, np.arange(64)))
 
 
 def test_wrong_wishes_are_told(indices, tmp_path):
-    with pytest.raises(InputError, match="moves, so it has no background plate"):
-        IndexedFrames(indices["3dpw"], 32, plates=Plates(tmp_path, indices["3dpw"]))
+    with pytest.raises(InputError, match="moves, so it has no background background"):
+        IndexedFrames(indices["3dpw"], 32, backgrounds=Backgrounds(tmp_path, indices["3dpw"]))
     with pytest.raises(InputError, match="no detected 2D joints"):
         IndexedFrames(indices["h36m"], 32, keypoints="detected")
     with pytest.raises(InputError, match="odd"):
@@ -282,14 +287,14 @@ def test_windows_stay_within_a_take(indices):
 
 
 def test_unpaired_poses_of_lifters_are_other_rows_with_their_cameras(indices):
-    batch = IndexedPoses(indices["h36m"]).batch(draws(count=20))
+    batch = IndexedPoses(indices["h36m"]).batch(streams(count=20))
     camera = batch.unpaired_camera
     seen = transform(batch.unpaired, camera.rotation, camera.translation)
     assert float(batch.unpaired[:, 0].abs().max()) < 1e-5
     assert float(batch.unpaired[:, 8, 2].min()) > 0.3  # the neck is up
     assert float(seen[..., 2].min()) > 2
     prior = IndexedPoses(indices["h36m"], pose_prior=ProceduralPrior(), camera_prior=CameraPrior(1000))
-    assert prior.batch(draws()).unpaired.shape == (6, 17, 3)
+    assert prior.batch(streams()).unpaired.shape == (6, 17, 3)
 
 
 def test_frames_give_each_row_once(indices):

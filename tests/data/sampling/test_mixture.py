@@ -5,7 +5,7 @@ import torch
 from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 
 class Toy:
@@ -15,11 +15,11 @@ class Toy:
     def __len__(self) -> int:
         return self._frames
 
-    def batch(self, draws: Draws) -> Batch:
-        values = torch.from_numpy(draws.uniform(4)).float()
-        labels = torch.zeros(len(draws), 17, 2) if self._labelled else None
-        meta = tuple({"dataset": self.name} for _ in range(len(draws)))
-        return Batch(index=torch.from_numpy(draws.indices.copy()), unpaired=values, joints_2d=labels, meta=meta)
+    def batch(self, streams: RandomStreams) -> Batch:
+        values = torch.from_numpy(streams.uniform(4)).float()
+        labels = torch.zeros(len(streams), 17, 2) if self._labelled else None
+        meta = tuple({"dataset": self.name} for _ in range(len(streams)))
+        return Batch(index=torch.from_numpy(streams.indices.copy()), unpaired=values, joints_2d=labels, meta=meta)
 
     def frames(self, indices: np.ndarray) -> Batch:
         meta = tuple({"dataset": self.name, "frame": int(i)} for i in indices)
@@ -28,21 +28,21 @@ class Toy:
 
 def test_each_sample_keeps_its_place_its_draw_and_its_dataset():
     mixture = Mixture([Toy("a", 64, 10), Toy("b", 64, 30)], weights=[1, 3])
-    batch = mixture.batch(Draws(0, 0, np.arange(2000)))
+    batch = mixture.batch(RandomStreams(0, 0, np.arange(2000)))
     assert batch.index.tolist() == list(range(2000))
     names = np.array([m["dataset"] for m in batch.meta])
     assert abs((names == "b").mean() - 0.75) < 0.03
     # One uniform went into the choice; the sample's own stream goes on from there, whoever its neighbours are.
-    draws = Draws(0, 0, np.arange(2000))
-    choice = draws.uniform()
+    streams = RandomStreams(0, 0, np.arange(2000))
+    choice = streams.uniform()
     assert np.array_equal(names == "b", choice >= 0.25)
-    assert torch.equal(batch.unpaired, torch.from_numpy(draws.uniform(4)).float())
+    assert torch.equal(batch.unpaired, torch.from_numpy(streams.uniform(4)).float())
 
 
 def test_a_sample_does_not_depend_on_the_batch_round_it():
     mixture = Mixture([Toy("a", 64, 10), Toy("b", 64, 30)])
-    whole = mixture.batch(Draws(1, 2, np.arange(32)))
-    part = mixture.batch(Draws(1, 2, np.arange(10, 14)))
+    whole = mixture.batch(RandomStreams(1, 2, np.arange(32)))
+    part = mixture.batch(RandomStreams(1, 2, np.arange(10, 14)))
     assert torch.equal(whole.unpaired[10:14], part.unpaired)
     assert whole.meta[10:14] == part.meta
 
@@ -60,9 +60,9 @@ def test_evaluation_frames_run_through_the_datasets():
 
 def test_labels_of_one_dataset_alone_are_dropped():
     mixed = Mixture([Toy("a", 64, 10, labelled=True), Toy("b", 64, 10)])
-    assert mixed.batch(Draws(0, 0, np.arange(64))).joints_2d is None
+    assert mixed.batch(RandomStreams(0, 0, np.arange(64))).joints_2d is None
     both = Mixture([Toy("a", 64, 10, labelled=True), Toy("b", 64, 10, labelled=True)])
-    assert both.batch(Draws(0, 0, np.arange(64))).joints_2d.shape == (64, 17, 2)
+    assert both.batch(RandomStreams(0, 0, np.arange(64))).joints_2d.shape == (64, 17, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from selfsup3d.data.sampling.shards import ShardSource, lanes_of
 from selfsup3d.data.sampling.shards_write import Record, write_shards
 from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.errors import InputError
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 pytest.importorskip("webdataset")
 SIZE = 32
@@ -28,7 +28,7 @@ def records(count=96, people=6):
             K=np.array([[40.0, 0, 16], [0, 41, 16], [0, 0, 1]]),
             person=f"p{n * people // count}",
             saliency=np.full((SIZE, SIZE), n, np.uint8),
-            plate=np.full((SIZE, SIZE, 3), 255 - n, np.uint8),
+            background=np.full((SIZE, SIZE, 3), 255 - n, np.uint8),
             meta={"frame": n, "action": "Walking"},
             labels={"joints_3d": joints, "joints_2d": np.full((17, 2), float(n)), "confidence": np.ones(17)},
         )
@@ -106,13 +106,13 @@ def test_two_processes_draw_what_one_draws(folder):
 
 def test_training_samples(folder):
     source = ShardSource(folder, SIZE, samples_per_step=8, augmentation=Augmentation())
-    batch = source.batch(Draws(0, 0, np.arange(8)))
+    batch = source.batch(RandomStreams(0, 0, np.arange(8)))
     assert batch.joints_3d is None
-    assert batch.source.shape == batch.target.shape == batch.unpaired_plate.shape == (8, 3, 32, 32)
+    assert batch.source.shape == batch.target.shape == batch.unpaired_background.shape == (8, 3, 32, 32)
     assert batch.target_saliency.shape == (8, 1, 32, 32)
-    labelled = ShardSource(folder, SIZE, samples_per_step=8, labels=True).batch(Draws(0, 0, np.arange(8)))
+    labelled = ShardSource(folder, SIZE, samples_per_step=8, labels=True).batch(RandomStreams(0, 0, np.arange(8)))
     assert labelled.joints_3d.shape == (8, 17, 3)
-    again = ShardSource(folder, SIZE, samples_per_step=8, labels=True).batch(Draws(0, 0, np.array([5, 2])))
+    again = ShardSource(folder, SIZE, samples_per_step=8, labels=True).batch(RandomStreams(0, 0, np.array([5, 2])))
     torch.testing.assert_close(again.target, labelled.target[[5, 2]])
     torch.testing.assert_close(again.source, labelled.source[[5, 2]])
 
@@ -120,7 +120,7 @@ def test_training_samples(folder):
 def test_few_shards_stay_in_memory(folder):
     source = ShardSource(folder, SIZE, samples_per_step=1)
     for n in range(96):
-        source.batch(Draws(0, 0, np.array([n])))
+        source.batch(RandomStreams(0, 0, np.array([n])))
     assert len(source._loaded) <= 2
 
 
@@ -129,7 +129,7 @@ def test_workers_get_whole_shards(folder):
     loader = torch.utils.data.DataLoader(
         StepStream(source, seed=0, batch_size=8), batch_size=None, sampler=range(2), num_workers=2
     )
-    expected = [frames_of(source.batch(Draws(0, s, np.arange(8 * s, 8 * s + 8)))) for s in range(2)]
+    expected = [frames_of(source.batch(RandomStreams(0, s, np.arange(8 * s, 8 * s + 8)))) for s in range(2)]
     assert [frames_of(step[0]) for step in loader] == expected
 
 

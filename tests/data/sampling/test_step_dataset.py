@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from selfsup3d.data.sampling.step_dataset import StepStream, TooManyBadSamplesError
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 
 class Numbers:
@@ -14,9 +14,11 @@ class Numbers:
 
     name = "numbers"
 
-    def batch(self, draws: Draws) -> Batch:
-        values = torch.from_numpy(draws.uniform(2, 3)).float()
-        return Batch(index=torch.from_numpy(draws.indices.copy()), seeds=torch.from_numpy(draws.seeds), unpaired=values)
+    def batch(self, streams: RandomStreams) -> Batch:
+        values = torch.from_numpy(streams.uniform(2, 3)).float()
+        return Batch(
+            index=torch.from_numpy(streams.indices.copy()), seeds=torch.from_numpy(streams.seeds), unpaired=values
+        )
 
 
 class Flaky(Numbers):
@@ -24,10 +26,10 @@ class Flaky(Numbers):
 
     name = "flaky"
 
-    def batch(self, draws: Draws) -> Batch:
-        if (draws.uniform() < 0.2).any():
-            raise InputError(f"frame of sample {draws.indices[0]} is damaged")
-        return super().batch(draws)
+    def batch(self, streams: RandomStreams) -> Batch:
+        if (streams.uniform() < 0.2).any():
+            raise InputError(f"frame of sample {streams.indices[0]} is damaged")
+        return super().batch(streams)
 
 
 def _samples(batches: list[Batch]) -> dict[int, list[float]]:
@@ -66,7 +68,7 @@ def test_bad_samples_are_replaced_and_counted():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_too_many_bad_samples_end_the_run_and_name_the_first(workers):
     class Broken(Numbers):
-        def batch(self, draws: Draws) -> Batch:
+        def batch(self, streams: RandomStreams) -> Batch:
             raise OSError("clip 3 is gone")
 
     stream = StepStream(Broken(), seed=0, batch_size=2, steps=4, bad_sample_limit=5)
@@ -76,7 +78,7 @@ def test_too_many_bad_samples_end_the_run_and_name_the_first(workers):
 
 def test_programming_errors_are_not_swallowed():
     class Wrong(Numbers):
-        def batch(self, draws: Draws) -> Batch:
+        def batch(self, streams: RandomStreams) -> Batch:
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):

@@ -16,12 +16,12 @@ def camera(azimuth: float, elevation: float = 12.0) -> tuple[np.ndarray, np.ndar
     return look_at(np.array([0.0, 0.0, 0.9]), np.array(azimuth), np.array(elevation), np.array(4.4))
 
 
-def test_all_kinds_occur_with_furniture_and_pictures() -> None:
+def test_all_kinds_occur_with_furniture_and_images() -> None:
     kinds = Counter(b.kind for b in BACKGROUNDS)
     assert set(kinds) == {"room", "ground", "backdrop"}
     assert kinds["room"] > 60
     assert any(len(b.boxes) for b in BACKGROUNDS)
-    assert any(len(b.pictures) for b in BACKGROUNDS)
+    assert any(len(b.images) for b in BACKGROUNDS)
 
 
 def test_nothing_stands_on_the_stage() -> None:
@@ -38,7 +38,7 @@ def test_no_wall_and_no_box_comes_between_the_camera_and_the_stage() -> None:
         assert view.depth[10:22, 10:22].min() > 4.4 - 1.3  # only the floor may come near
 
 
-def test_pictures_are_in_range_and_textured() -> None:
+def test_images_are_in_range_and_textured() -> None:
     spread = []
     for background in BACKGROUNDS[:40]:
         view = render_background(background, K, *camera(80.0), 32)

@@ -14,7 +14,7 @@ from selfsup3d.data.synthetic.cache import cache_root, clip_name, folders, prepa
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
 from selfsup3d.data.synthetic.spec import PRESETS
 from selfsup3d.errors import InputError
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 32
 TINY = PRESETS["tiny-test"]
@@ -38,20 +38,30 @@ def test_what_the_unsupervised_path_reads_holds_no_pose(cache: Path) -> None:
     where = folders(cache, TINY, SIZE, "train")
     for clip in range(TINY.train):
         files = {p.name for p in (where.clips / clip_name(clip)).iterdir()}
-        assert files == {"frames.npy", "saliency.npy", "plate.npy", "meta.json"}
+        assert files == {"frames.npy", "saliency.npy", "background.npy", "meta.json"}
         text = (where.clips / clip_name(clip) / "meta.json").read_text()
         assert not any(word in text for word in ("joint", "pose", "label", "mask", "bone", "rotation"))
 
 
 def test_unsupervised_batches_come_from_the_videos_alone(cache: Path, tmp_path: Path) -> None:
     """With every file of ground truth deleted, the batch is the same, bit for bit."""
-    before = PairSource(open_clips(cache, "tiny-test", SIZE, "train")).batch(Draws(0, 3, np.arange(8)))
+    before = PairSource(open_clips(cache, "tiny-test", SIZE, "train")).batch(RandomStreams(0, 3, np.arange(8)))
     shutil.copytree(cache, tmp_path / "alone")
     for truth in (tmp_path / "alone").rglob("*_truth"):
         shutil.rmtree(truth)
     assert not list((tmp_path / "alone").rglob("*.npz"))
-    after = PairSource(open_clips(tmp_path / "alone", "tiny-test", SIZE, "train")).batch(Draws(0, 3, np.arange(8)))
-    for name in ("source", "target", "source_saliency", "target_saliency", "source_plate", "target_plate", "K"):
+    after = PairSource(open_clips(tmp_path / "alone", "tiny-test", SIZE, "train")).batch(
+        RandomStreams(0, 3, np.arange(8))
+    )
+    for name in (
+        "source",
+        "target",
+        "source_saliency",
+        "target_saliency",
+        "source_background",
+        "target_background",
+        "K",
+    ):
         one, other = getattr(before, name), getattr(after, name)
         assert one is not None
         assert one.equal(other), name
@@ -118,7 +128,7 @@ def test_processes_render_the_same(cache: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         one, other = (open_clips(root, "tiny-test", SIZE, split) for root in (cache, tmp_path))
         assert all(np.array_equal(a.frames, b.frames) for a, b in zip(one, other, strict=True))
-        assert all(np.array_equal(a.plate, b.plate) for a, b in zip(one, other, strict=True))
+        assert all(np.array_equal(a.background, b.background) for a, b in zip(one, other, strict=True))
 
 
 def test_the_root_is_given_or_set_or_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -153,7 +163,7 @@ def test_missing_truth_is_an_error_of_the_labelled_path_only(cache: Path, tmp_pa
 
 @pytest.mark.slow
 def test_the_real_saliency_finds_the_people(tmp_path: Path) -> None:
-    """Background, saliency and plate come from the real code; the renderer's mask only measures them."""
+    """Background, saliency and background come from the real code; the renderer's mask only measures them."""
     from dataclasses import replace
 
     preset = replace(PRESETS["quickstart"], name="some", train=16, val=0)

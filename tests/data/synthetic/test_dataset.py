@@ -15,7 +15,7 @@ from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths, canonicalize
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 32
 
@@ -36,7 +36,7 @@ def test_every_frame_has_all_its_truth(val: SyntheticTruth, frames: Batch) -> No
         "source": (count, 3, SIZE, SIZE),
         "target": (count, 3, SIZE, SIZE),
         "target_saliency": (count, 1, SIZE, SIZE),
-        "target_plate": (count, 3, SIZE, SIZE),
+        "target_background": (count, 3, SIZE, SIZE),
         "joints_3d": (count, 17, 3),
         "joints_2d": (count, 17, 2),
         "confidence": (count, 17),
@@ -68,7 +68,7 @@ def test_views_joints_and_cameras_agree(frames: Batch) -> None:
     assert (bone_lengths(frames.transfer_joints_3d) - frames.bone_lengths)[:, limbs].abs().max() < 1e-4
 
 
-def test_pictures_show_what_the_labels_say(frames: Batch) -> None:
+def test_images_show_what_the_labels_say(frames: Batch) -> None:
     """Second view and transfer differ from the target, and people are where their joints are."""
     background = default_puppet().background
     for labels, joints, K in (
@@ -98,8 +98,8 @@ def test_the_source_is_another_frame_of_the_same_clip(val: SyntheticTruth, frame
 
 def test_training_samples_follow_their_draws(cache: Path) -> None:
     train = SyntheticTruth(cache, "tiny-test", SIZE, "train", Augmentation())
-    one, again = (train.batch(Draws(1, 5, np.arange(6))) for _ in range(2))
-    part = train.batch(Draws(1, 5, np.array([4, 2])))
+    one, again = (train.batch(RandomStreams(1, 5, np.arange(6))) for _ in range(2))
+    part = train.batch(RandomStreams(1, 5, np.array([4, 2])))
     for name in ("source", "target", "joints_3d", "joints_2d", "part_labels", "bone_lengths", "K"):
         value = getattr(one, name)
         assert value.equal(getattr(again, name)), name
@@ -113,7 +113,7 @@ def test_augmented_labels_come_with_unpaired_poses_and_their_cameras(cache: Path
     settings = {"pose_prior": ProceduralPrior(motions=4), "camera_prior": CameraPrior(SIZE)}
     train = SyntheticTruth(cache, "tiny-test", SIZE, "train", Augmentation(), **settings)
     plain = SyntheticTruth(cache, "tiny-test", SIZE, "train", **settings)
-    one, other = (source.batch(Draws(1, 5, np.arange(6))) for source in (train, plain))
+    one, other = (source.batch(RandomStreams(1, 5, np.arange(6))) for source in (train, plain))
     assert torch.equal(one.unpaired, other.unpaired)
     assert torch.equal(one.unpaired_camera.translation, other.unpaired_camera.translation)
     assert torch.equal(one.unpaired_camera.K, other.unpaired_camera.K)
@@ -143,7 +143,7 @@ def test_live_samples_are_those_of_the_cache(cache: Path) -> None:
 
 def test_live_batches_follow_their_draws() -> None:
     live = LiveSource("tiny-test", SIZE, "train", scenes=2)
-    one, part = live.batch(Draws(0, 1, np.arange(5))), live.batch(Draws(0, 1, np.array([3])))
+    one, part = live.batch(RandomStreams(0, 1, np.arange(5))), live.batch(RandomStreams(0, 1, np.array([3])))
     assert one.target[3].equal(part.target[0])
     assert one.seeds is not None
     assert not one.source.equal(one.target)

@@ -7,13 +7,13 @@ from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.data.synthetic.scene import make_scene
 from selfsup3d.data.synthetic.spec import PRESETS
 from selfsup3d.geometry.kinematics import canonicalize, inverse_kinematics
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 PRIOR = ProceduralPrior(motions=60)
 
 
 def test_poses_are_in_the_body_frame() -> None:
-    poses = PRIOR.sample(Draws(0, 0, np.arange(500)))
+    poses = PRIOR.sample(RandomStreams(0, 0, np.arange(500)))
     assert poses.shape == (500, 17, 3)
     assert poses.dtype == torch.float32
     assert poses[:, 0].abs().max() < 1e-6
@@ -23,13 +23,13 @@ def test_poses_are_in_the_body_frame() -> None:
 
 
 def test_samples_follow_their_draws() -> None:
-    whole, part = (PRIOR.sample(Draws(3, 9, index)) for index in (np.arange(10), np.array([7])))
+    whole, part = (PRIOR.sample(RandomStreams(3, 9, index)) for index in (np.arange(10), np.array([7])))
     assert whole[7].equal(part[0])
 
 
 def test_tilt_and_height_stand_the_pose_on_the_floor() -> None:
-    upright = PRIOR.sample_upright(Draws(0, 0, np.arange(400)))
-    assert upright.joints.equal(PRIOR.sample(Draws(0, 0, np.arange(400))))
+    upright = PRIOR.sample_upright(RandomStreams(0, 0, np.arange(400)))
+    assert upright.joints.equal(PRIOR.sample(RandomStreams(0, 0, np.arange(400))))
     world = upright.joints @ upright.tilt.transpose(-1, -2)
     lowest = world[:, [3, 6], 2].amin(1) + upright.height
     assert 0.05 < lowest.median() < 0.12

@@ -25,9 +25,9 @@ def test_the_batched_renderer_equals_the_plain_loop(inputs: dict[str, Any]) -> N
     assert np.allclose(fast.depth, plain.depth, atol=1e-4)
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_does_not_depend_on_its_neighbours(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = render(**inputs)
-    monkeypatch.setattr(module, "CHUNK_SAMPLES", 1)  # one picture at a time
+    monkeypatch.setattr(module, "CHUNK_SAMPLES", 1)  # one image at a time
     single = render(**inputs)
     assert np.array_equal(whole.image, single.image)
     assert np.array_equal(whole.labels, single.labels)
@@ -57,7 +57,7 @@ def test_memory_is_flat(make_inputs: Callable[..., dict[str, Any]]) -> None:
     assert peak(16) < 1.3 * peak(4)
 
 
-def test_no_pictures_give_empty_results(inputs: dict[str, Any]) -> None:
+def test_no_images_give_empty_results(inputs: dict[str, Any]) -> None:
     none = np.zeros(0, dtype=np.int64)
     empty = {
         **inputs,

@@ -15,7 +15,7 @@ SIZE = 64
 SCENES = [make_scene(PRESETS["v1"], split, clip, SIZE) for split in ("train", "val", "test") for clip in range(24)]
 
 
-def test_people_stay_in_the_picture() -> None:
+def test_people_stay_in_the_image() -> None:
     for name in ("camera", "second"):
         inside = []
         for scene in SCENES:
@@ -110,7 +110,7 @@ def test_the_second_camera_is_elsewhere() -> None:
         assert angle > 30.0
 
 
-def test_heads_are_up_in_the_picture() -> None:
+def test_heads_are_up_in_the_image() -> None:
     for scene in SCENES[:10]:
         px = scene.camera.project(scene.camera.view(scene.joints))
         upright = scene.joints[:, joint_index("neck"), 2] - scene.joints[:, 0, 2] > 0.4

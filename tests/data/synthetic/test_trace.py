@@ -55,8 +55,8 @@ def test_boxes_hold_every_hit(inputs: dict) -> None:
     seen_from = solids.moved(cameras.rotation, cameras.translation)
     _, seen, _ = trace(seen_from, cameras.K, size, 2)
     box = boxes(seen_from, cameras.K, size, 2)
-    picture, row, column = np.nonzero(seen != NOTHING)
-    x0, y0, x1, y1 = box[seen[picture, row, column], picture].T
+    image, row, column = np.nonzero(seen != NOTHING)
+    x0, y0, x1, y1 = box[seen[image, row, column], image].T
     assert ((x0 <= column) & (column < x1) & (y0 <= row) & (row < y1)).all()
     assert (box[..., :2] >= 0).all()
     assert (box[..., 2:] <= 2 * size).all()
@@ -68,16 +68,16 @@ def test_normals_point_outwards(inputs: dict) -> None:
     cameras = inputs["cameras"]
     K = cameras.K * np.array([[2.0], [2.0], [1.0]])
     depth, seen, local = trace(solids.moved(cameras.rotation, cameras.translation), K, size, 1)
-    picture, row, column = np.nonzero(seen != NOTHING)
-    x = ((column + 0.5 - K[picture, 0, 2]) / K[picture, 0, 0]).astype(np.float32)
-    y = ((row + 0.5 - K[picture, 1, 2]) / K[picture, 1, 1]).astype(np.float32)
-    solid = seen[picture, row, column]
-    q, normal = hit_points(local, solid, picture, x, y, depth[picture, row, column])
+    image, row, column = np.nonzero(seen != NOTHING)
+    x = ((column + 0.5 - K[image, 0, 2]) / K[image, 0, 0]).astype(np.float32)
+    y = ((row + 0.5 - K[image, 1, 2]) / K[image, 1, 1]).astype(np.float32)
+    solid = seen[image, row, column]
+    q, normal = hit_points(local, solid, image, x, y, depth[image, row, column])
     assert np.allclose(np.linalg.norm(normal, axis=0), 1.0, atol=1e-4)
     towards = (normal * np.stack([x, y, np.ones_like(x)])).sum(0)
     assert (towards < 0.02).all()  # what is seen faces the eye
-    ends = (a[solid, picture] for a in (local.length, local.first, local.second))
-    away = np.abs(distance_to(q, *ends)) * solids.scale[picture, solid].min(-1)
+    ends = (a[solid, image] for a in (local.length, local.first, local.second))
+    away = np.abs(distance_to(q, *ends)) * solids.scale[image, solid].min(-1)
     assert away.max() < 5e-4  # metres: float32 from metres away
 
 

@@ -15,7 +15,7 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.models.cross_modal.system import CrossModalVAE
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 16
 SMALL = {"kind": "cross_modal", "latent": 8, "width": 24, "blocks": 1, "image_norm": "group",
@@ -47,8 +47,8 @@ class Case:
         return system
 
     def batch(self, step: int = 0, size: int = 12) -> Batch:
-        """Poses with pictures that show something of them."""
-        batch = source().batch(Draws(0, step, np.arange(size)))
+        """Poses with images that show something of them."""
+        batch = source().batch(RandomStreams(0, step, np.arange(size)))
         assert batch.joints_2d is not None
         grid = (torch.arange(SIZE) + 0.5) * (1000 / SIZE)
         pixels = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)  # (S, S, 2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsup3d.builders.cross_modal import build_cross_modal
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.structures.batch import MissingFieldError
 from tests.models.cross_modal.catalogue import CASES, Case
 
@@ -26,10 +26,10 @@ def test_groups_are_disjoint_and_every_parameter_is_trained(case: Case):
     assert len(counted) == len(set(counted))
     assert set(counted) == {id(p) for p in system.parameters()}
     reached = set()
-    for turn in system.turns(0, 0.5):
+    for update in system.updates(0, 0.5):
         system.zero_grad(set_to_none=True)
-        total(system(case.batch(), turn.name, 0.5)).backward()
-        reached |= {id(p) for group in turn.parameters for p in groups[group] if p.grad is not None}
+        total(system(case.batch(), update.name, 0.5)).backward()
+        reached |= {id(p) for group in update.parameters for p in groups[group] if p.grad is not None}
     names = {id(p): name for name, p in system.named_parameters()}
     assert not sorted(names[i] for i in set(counted) - reached)
 
@@ -38,11 +38,11 @@ def test_groups_are_disjoint_and_every_parameter_is_trained(case: Case):
 def test_a_step_changes_the_turn_s_parameters_and_no_others(case: Case):
     system = case.fitted().train()
     groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
-    for turn in system.turns(0, 0.0):
+    for update in system.updates(0, 0.0):
         before = {id(p): p.detach().clone() for p in system.parameters()}
-        own = [p for group in turn.parameters for p in groups[group]]
+        own = [p for group in update.parameters for p in groups[group]]
         system.zero_grad(set_to_none=True)
-        total(system(case.batch(), turn.name, 0.5)).backward()
+        total(system(case.batch(), update.name, 0.5)).backward()
         torch.optim.SGD(own, lr=1e-2).step()
         changed = {id(p) for p in system.parameters() if not torch.equal(p, before[id(p)])}
         assert changed
@@ -80,8 +80,8 @@ def test_what_stands_at_a_missing_joint_is_never_seen(case: Case):
         seen = replace(batch, joints_2d=joints, confidence=None if value != value else confidence)
         found.append(system.predict(seen).pose)
         system.zero_grad(set_to_none=True)
-        for turn in system.turns(0, 0.5):
-            loss = total(system(seen, turn.name, 0.5))
+        for update in system.updates(0, 0.5):
+            loss = total(system(seen, update.name, 0.5))
             loss.backward()
             assert torch.isfinite(loss)
         assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
@@ -96,8 +96,8 @@ def test_labels_that_are_missing_reach_no_loss(case: Case):
     labels = batch.joints_3d.clone()
     labels[:3] = float("nan")
     labels[5, 4] = float("nan")
-    for turn in system.turns(0, 0.5):
-        loss = total(system(replace(batch, joints_3d=labels), turn.name, 0.5))
+    for update in system.updates(0, 0.5):
+        loss = total(system(replace(batch, joints_3d=labels), update.name, 0.5))
         loss.backward()
         assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
@@ -106,11 +106,11 @@ def test_labels_that_are_missing_reach_no_loss(case: Case):
 @cases
 def test_saved_and_loaded_it_predicts_alike_from_raw_pixels(case: Case, tmp_path):
     system = case.fitted().train()
-    for turn in system.turns(0, 0.5):
-        system(case.batch(), turn.name, 0.5)  # moves running statistics
+    for update in system.updates(0, 0.5):
+        system(case.batch(), update.name, 0.5)  # moves running statistics
     system.eval()
-    hub.save_pretrained(tmp_path / "model", system, case.config().to_dict(), "card")
-    loaded = hub.from_pretrained(tmp_path / "model", lambda _: build_cross_modal(case.config()))
+    pretrained.save_pretrained(tmp_path / "model", system, case.config().to_dict(), "card")
+    loaded = pretrained.from_pretrained(tmp_path / "model", lambda values, version: build_cross_modal(case.config()))
     batch = case.batch(step=5)
     assert torch.equal(loaded.predict(batch, 2).pose, system.predict(batch, 2).pose)
 
@@ -119,10 +119,10 @@ def test_saved_and_loaded_it_predicts_alike_from_raw_pixels(case: Case, tmp_path
 def test_losses_are_means_over_samples(case: Case):
     system = case.fitted().eval()
     batch = case.batch(size=16)
-    assert system.turns(7, 0.5) == system.turns(7, 0.5)
-    for turn in system.turns(0, 0.5):
-        whole = system(batch, turn.name, 0.5)
-        halves = [system(batch[part], turn.name, 0.5) for part in (slice(0, 8), slice(8, 16))]
+    assert system.updates(7, 0.5) == system.updates(7, 0.5)
+    for update in system.updates(0, 0.5):
+        whole = system(batch, update.name, 0.5)
+        halves = [system(batch[part], update.name, 0.5) for part in (slice(0, 8), slice(8, 16))]
         for name, value in whole.items():
             torch.testing.assert_close(0.5 * (halves[0][name] + halves[1][name]), value, atol=1e-4, rtol=1e-3)
 
@@ -130,22 +130,22 @@ def test_losses_are_means_over_samples(case: Case):
 @cases
 def test_missing_fields_are_named(case: Case):
     system = case.fitted()
-    turn = system.turns(0, 0.0)[0]
+    update = system.updates(0, 0.0)[0]
     for name in system.requires:
         with pytest.raises(MissingFieldError, match=name):
-            system(replace(case.batch(), **{name: None}), turn.name, 0.0)
+            system(replace(case.batch(), **{name: None}), update.name, 0.0)
     for name in system.predict_requires:
         with pytest.raises(MissingFieldError, match=name):
             system.predict(replace(case.batch(), **{name: None}))
 
 
 @cases
-def test_panels_are_pictures(case: Case):
+def test_panels_are_images(case: Case):
     panels = case.fitted().eval().panels(case.batch(size=2))
     assert panels
-    for picture in panels.values():
-        assert picture.shape[:2] == (2, 3)
-        assert 0.0 <= picture.min() <= picture.max() <= 1.0
+    for image in panels.values():
+        assert image.shape[:2] == (2, 3)
+        assert 0.0 <= image.min() <= image.max() <= 1.0
 
 
 @cases
@@ -157,11 +157,11 @@ def test_a_few_steps_on_one_batch_lower_the_loss_below_the_mean_pose(case: Case)
     batch = case.batch(size=8)
     losses = []
     for _ in range(60):
-        for turn in system.turns(0, 0.5):
+        for update in system.updates(0, 0.5):
             system.zero_grad(set_to_none=True)
-            terms = system(batch, turn.name, 0.5)
+            terms = system(batch, update.name, 0.5)
             total(terms).backward()
-            for group in turn.parameters:
+            for group in update.parameters:
                 optimizers[group].step()
         losses.append({name: float(value.detach()) for name, value in terms.items() if "_to_" in name})
     for name, value in losses[-1].items():

@@ -74,11 +74,11 @@ def test_keypoints_that_are_hidden_cost_nothing(batches):
     torch.testing.assert_close(keypoints.miss(decoded.flatten(1), batch), torch.zeros(64))
 
 
-def test_pictures_are_centred_and_compared_by_absolute_differences(batches):
+def test_images_are_centred_and_compared_by_absolute_differences(batches):
     image = ImageModality(16)
     values = image.values(batches[0])
     assert -1.0 <= values.min() < -0.5
-    torch.testing.assert_close(image.picture(values), batches[0].target, atol=1e-6, rtol=0)
+    torch.testing.assert_close(image.image(values), batches[0].target, atol=1e-6, rtol=0)
     torch.testing.assert_close(image.miss(values + 0.25, batches[0]), torch.full((64,), 0.25))
     with pytest.raises(ValueError, match="16 px"):
         image.values(replace(batches[0], target=torch.zeros(2, 3, 8, 8)))

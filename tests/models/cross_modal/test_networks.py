@@ -14,7 +14,7 @@ from selfsup3d.models.cross_modal.networks import (
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 @pytest.mark.parametrize(("norm", "backbone"), [("batch", "resnet18"), ("group", "resnet18"), ("group", "patch")])
-def test_pictures_there_and_back(size, norm, backbone):
+def test_images_there_and_back(size, norm, backbone):
     encoder, decoder = ImageEncoder(backbone, size, 7, norm=norm), ImageDecoder(size, 7, norm, width=64)
     posterior = encoder(torch.rand(2, 3, size, size) * 2 - 1)
     assert posterior.mean.shape == posterior.log_variance.shape == (2, 7)
@@ -40,7 +40,7 @@ def test_sizes_that_cannot_be_decoded_are_refused(size):
         ImageDecoder(size, 4)
 
 
-def test_impossible_picture_networks_are_refused(tmp_path):
+def test_impossible_image_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match="16 to 256 px"):
         ImageEncoder("patch", 48, 7)
     with pytest.raises(ValueError, match="no weights"):
@@ -58,7 +58,7 @@ def test_pose_networks_are_mirror_images():
     assert sizes == [(100, 512)] + [(512, 512)] * 4 + [(512, 48)]
 
 
-def test_a_critic_of_pictures_has_features_and_a_logit():
+def test_a_critic_of_images_has_features_and_a_logit():
     critic = ImageCritic(32, 4)
     images = torch.rand(3, 3, 32, 32)
     assert critic.features(images).shape == (3, 16, 4, 4)

@@ -119,8 +119,8 @@ def test_reprojection_never_reads_a_3d_label():
     bare = replace(case.batch(), joints_3d=None, unpaired=None, unpaired_camera=None)
     unlabelled = case.build()
     unlabelled.fit([replace(case.batch(100 + step, 32), joints_3d=None) for step in range(4)])
-    for turn in ("critic", "vae"):
-        torch.testing.assert_close(system(bare, turn, 0.5), unlabelled(bare, turn, 0.5))
+    for update in ("critic", "vae"):
+        torch.testing.assert_close(system(bare, update, 0.5), unlabelled(bare, update, 0.5))
     assert "joints_3d" not in system.requires
 
 
@@ -163,19 +163,19 @@ def test_draws_of_a_mixture_come_from_its_experts_in_turn():
     case = next(case for case in CASES if case.name == "mixture")
     system = case.fitted().eval()
     batch = case.batch()
-    z = system.draws(batch, ("joints_2d", "image"), 3)
+    z = system.streams(batch, ("joints_2d", "image"), 3)
     noise = system._noise(batch)
     for s, name in ((1, "joints_2d"), (2, "image")):
         expert = system.posterior(batch, (name,), alone=True)
         torch.testing.assert_close(z[:, s], expert.sample(noise(2000 + s - 1)))
 
 
-def test_pictures_of_poses_that_have_none_are_refused():
+def test_images_of_poses_that_have_none_are_refused():
     from selfsup3d.builders.systems import build_system
     from selfsup3d.errors import InputError
 
     config = Config.model_validate({"system": SMALL | pairs("image->joints_3d"), "data": {"kind": "projected"}})
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         build_system(config)
     wrong = Config.model_validate({"system": SMALL | {"pairs": ["2d->3d"]}})
     with pytest.raises(InputError, match="'2d->3d' is no pair"):

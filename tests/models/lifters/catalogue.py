@@ -15,7 +15,7 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SMALL = {"width": 32, "blocks": 1}
 
@@ -45,13 +45,13 @@ class Case:
     def fitted(self, batches: int = 4, size: int = 32) -> System:
         """Built, with statistics of its data; students are given a teacher."""
         system, source = self.build(), self.source()
-        system.fit(source.batch(Draws(1, step, np.arange(size))) for step in range(batches))
+        system.fit(source.batch(RandomStreams(1, step, np.arange(size))) for step in range(batches))
         if hasattr(system, "learn_from"):
             system.learn_from(TEACHER.fitted())
         return system
 
     def batch(self, step: int = 0, size: int = 16) -> Batch:
-        return self.source().batch(Draws(0, step, np.arange(size)))
+        return self.source().batch(RandomStreams(0, step, np.arange(size)))
 
 
 @lru_cache(maxsize=1)

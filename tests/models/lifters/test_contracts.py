@@ -8,7 +8,7 @@ import torch
 
 from selfsup3d.builders.lifters import LIFTERS
 from selfsup3d.config.lifters import LIFTER_CONFIGS
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import MissingFieldError
 from selfsup3d.structures.skeleton import FOREIGN
@@ -37,12 +37,12 @@ def test_only_the_turn_s_parameters_have_an_optimizer_s_gradient_and_all_are_tra
     assert set(counted) == {id(p) for p in system.parameters()}, "a parameter is in no group"
     reached = set()
     for progress in PROGRESS:
-        for turn in system.turns(3, progress):
+        for update in system.updates(3, progress):
             system.zero_grad(set_to_none=True)
-            terms = system(case.batch(), turn.name, progress)
+            terms = system(case.batch(), update.name, progress)
             sum(v for k, v in terms.items() if not k.startswith("_")).backward()
-            own = [p for group in turn.parameters for p in groups[group]]
-            assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in own), f"{turn.name} trains nothing"
+            own = [p for group in update.parameters for p in groups[group]]
+            assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in own), f"{update.name} trains nothing"
             reached |= {id(p) for p in own if p.grad is not None}
     names = {id(p): name for name, p in system.named_parameters()}
     assert not sorted(names[i] for i in set(counted) - reached), "never gets a gradient"
@@ -53,11 +53,11 @@ def test_a_step_changes_the_turn_s_parameters_and_no_others(case: Case):
     system = case.fitted().train()
     groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
     for progress in PROGRESS:
-        for turn in system.turns(0, progress):
+        for update in system.updates(0, progress):
             before = {id(p): p.detach().clone() for p in system.parameters()}
-            own = [p for group in turn.parameters for p in groups[group]]
+            own = [p for group in update.parameters for p in groups[group]]
             system.zero_grad(set_to_none=True)
-            terms = system(case.batch(), turn.name, progress)
+            terms = system(case.batch(), update.name, progress)
             sum(v for k, v in terms.items() if not k.startswith("_")).backward()
             torch.optim.SGD(own, lr=1e-3).step()
             changed = {id(p) for p in system.parameters() if not torch.equal(p, before[id(p)])}
@@ -105,9 +105,9 @@ def test_nan_in_missing_joints_reaches_no_loss_or_gradient(case: Case):
     joints[:5, ..., 13, :] = float("nan")
     confidence = torch.isfinite(joints).all(-1).float()
     for progress in PROGRESS:
-        for turn in system.turns(0, progress):
+        for update in system.updates(0, progress):
             system.zero_grad(set_to_none=True)
-            terms = system(replace(batch, joints_2d=joints, confidence=confidence), turn.name, progress)
+            terms = system(replace(batch, joints_2d=joints, confidence=confidence), update.name, progress)
             total = sum(v for k, v in terms.items() if not k.startswith("_"))
             total.backward()
             assert torch.isfinite(total)
@@ -118,12 +118,14 @@ def test_nan_in_missing_joints_reaches_no_loss_or_gradient(case: Case):
 def test_saved_and_loaded_it_lifts_raw_pixels_alike(case: Case, tmp_path):
     system = case.fitted().train()
     for progress in PROGRESS:
-        for turn in system.turns(0, progress):
-            system(case.batch(), turn.name, progress)  # moves running statistics
+        for update in system.updates(0, progress):
+            system(case.batch(), update.name, progress)  # moves running statistics
     system.eval()
     config = case.config().to_dict()
-    hub.save_pretrained(tmp_path / "model", system, config, "card")
-    loaded = hub.from_pretrained(tmp_path / "model", lambda values: LIFTERS[case.system["kind"]](case.config()))
+    pretrained.save_pretrained(tmp_path / "model", system, config, "card")
+    loaded = pretrained.from_pretrained(
+        tmp_path / "model", lambda values, version: LIFTERS[case.system["kind"]](case.config())
+    )
     assert isinstance(loaded, System)
     batch = case.batch(step=5)
     assert torch.equal(loaded.predict(batch).pose, system.predict(batch).pose)
@@ -144,11 +146,11 @@ def test_the_declared_unit_is_true(case: Case):
     for step in range(steps):
         # Over so few steps a falling BatchNorm momentum would leave the running statistics near their start.
         progress = step / steps if "flow" in groups else 0.0
-        for turn in system.turns(step, progress):
+        for update in system.updates(step, progress):
             system.zero_grad(set_to_none=True)
-            terms = system(batch, turn.name, progress)
+            terms = system(batch, update.name, progress)
             sum(v for k, v in terms.items() if not k.startswith("_")).backward()
-            for group in turn.parameters:
+            for group in update.parameters:
                 optimizers[group].step()
     system.eval()
     output = system.predict(batch)
@@ -164,10 +166,10 @@ def test_the_declared_unit_is_true(case: Case):
 @cases
 def test_missing_fields_are_named(case: Case):
     system = case.fitted()
-    turn = system.turns(0, 0.0)[0]
+    update = system.updates(0, 0.0)[0]
     for name in system.requires:
         with pytest.raises(MissingFieldError, match=name):
-            system(replace(case.batch(), **{name: None}), turn.name, 0.0)
+            system(replace(case.batch(), **{name: None}), update.name, 0.0)
     for name in system.predict_requires:
         with pytest.raises(MissingFieldError, match=name):
             system.predict(replace(case.batch(), **{name: None}))
@@ -178,14 +180,14 @@ def test_turns_depend_on_the_step_alone_and_losses_are_means_over_samples(case: 
     """Two halves of a batch average to the whole, where no BatchNorm or running statistic is in between."""
     system = case.fitted().eval()
     batch = case.batch(size=16)
-    assert system.turns(7, 0.5) == system.turns(7, 0.5)
-    for turn in system.turns(0, 0.99):
+    assert system.updates(7, 0.5) == system.updates(7, 0.5)
+    for update in system.updates(0, 0.99):
         before = state(system)
-        whole = system(batch, turn.name, 0.99)
+        whole = system(batch, update.name, 0.99)
         system.load_state_dict(before)
         halves = []
         for part in (slice(0, 8), slice(8, 16)):
-            halves.append(system(batch[part], turn.name, 0.99))
+            halves.append(system(batch[part], update.name, 0.99))
             system.load_state_dict(before)
         for name, value in whole.items():
             # ElePose pairs neighbours of a batch, and GANs rest by the whole batch's accuracy.

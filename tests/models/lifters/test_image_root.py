@@ -1,4 +1,4 @@
-"""The promises of `test_contracts`, kept by the one head of this folder that looks at pictures."""
+"""The promises of `test_contracts`, kept by the one head of this folder that looks at images."""
 
 from dataclasses import fields, replace
 
@@ -7,7 +7,7 @@ import torch
 
 from selfsup3d.builders.systems import build_system
 from selfsup3d.config.run import Config
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 from selfsup3d.structures.batch import Batch, MissingFieldError
 
 CONFIG = Config.model_validate({"system": {"kind": "image_root", "backbone": "resnet10t"}})
@@ -35,9 +35,9 @@ def test_every_parameter_is_in_one_group_and_trained(system, batch):
     optimizer = torch.optim.Adam(groups, lr=1e-3)
     errors = []
     for _ in range(12):
-        (turn,) = system.turns(0, 0.0)
+        (update,) = system.updates(0, 0.0)
         optimizer.zero_grad()
-        loss = sum(system.train()(batch, turn.name, 0.0).values())
+        loss = sum(system.train()(batch, update.name, 0.0).values())
         loss.backward()
         assert all(p.grad is not None for p in groups)
         optimizer.step()
@@ -45,7 +45,7 @@ def test_every_parameter_is_in_one_group_and_trained(system, batch):
     assert errors[-1] < 0.7 * errors[0]
 
 
-def test_predict_looks_at_the_picture_and_its_camera_alone(system, batch):
+def test_predict_looks_at_the_image_and_its_camera_alone(system, batch):
     system.eval()
     bare = replace(batch, **{f.name: None for f in fields(batch) if f.name not in ("target", "K", "skeleton", "meta")})
     full, alone = system.predict(batch), system.predict(bare)
@@ -75,8 +75,8 @@ def test_labels_that_are_missing_reach_no_loss(system, batch):
 
 def test_saved_and_loaded_it_predicts_alike(system, batch, tmp_path):
     system.train()(batch, "root", 0.0)  # moves running statistics
-    hub.save_pretrained(tmp_path / "model", system.eval(), CONFIG.to_dict(), "card")
-    loaded = hub.from_pretrained(tmp_path / "model", lambda values: build_system(CONFIG))
+    pretrained.save_pretrained(tmp_path / "model", system.eval(), CONFIG.to_dict(), "card")
+    loaded = pretrained.from_pretrained(tmp_path / "model", lambda values, version: build_system(CONFIG))
     assert torch.equal(loaded.predict(batch).pose, system.predict(batch).pose)
     assert torch.equal(loaded.predict(batch).root, system.predict(batch).root)
 

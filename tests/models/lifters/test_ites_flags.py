@@ -13,8 +13,8 @@ from selfsup3d.cli import parse_config
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.evaluation.metrics import pa_mpjpe
-from selfsup3d.structures.random import Draws
-from selfsup3d.training.optimizers import TurnOptimizers
+from selfsup3d.structures.random import RandomStreams
+from selfsup3d.training.optimizers import UpdateOptimizers
 from tests.models.lifters.catalogue import capture
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "lifters"
@@ -40,15 +40,15 @@ def trained(source, steps, row="ITES teacher"):
     config = parse_config([word for pair in chosen.items() for word in pair if word], "")
     system = build_system(config)
     size = config.trainer.batch_size
-    system.fit(source.batch(Draws(1, step, np.arange(size))) for step in range(8))
-    optimizers, losses = TurnOptimizers(system, config.trainer), []
+    system.fit(source.batch(RandomStreams(1, step, np.arange(size))) for step in range(8))
+    optimizers, losses = UpdateOptimizers(system, config.trainer), []
     for step in range(steps):
-        (turn,) = system.turns(step, step / steps)
-        terms = system(source.batch(Draws(0, step, np.arange(size))), turn.name, step / steps)
+        (update,) = system.updates(step, step / steps)
+        terms = system(source.batch(RandomStreams(0, step, np.arange(size))), update.name, step / steps)
         system.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
-        optimizers.clip(turn)
-        optimizers.step(turn, step / steps)
+        optimizers.clip(update)
+        optimizers.step(update, step / steps)
         losses.append({name: value.item() for name, value in terms.items()})
     return system.eval(), losses
 
@@ -61,7 +61,7 @@ def test_the_teacher_keeps_its_poses_in_front_of_the_camera():
     assert max(reprojection) < 3 * reprojection[0]
     assert np.mean(reprojection[-5:]) < 0.5 * reprojection[0]
     with torch.no_grad():
-        depth = system.lifted(system.observe(source.batch(Draws(2, 0, np.arange(256)))).values)[..., 2]
+        depth = system.lifted(system.observe(source.batch(RandomStreams(2, 0, np.arange(256)))).values)[..., 2]
     assert depth.min() > 1.0 - system.distance
 
 

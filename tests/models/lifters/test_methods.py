@@ -19,7 +19,7 @@ from selfsup3d.models.lifters.repnet import RepNet, camera_loss, reproject, view
 from selfsup3d.models.lifters.root_depth import ImageRoot, KeypointRoot, canonical_depth
 from selfsup3d.models.lifters.temporal import TemporalConvolution
 from selfsup3d.models.modules.pose_scaler import PoseScaler
-from selfsup3d.structures.random import Draws, uniform_noise
+from selfsup3d.structures.random import RandomStreams, uniform_noise
 from tests.models.lifters.catalogue import CASES, TEACHER, capture
 
 BY_NAME = {case.name: case for case in CASES}
@@ -103,11 +103,11 @@ def test_root_depth_learns_where_people_are():
     torch.manual_seed(0)
     system = KeypointRoot(width=64, blocks=1, dropout=0.0)
     source = ProjectedPoses(capture(), name="procedural")
-    system.fit(source.batch(Draws(1, s, np.arange(64))) for s in range(4))
+    system.fit(source.batch(RandomStreams(1, s, np.arange(64))) for s in range(4))
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     for step in range(120):
         optimizer.zero_grad()
-        sum(system.train()(source.batch(Draws(0, step, np.arange(64))), "lifter", 0.0).values()).backward()
+        sum(system.train()(source.batch(RandomStreams(0, step, np.arange(64))), "lifter", 0.0).values()).backward()
         optimizer.step()
     batch = source.frames(np.arange(100))
     root = system.eval().predict(batch).root[:, 0]
@@ -154,7 +154,7 @@ def test_repnet_s_unit_is_that_of_the_poses_its_critic_sees(name):
 
 
 def test_critic_turns_come_before_the_lifter_s():
-    assert [turn.name for turn in RepNet(20, critic_turns=2).turns(0, 0.0)] == ["critic/0", "critic/1", "lifter"]
+    assert [update.name for update in RepNet(20, critic_turns=2).updates(0, 0.0)] == ["critic/0", "critic/1", "lifter"]
 
 
 # ------------------------------------------------------------------------------------------------------ adversarial
@@ -214,8 +214,8 @@ def test_the_teacher_learns_one_canonical_pose_from_all_sides():
     torch.manual_seed(0)
     system = InvariantTeacher(width=64, bottleneck=32, blocks=1, atoms=4)
     source = ProjectedPoses(capture(), name="procedural")
-    system.fit(source.batch(Draws(1, s, np.arange(64))) for s in range(4))
-    batch = source.batch(Draws(0, 0, np.arange(64)))
+    system.fit(source.batch(RandomStreams(1, s, np.arange(64))) for s in range(4))
+    batch = source.batch(RandomStreams(0, 0, np.arange(64)))
     points = system.observe(batch).values
 
     def drift():
@@ -240,14 +240,14 @@ def test_the_teacher_learns_one_canonical_pose_from_all_sides():
 def test_the_invariance_term_is_how_far_the_canonical_pose_follows_the_view(drift, term, monkeypatch):
     weights = {"reprojection": 0.0, "invariance": 1.0}
     system, batch = replace(TEACHER, system=TEACHER.system | {"weights": weights}).fitted().eval(), TEACHER.batch()
-    canonical, turn = torch.randn(16, 17, 3), random_rotation(torch.rand(16, 3))
+    canonical, update = torch.randn(16, 17, 3), random_rotation(torch.rand(16, 3))
     asked = []
 
     def estimate(points):  # of the batch first, then of each sample's views
         asked.append(len(points))
         away = drift * torch.tensor([0.0, 3.0, 4.0]) * (len(asked) > 1)
         views = len(points) // 16
-        return canonical.repeat_interleave(views, 0) + away, turn.repeat_interleave(views, 0)
+        return canonical.repeat_interleave(views, 0) + away, update.repeat_interleave(views, 0)
 
     monkeypatch.setattr(system, "estimate", estimate)
     assert system(batch, "lifter", 0.0)["invariance"].item() == pytest.approx(term, abs=1e-5)
@@ -394,7 +394,7 @@ def test_c3dpo_s_in_plane_rotation_turns_input_and_target_alike():
 @pytest.mark.parametrize("augment", [False, True])
 def test_c3dpo_is_shown_people_turned_about_their_vertical_axis(augment, monkeypatch):
     """What asks for one canonical pose and a way back is zero for an estimator that has them, whichever way up the
-    picture is, and not for one that bends people instead of turning them."""
+    image is, and not for one that bends people instead of turning them."""
     weights = {"facing": 0.0, "invariance": 1.0, "cycle": 1.0}
     case = replace(BY_NAME["c3dpo"], system=BY_NAME["c3dpo"].system | {"augment": augment, "weights": weights})
     system, batch = case.fitted(), case.batch()
@@ -402,7 +402,7 @@ def test_c3dpo_is_shown_people_turned_about_their_vertical_axis(augment, monkeyp
     asked, person = [], torch.randn(17, 3) * 0.3
     person[0] = 0
 
-    def estimate(points, visible):  # the rotation that makes the person the picture, by least squares
+    def estimate(points, visible):  # the rotation that makes the person the image, by least squares
         asked.append(points)
         up = torch.linalg.lstsq(person.expand(len(points), 17, 3), points).solution.mT  # (N, 2, 3)
         return person.expand(len(points), 17, 3), torch.cat((up, torch.linalg.cross(up[:, :1], up[:, 1:])), 1)
@@ -414,10 +414,10 @@ def test_c3dpo_is_shown_people_turned_about_their_vertical_axis(augment, monkeyp
     monkeypatch.setattr(system, "estimate", estimate)
     terms = system(batch, "lifter", 0.0)
     assert max(terms[name] for name in ("reprojection", "invariance", "cycle")) < 1e-4
-    picture, view = asked
-    assert not torch.allclose(view, picture, atol=0.1)
+    image, view = asked
+    assert not torch.allclose(view, image, atol=0.1)
     down = (first.mT @ torch.tensor([0.0, 1.0, 0.0]))[..., None]
-    before, after = (estimate(points, None)[1][:, :2] @ down for points in (picture, view))
+    before, after = (estimate(points, None)[1][:, :2] @ down for points in (image, view))
     assert (F.cosine_similarity(before, after, dim=1) > 0.9).all()  # as upright as before
     monkeypatch.setattr(
         system, "estimate", lambda points, visible: (F.pad(points, (0, 1)), torch.eye(3).expand(16, 3, 3))
@@ -456,25 +456,25 @@ def test_dictionaries_are_tied_and_fall_from_125_to_10():
     assert len(list(system.dictionaries)) == 2  # no second set for the decoder
 
 
-def test_turning_the_picture_turns_the_camera():
+def test_turning_the_image_turns_the_camera():
     torch.manual_seed(0)
     system = DeepNRSfM((20, 12, 6))
-    turn = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
+    update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
     points = torch.randn(4, 17, 2)
     _, camera = system.estimate(points)
-    _, turned = system.estimate(points @ turn)
-    torch.testing.assert_close(turned, camera @ turn, atol=1e-4, rtol=1e-3)
+    _, turned = system.estimate(points @ update)
+    torch.testing.assert_close(turned, camera @ update, atol=1e-4, rtol=1e-3)
     assert camera.std(0).mean() > 0.1, "another pose, another camera: it must not start frozen"
 
 
 def test_block_thresholds_leave_the_camera_in_the_blocks():
-    """Turning the picture turns every block of a block-sparse code, and nothing else."""
+    """Turning the image turns every block of a block-sparse code, and nothing else."""
     torch.manual_seed(0)
     system = DeepNRSfM((20, 12, 6), threshold="block")
-    turn = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
+    update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
     blocks = torch.randn(1, 20, 3, 2)
     thresholds = torch.rand(20)
-    torch.testing.assert_close(system._shrunk(blocks @ turn, thresholds), system._shrunk(blocks, thresholds) @ turn)
+    torch.testing.assert_close(system._shrunk(blocks @ update, thresholds), system._shrunk(blocks, thresholds) @ update)
 
 
 # -------------------------------------------------------------------------------------------------------------- others
@@ -482,8 +482,8 @@ def test_block_thresholds_leave_the_camera_in_the_blocks():
 
 def test_elepose_trains_its_flow_first_and_freezes_it():
     system = BY_NAME["elepose"].build()
-    assert [t.name for t in system.turns(0, 0.0)] == ["flow"]
-    assert [t.name for t in system.turns(0, 0.3)] == ["lifter"]
+    assert [t.name for t in system.updates(0, 0.0)] == ["flow"]
+    assert [t.name for t in system.updates(0, 0.3)] == ["lifter"]
     groups = {name: {id(p) for p in parameters} for name, parameters in system.parameter_groups().items()}
     assert not groups["flow"] & groups["lifter"]
 

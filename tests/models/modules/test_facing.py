@@ -6,7 +6,7 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.geometry.rotation import random_rotation, rotate
 from selfsup3d.models.modules.facing import Handedness, face_forward, knees_forward
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import joint_index
 
 MIRROR = torch.tensor([1.0, 1.0, -1.0])
@@ -15,7 +15,7 @@ MIRROR = torch.tensor([1.0, 1.0, -1.0])
 @pytest.fixture(scope="module")
 def poses():
     source = ProjectedPoses(procedural_capture(30, frames=8), name="procedural")
-    return source.batch(Draws(0, 0, np.arange(300))).joints_3d
+    return source.batch(RandomStreams(0, 0, np.arange(300))).joints_3d
 
 
 def test_knees_tell_people_from_mirror_images(poses):

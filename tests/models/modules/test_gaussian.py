@@ -31,7 +31,7 @@ def test_the_reduction_must_be_named(gaussian):
         gaussian.kl("per_element")
 
 
-def test_per_element_weighs_a_pose_more_than_a_picture(gaussian):
+def test_per_element_weighs_a_pose_more_than_a_image(gaussian):
     ratio = gaussian.kl("per_element", 16 * 3) / gaussian.kl("per_element", 256 * 256 * 3)
     torch.testing.assert_close(ratio, torch.full_like(ratio, 4096.0))
 

@@ -7,7 +7,7 @@ from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.rotation import random_axis_rotation, rotate
 from selfsup3d.models.modules.normalizer import Normalizer, fill_missing
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import FOREIGN, joint_index
 
 MODES = ["zscore", "screen", "head", "centred", "moments"]
@@ -17,7 +17,7 @@ HEAD = joint_index("head")
 @pytest.fixture(scope="module")
 def batch():
     source = ProjectedPoses(procedural_capture(20, frames=8), name="procedural")
-    return source.batch(Draws(0, 0, np.arange(400)))
+    return source.batch(RandomStreams(0, 0, np.arange(400)))
 
 
 def fitted(mode, batch, **kwargs):

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.models.part_guided.backbone import PatchResNet
 from selfsup3d.models.part_guided.decoder import Decoder
 from selfsup3d.models.part_guided.encoder import Encoder
-from selfsup3d.models.part_guided.system import PartGuided, Stages, Variant
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.structures.batch import Batch, Camera
-from selfsup3d.structures.random import Draws
+from selfsup3d.structures.random import RandomStreams
 
 SIZE = 32
 
@@ -23,14 +24,16 @@ def prior() -> ProceduralPrior:
 def make_system():
     """Small part-guided systems of any variant, with fixed random weights."""
 
-    def make(stages: Stages | None = None, **variant) -> PartGuided:
+    def make(stages: tuple[float, float, float] = (0.25, 0.25, 0.5), **variant) -> PartGuided:
         torch.manual_seed(0)
-        stages = stages or Stages(0.25, 0.25, 0.5)
+        fractions = dict(zip(("pretrain", "decoder", "joint"), stages, strict=True))
         kinematics = variant.get("kinematics", True)
         encoder = Encoder(
             PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8, kinematics=kinematics
         )
-        system = PartGuided(encoder, Decoder(10, 8, (16, 16, 8)), stages=stages, variant=Variant(**variant))
+        system = PartGuided(
+            encoder, Decoder(10, 8, (16, 16, 8)), settings=PartGuidedConfig(stages=fractions, **variant)
+        )
         if variant.get("supervision") == "teacher":
             teacher = make(kinematics=kinematics)
             teacher.bone_lengths.fill_(0.3)
@@ -45,24 +48,24 @@ def batch(prior) -> Batch:
     """Four samples of everything the system may ask for; the frames are noise."""
     torch.manual_seed(1)
     count = 4
-    draws = Draws(0, 0, np.arange(count))
-    poses = prior.sample_upright(draws)
-    camera = CameraPrior(SIZE).sample(draws, poses=poses)
+    streams = RandomStreams(0, 0, np.arange(count))
+    poses = prior.sample_upright(streams)
+    camera = CameraPrior(SIZE).sample(streams, poses=poses)
     joints = poses.joints @ camera.rotation.transpose(-1, -2) + camera.translation[:, None]
     pixels = joints @ camera.K.transpose(-1, -2)
-    picture = lambda channels: torch.rand(count, channels, SIZE, SIZE)  # noqa: E731
+    image = lambda channels: torch.rand(count, channels, SIZE, SIZE)  # noqa: E731
     return Batch(
         index=torch.arange(count),
-        seeds=torch.from_numpy(draws.seeds),
-        source=picture(3),
-        target=picture(3),
-        source_saliency=(picture(1) > 0.8).float(),
-        target_saliency=(picture(1) > 0.8).float(),
-        source_plate=picture(3),
-        target_plate=picture(3),
+        seeds=torch.from_numpy(streams.seeds),
+        source=image(3),
+        target=image(3),
+        source_saliency=(image(1) > 0.8).float(),
+        target_saliency=(image(1) > 0.8).float(),
+        source_background=image(3),
+        target_background=image(3),
         unpaired=poses.joints,
         unpaired_camera=Camera(camera.rotation, camera.translation, camera.K),
-        unpaired_plate=picture(3),
+        unpaired_background=image(3),
         joints_3d=joints,
         joints_2d=pixels[..., :2] / pixels[..., 2:],
         confidence=torch.ones(count, 17),

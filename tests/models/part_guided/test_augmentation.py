@@ -1,51 +1,52 @@
 import torch
 
-from selfsup3d.models.part_guided.augmentation import disturbed, recorded
+from selfsup3d.models.part_guided.augmentation import camera_degradation, strongly_augmented
 
 
 def test_it_depends_on_a_samples_seed_alone(batch):
     images, seeds = torch.rand(4, 3, 32, 32), torch.tensor([5, 6, 7, 8])
-    whole = disturbed(images, seeds)
+    whole = strongly_augmented(images, seeds)
     assert whole.shape == images.shape
     assert 0 <= whole.min() <= whole.max() <= 1
-    torch.testing.assert_close(disturbed(images[2:3], seeds[2:3]), whole[2:3])
-    assert not torch.equal(disturbed(images[:1], seeds[1:2]), whole[:1])
+    torch.testing.assert_close(strongly_augmented(images[2:3], seeds[2:3]), whole[2:3])
+    assert not torch.equal(strongly_augmented(images[:1], seeds[1:2]), whole[:1])
 
 
-def test_holes_are_plain_and_leave_most_of_the_picture():
+def test_holes_are_plain_and_leave_most_of_the_image():
     torch.manual_seed(0)
     images, seeds = torch.rand(64, 3, 64, 64), torch.arange(64)
-    spoilt = disturbed(images, seeds)
-    # plain: pixels equal to their right neighbours, which a random picture has none of (a clamped channel aside)
+    spoilt = strongly_augmented(images, seeds)
+    # plain: pixels equal to their right neighbours, which a random image has none of (a clamped channel aside)
     plain = (spoilt[..., 1:] == spoilt[..., :-1]).all(1).float().mean((1, 2))
     assert (plain == 0).any()  # some have no hole
     assert 0.02 < plain.mean() < 0.1
     assert plain.max() < 0.3
-    assert ((recorded(images, seeds) - spoilt).abs().mean((1, 2, 3)) > 0.02).all()  # colours change too
+    assert ((camera_degradation(images, seeds) - spoilt).abs().mean((1, 2, 3)) > 0.02).all()  # colours change too
 
 
-def test_the_pose_is_read_from_the_disturbed_and_the_appearance_from_the_picture(make_system, batch):
+def test_the_pose_is_read_from_the_augmented_and_the_appearance_from_the_image(make_system, batch):
     system = make_system().eval()
     system.fit([batch])
-    other = disturbed(batch.target, batch.seeds)
+    other = strongly_augmented(batch.target, batch.seeds)
     plain = system.encoder(batch.target, batch.K)
     window, swapped = plain.window, plain.swapped
     told = {"window": window, "swapped": swapped}
-    mixed = system.encoder(batch.target, batch.K, **told, disturbed=other)
+    mixed = system.encoder(batch.target, batch.K, **told, pose_images=other)
     spoilt = system.encoder(other, batch.K, **told)
     torch.testing.assert_close(mixed.keypoints, spoilt.keypoints)
     torch.testing.assert_close(system.pose(mixed).joints, system.pose(spoilt).joints)
     assert (mixed.appearance - spoilt.appearance).abs().max() > 1e-4
 
 
-def test_only_what_a_teacher_tells_is_read_from_disturbed_pictures(make_system, batch, monkeypatch):
+def test_only_what_a_teacher_tells_is_read_from_augmented_images(make_system, batch, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "selfsup3d.models.part_guided.forward_pass.disturbed", lambda images, seeds: calls.append(len(images)) or images
+        "selfsup3d.models.part_guided.forward_pass.strongly_augmented",
+        lambda images, seeds: calls.append(len(images)) or images,
     )
     for variant, expected in (
         ({"supervision": "teacher"}, 1), ({"supervision": "3d"}, 0), ({"supervision": "2d"}, 0), ({}, 0),
-        ({"supervision": "teacher", "disturbance": False}, 0),
+        ({"supervision": "teacher", "strong_augmentation": False}, 0),
     ):  # fmt: skip
         calls.clear()
         system = make_system(**variant)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsup3d.models.part_guided.compositing import coverage, lay_over
+from selfsup3d.models.part_guided.compositing import composite, coverage
 
 GREY = torch.full((3,), 0.5)
 shares = st.floats(0, 1)
@@ -23,18 +23,18 @@ def scene():
 
 def test_a_person_comes_over_with_neither_a_rim_nor_a_veil():
     image, maps, colour = scene()
-    plate = torch.tensor([0.0, 0.3, 1.0]).view(1, 3, 1, 1).expand(1, 3, 1, 5)
-    over = lay_over(image, maps, GREY, plate)[0, :, 0]
-    behind = plate[0, :, 0, 0]
+    background = torch.tensor([0.0, 0.3, 1.0]).view(1, 3, 1, 1).expand(1, 3, 1, 5)
+    over = composite(image, maps, GREY, background)[0, :, 0]
+    behind = background[0, :, 0, 0]
     expected = [colour, 0.5 * colour + 0.5 * behind, torch.zeros(3), 0.5 * behind, behind]
     torch.testing.assert_close(over, torch.stack(expected, 1))
     torch.testing.assert_close(coverage(image, maps, GREY).flatten(), torch.tensor([1.0, 0.5, 1.0, 0.5, 0.0]))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 1, 5)])
-def test_over_the_constant_colour_the_picture_stays(shape):
+def test_over_the_constant_colour_the_image_stays(shape):
     image, maps, _ = scene()
-    torch.testing.assert_close(lay_over(image, maps, GREY, GREY.view(1, 3, 1, 1).expand(shape)), image)
+    torch.testing.assert_close(composite(image, maps, GREY, GREY.view(1, 3, 1, 1).expand(shape)), image)
 
 
 @given(share=shares, person=st.tuples(shares, shares, shares), base=st.floats(0.1, 0.9))

@@ -15,12 +15,12 @@ def test_paint_gives_each_pixel_its_part():
 
 
 def test_over_is_alpha_blending():
-    image, plate = torch.full((1, 3, 2, 2), 0.8), torch.full((1, 3, 2, 2), 0.2)
+    image, background = torch.full((1, 3, 2, 2), 0.8), torch.full((1, 3, 2, 2), 0.2)
     certain = torch.tensor([20.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
-    torch.testing.assert_close(Decoded(image, certain).over(plate), image)
-    torch.testing.assert_close(Decoded(image, -certain).over(plate), plate)
+    torch.testing.assert_close(Decoded(image, certain).over(background), image)
+    torch.testing.assert_close(Decoded(image, -certain).over(background), background)
     half = Decoded(image, torch.zeros(1, 2, 2, 2))
-    torch.testing.assert_close(half.over(plate), torch.full((1, 3, 2, 2), 0.5))
+    torch.testing.assert_close(half.over(background), torch.full((1, 3, 2, 2), 0.5))
 
 
 def test_sides_must_divide():
@@ -41,7 +41,7 @@ def test_every_parameter_and_both_inputs_have_a_gradient():
     assert maps.grad is not None
 
 
-def test_the_picture_starts_as_the_puppet_in_the_parts_colours():
+def test_the_image_starts_as_the_puppet_in_the_parts_colours():
     torch.manual_seed(0)
     decoder = Decoder(2, 5, (8, 8), background=(0.2, 0.4, 0.6))
     appearance = torch.zeros(1, 3, 5)

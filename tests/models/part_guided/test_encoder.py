@@ -67,9 +67,9 @@ def test_told_how_the_limbs_lie_the_encoder_exchanges_their_keypoints():
 
 def test_a_person_reads_the_same_anywhere_in_the_image():
     # The same pixels in the same window: what is left is the ray, and the decoder of the window's place.
-    encoder, picture = small_encoder(), torch.rand(1, 3, 16, 16)
+    encoder, image = small_encoder(), torch.rand(1, 3, 16, 16)
     images = torch.zeros(2, 3, 32, 32)
-    images[0, :, :16, :16], images[1, :, 16:, 16:] = picture, picture
+    images[0, :, :16, :16], images[1, :, 16:, 16:] = image, image
     K = intrinsics(2, 32).clone()
     K[:, :2, 2] = torch.tensor([[8.0, 8.0], [24.0, 24.0]])  # each seen along the camera's axis
     encoding = encoder(images, K, window=torch.tensor([[0.25, 0.25, 0.2], [0.75, 0.75, 0.2]]))

@@ -15,7 +15,7 @@ def test_a_quarter_magnified_is_the_quarter_resized():
     torch.testing.assert_close(corner, expected)
 
 
-def test_points_go_into_the_window_where_the_picture_shows_them():
+def test_points_go_into_the_window_where_the_image_shows_them():
     image = torch.zeros(1, 1, 64, 64)
     image[0, 0, 40, 20] = 1.0
     window = torch.tensor([[0.35, 0.6, 0.2]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from selfsup3d.models.part_guided.system import losses as objectives
+from selfsup3d.models.part_guided import losses as objectives
 
 GREY = torch.full((3,), 0.5)
 

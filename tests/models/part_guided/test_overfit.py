@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.data.synthetic.cache import prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
 from selfsup3d.evaluation.baselines import bone_floor
 from selfsup3d.evaluation.metrics import mpjpe
 from selfsup3d.geometry.kinematics import canonicalize
 from selfsup3d.models.part_guided.presets import build_networks
-from selfsup3d.models.part_guided.system import PartGuided, Variant
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.structures.batch import Batch, Camera
 
 
@@ -28,8 +29,8 @@ def frames(tmp_path_factory) -> Batch:
 def overfit(frames: Batch, bone_lengths: str, steps: int = 700) -> tuple[PartGuided, float]:
     """A supervised system trained on the frames alone, and its error there in mm."""
     torch.manual_seed(0)
-    variant = Variant(supervision="3d", puppets=False, bone_lengths=bone_lengths)
-    system = PartGuided(*build_networks("tiny", 10), variant=variant)
+    settings = PartGuidedConfig(supervision="3d", pretrain={"source": "none"}, bone_lengths=bone_lengths)
+    system = PartGuided(*build_networks("tiny", 10), settings=settings)
     rooted = frames.joints_3d - frames.joints_3d[:, :1]
     system.fit([Batch(unpaired=canonicalize(frames.joints_3d))])
     parameters = system.encoder.pose_parameters()
@@ -38,7 +39,7 @@ def overfit(frames: Batch, bone_lengths: str, steps: int = 700) -> tuple[PartGui
     for step in range(steps):
         optimizer.zero_grad()
         drawn = replace(frames, seeds=torch.arange(8) + 8 * step)  # windows a little off, each time anew
-        sum(system(drawn, "puppet", 0.0).values()).backward()
+        sum(system(drawn, "pretrain", 0.0).values()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -57,7 +58,7 @@ def training_batch(frames) -> Batch:
         target_saliency=empty,
         unpaired=canonicalize(frames.joints_3d),
         unpaired_camera=Camera(torch.eye(3).expand(8, 3, 3), torch.ones(8, 3), frames.K),
-        unpaired_plate=frames.target,
+        unpaired_background=frames.target,
     )
 
 

@@ -4,7 +4,7 @@ import torch
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import mirror_camera
 from selfsup3d.geometry.kinematics import mirror_joints
-from selfsup3d.models.part_guided.pseudo_labels import read_twice
+from selfsup3d.models.part_guided.pseudo_labels import flip_averaged_joints
 
 
 @pytest.fixture
@@ -14,10 +14,13 @@ def teacher(make_system, batch):
     return system
 
 
-def test_a_mirrored_picture_is_read_as_the_mirrored_person(teacher, batch):
+def test_a_mirrored_image_is_read_as_the_mirrored_person(teacher, batch):
     still = torch.eye(3).expand(4, 3, 3)
     mirrored = mirror_camera(still, torch.zeros(4, 3), batch.K, batch.target.shape[-1])[2]
-    plain, other = read_twice(teacher, batch.target, batch.K), read_twice(teacher, batch.target.flip(-1), mirrored)
+    plain, other = (
+        flip_averaged_joints(teacher, batch.target, batch.K),
+        flip_averaged_joints(teacher, batch.target.flip(-1), mirrored),
+    )
     torch.testing.assert_close(other, mirror_joints(plain, axis=0), atol=1e-5, rtol=1e-5)
     once = teacher.pose(teacher.encode(batch.target, batch.K)).joints
     assert (plain - once).norm(dim=-1).max() > 1e-3  # one look is not enough for that
@@ -31,7 +34,7 @@ def test_looks_that_disagree_about_the_sides_are_not_mixed(teacher, batch):
         teacher.encoder.sides.leave[-1].bias -= teacher.encode(*both).side_logits.median(0).values
         looks = teacher.encode(*both)
         poses = teacher.pose(looks).joints
-    read = read_twice(teacher, images, K)
+    read = flip_averaged_joints(teacher, images, K)
     plain, other = poses[:16], mirror_joints(poses[16:], axis=0)
     same = (looks.swapped[:16] == looks.swapped[16:]).all(1)
     assert 0 < same.sum() < 16
@@ -47,19 +50,19 @@ def test_the_teacher_is_no_part_of_the_system(make_system, batch):
     assert not any("teacher" in name for name in system.state_dict())
     own = {id(parameter) for parameter in system.parameters()}
     assert not own & {id(parameter) for parameter in system.teacher.parameters()}
-    terms = system(batch, "puppet", 0.0)
-    assert {"puppet/taught_posed", "puppet/posed"} <= set(terms)
+    terms = system(batch, "pretrain", 0.0)
+    assert {"known_pose/pseudo_labels_posed", "known_pose/posed"} <= set(terms)
     torch.stack(list(terms.values())).sum().backward()
     assert all(parameter.grad is None for parameter in system.teacher.parameters())
     assert all(torch.equal(before[name], value) for name, value in system.teacher.state_dict().items())
     assert next(system.double().teacher.parameters()).dtype == torch.float64  # it moves along
 
 
-def test_no_label_reaches_a_taught_system(make_system, batch):
+def test_no_label_reaches_a_self_trained_system(make_system, batch):
     system = make_system(supervision="teacher")
     system.fit([batch])
-    first = system(batch, "puppet", 0.0)
-    second = system(type(batch)(**{**vars(batch), "joints_3d": None, "joints_2d": None}), "puppet", 0.0)
+    first = system(batch, "pretrain", 0.0)
+    second = system(type(batch)(**{**vars(batch), "joints_3d": None, "joints_2d": None}), "pretrain", 0.0)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -67,4 +70,4 @@ def test_a_missing_teacher_is_told(make_system, batch):
     system = make_system(supervision="teacher")
     system._teachers = ()
     with pytest.raises(InputError, match=r"--system\.teacher"):
-        system(batch, "puppet", 0.0)
+        system(batch, "pretrain", 0.0)

@@ -6,23 +6,23 @@ import torch
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.part_guided.forward_pass import ForwardPass
-from selfsup3d.models.part_guided.system import ALGORITHM_1, PartGuided, Stages
+from selfsup3d.models.part_guided.system import ALGORITHM_1, PartGuided
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.structures.batch import Batch, MissingFieldError
 
-STAGE_PROGRESS = {"puppet": 0.0, "decoder": 0.3, "joint": 0.9}
+STAGE_PROGRESS = {"pretrain": 0.0, "decoder": 0.3, "joint": 0.9}
 VARIANTS = [
     {},
-    {"supervision": "puppet"},
+    {"supervision": "pretrain"},
     {"supervision": "teacher"},
     {"supervision": "2d"},
     {"supervision": "3d"},
     {"supervision": "3d", "bone_lengths": "given"},
-    {"supervision": "3d", "puppets": False},
+    {"supervision": "3d", "pretrain": {"source": "none"}},
     {"kinematics": False},
     {"saliency": False},
     {"adaptation": False},
-    {"plates": False},
+    {"composite": False},
     {"frames": "gram_schmidt"},
     {"optimizers": "per_loss"},
 ]
@@ -44,15 +44,15 @@ def fitted(system: PartGuided, batch: Batch) -> PartGuided:
 def test_every_turn_of_every_variant_has_finite_gradients_for_its_parameters(make_system, batch, variant, stage, step):
     system = fitted(make_system(**variant), batch)
     progress = STAGE_PROGRESS[stage]
-    for turn in system.turns(step, progress):
+    for update in system.updates(step, progress):
         system.zero_grad()
-        terms = system(batch, turn.name, progress)
+        terms = system(batch, update.name, progress)
         assert terms
         torch.stack(list(terms.values())).sum().backward()
         groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
-        for name in turn.parameters:
+        for name in update.parameters:
             gradients = [p.grad for p in groups[name] if p.grad is not None]
-            assert gradients, f"turn {turn.name} reaches no parameter of {name}"
+            assert gradients, f"turn {update.name} reaches no parameter of {name}"
             assert all(torch.isfinite(g).all() for g in gradients)
 
 
@@ -64,16 +64,16 @@ def test_groups_are_disjoint_and_complete(make_system):
 
 def test_odd_steps_adapt_the_encoder_and_even_ones_the_decoder(make_system):
     system = make_system(optimizers="per_loss")
-    odd, even = system.turns(1, 0.9), system.turns(2, 0.9)
+    odd, even = system.updates(1, 0.9), system.updates(2, 0.9)
     for turns, groups in ((odd, [("pose", "appearance"), ("appearance",)]), (even, [("decoder",), ("decoder",)])):
         assert [t.parameters for t in turns if t.name.startswith(("L_p", "L_a"))] == groups
-    assert {t.optimizer for t in odd} == {*ALGORITHM_1, "puppet"}
+    assert {t.optimizer for t in odd} == {*ALGORITHM_1, "pretrain"}
     assert [t.optimizer for t in odd] == [t.optimizer for t in even]
 
 
 def energy_gradients(system: PartGuided, batch: Batch, adapted: str) -> dict[str, bool]:
     """Which parameter groups the pose energy reaches."""
-    forward = ForwardPass(system, batch, beta=1.0, freeze_pose=False, adapted=adapted)
+    forward = ForwardPass(system, system.teacher, batch, beta=1.0, freeze_pose=False, adapted=adapted)
     system.zero_grad()
     torch.stack(list(forward.algorithm_1("L_p").values())).sum().backward()
     return {
@@ -101,9 +101,9 @@ def test_a_literal_turn_decodes_only_what_its_loss_looks_at(make_system, batch):
     decoded = []
     system.decoder.register_forward_hook(lambda _, __, out: decoded.append(len(out.image) // len(batch)))
     terms = {}
-    for turn in system.turns(1, 0.9):
-        terms |= system(batch, turn.name, 0.9)
-    assert dict(zip((t.name for t in system.turns(1, 0.9) if t.name != "puppet"), decoded, strict=True)) == {
+    for update in system.updates(1, 0.9):
+        terms |= system(batch, update.name, 0.9)
+    assert dict(zip((t.name for t in system.updates(1, 0.9) if t.name != "pretrain"), decoded, strict=True)) == {
         "L_p/encoder": 1,
         "L_a/encoder": 1,
         "L_I_u": 1,
@@ -111,7 +111,9 @@ def test_a_literal_turn_decodes_only_what_its_loss_looks_at(make_system, batch):
         "L_seg": 1,
     }
     beta = system.beta_at(0.9)
-    forward = ForwardPass(system, batch, beta, freeze_pose=False, adapted="encoder")  # all pictures in one pass
+    forward = ForwardPass(
+        system, system.teacher, batch, beta, freeze_pose=False, adapted="encoder"
+    )  # all images in one pass
     for loss in ALGORITHM_1:
         for name, value in forward.algorithm_1(loss).items():
             alone = terms[f"{loss}/{name}"]
@@ -120,7 +122,7 @@ def test_a_literal_turn_decodes_only_what_its_loss_looks_at(make_system, batch):
 
 
 def test_the_pose_of_the_source_keeps_no_graph(make_system, batch):
-    forward = ForwardPass(fitted(make_system(), batch), batch, beta=1.0, freeze_pose=False, adapted="encoder")
+    forward = ForwardPass(fitted(make_system(), batch), None, batch, beta=1.0, freeze_pose=False, adapted="encoder")
     assert not forward.encoding_s.local_vectors.requires_grad
     assert forward.encoding_s.appearance.requires_grad
     assert forward.encoding_t.local_vectors.requires_grad
@@ -137,9 +139,9 @@ def test_losses_are_means_over_samples(make_system, batch):
 def test_no_label_reaches_the_unsupervised_losses(make_system, batch):
     system = fitted(make_system(), batch)
     poisoned = Batch(**{**vars(batch), "joints_3d": None, "joints_2d": None, "bone_lengths": None, "confidence": None})
-    for turn in ("puppet", "decoder", "joint/encoder"):
-        progress = STAGE_PROGRESS[turn.partition("/")[0]]
-        first, second = system(batch, turn, progress), system(poisoned, turn, progress)
+    for update in ("pretrain", "decoder", "joint/encoder"):
+        progress = STAGE_PROGRESS[update.partition("/")[0]]
+        first, second = system(batch, update, progress), system(poisoned, update, progress)
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -171,7 +173,7 @@ def test_without_kinematics_no_canonical_pose_is_claimed(make_system, batch):
 def test_missing_fields_are_named(make_system, batch):
     system = make_system(supervision="3d")
     with pytest.raises(MissingFieldError, match="joints_3d"):
-        system(Batch(**{**vars(batch), "joints_3d": None}), "puppet", 0.0)
+        system(Batch(**{**vars(batch), "joints_3d": None}), "pretrain", 0.0)
 
 
 def test_joints_that_were_not_labelled_change_nothing(make_system, batch):
@@ -185,20 +187,20 @@ def test_joints_that_were_not_labelled_change_nothing(make_system, batch):
     assert all(torch.isfinite(value) for value in results[0].values())
 
 
-def test_panels_show_one_picture_each(make_system, batch):
+def test_panels_show_one_image_each(make_system, batch):
     panels = fitted(make_system(), batch).eval().panels(batch)
     assert {tuple(p.shape) for p in panels.values()} == {(4, 3, 32, 32)}
 
 
 def test_stages_follow_their_fractions(make_system):
-    system = make_system(stages=Stages(0.5, 0.25, 0.25))
-    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["puppet"] * 2 + ["decoder"] * 2 + [
+    system = make_system(stages=(0.5, 0.25, 0.25))
+    assert [system.stage(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == ["pretrain"] * 2 + ["decoder"] * 2 + [
         "joint"
     ] * 2
 
 
 def test_where_no_stage_paints_the_puppet_is_the_segmentation(make_system, batch):
-    system = fitted(make_system(supervision="teacher", stages=Stages(1.0, 0.0, 0.0)), batch).eval()
+    system = fitted(make_system(supervision="teacher", stages=(1.0, 0.0, 0.0)), batch).eval()
     assert "target_saliency" not in system.requires
     output = system.predict(batch)
     body = system.pose(system.encode(batch.target, batch.K))
@@ -217,7 +219,7 @@ def test_the_decoder_stage_leaves_the_pose_path_frozen(make_system, batch):
 
 def test_supervision_overfits_a_few_samples(make_system, batch):
     torch.manual_seed(0)
-    system = fitted(make_system(supervision="3d", puppets=False, bone_lengths="given"), batch)
+    system = fitted(make_system(supervision="3d", pretrain={"source": "none"}, bone_lengths="given"), batch)
     batch = replace(batch, bone_lengths=bone_lengths(batch.joints_3d))
     optimizer = torch.optim.Adam(system.encoder.parameters(), lr=3e-3)
 
@@ -231,6 +233,6 @@ def test_supervision_overfits_a_few_samples(make_system, batch):
         batch = replace(
             batch, seeds=torch.arange(len(batch)) + step * len(batch)
         )  # windows a little off, each time anew
-        sum(system(batch, "puppet", 0.0).values()).backward()
+        sum(system(batch, "pretrain", 0.0).values()).backward()
         optimizer.step()
     assert error() < 0.35 * before

@@ -173,10 +173,10 @@ def _absent_files(folder: Path, subject: str, names: Iterable[str], table: Camer
     missing = []
     filmed = {(n, c) for n, c in views if (folder / "Videos" / f"{n}.{c}.mp4").is_file()}
     if views and not filmed:
-        missing.append(Missing(f"{subject}/Videos/*.mp4", "the videos: joints can be used, pictures cannot"))
+        missing.append(Missing(f"{subject}/Videos/*.mp4", "the videos: joints can be used, images cannot"))
     for name, camera in views:
         if filmed and (name, camera) not in filmed:
-            missing.append(Missing(f"{subject}/Videos/{name}.{camera}.mp4", "the video: its joints have no pictures"))
+            missing.append(Missing(f"{subject}/Videos/{name}.{camera}.mp4", "the video: its joints have no images"))
         mono = f"MyPoseFeatures/D3_Positions_mono/{name}.{camera}.cdf"
         through = (subject, camera) in table and (folder / f"MyPoseFeatures/D3_Positions/{name}.cdf").is_file()
         if not through and not (folder / mono).is_file():
@@ -213,10 +213,10 @@ def _fetch(
         for file in sorted((base / subject).glob("*/annot.h5")):
             name = file.parent.name
             if not (file.parent / "imageSequence").is_dir():
-                missing.append(Missing(f"{subject}/{name}/imageSequence", "the pictures"))
+                missing.append(Missing(f"{subject}/{name}/imageSequence", "the images"))
             for camera in CAMERAS if (file.parent / "imageSequence").is_dir() else ():
                 if not (file.parent / "imageSequence" / camera).is_dir() and (subject, name, camera) not in _CORRUPT:
-                    missing.append(Missing(f"{subject}/{name}/imageSequence/{camera}", "the pictures of this camera"))
+                    missing.append(Missing(f"{subject}/{name}/imageSequence/{camera}", "the images of this camera"))
             task = trial(folder=file.parent, subject=subject, name=name, action=action_of(name))
             parts.append(Part(f"{subject}/{name}", partial(read_fetch, task), file))
     return Found(parts, missing)

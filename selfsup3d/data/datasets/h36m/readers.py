@@ -29,7 +29,7 @@ class Trial:
     """What a reader needs to know.
 
     Attributes:
-        root: of the dataset; pictures are named relative to it.
+        root: of the dataset; images are named relative to it.
         folder: of the subject or the trial, by layout.
         subject, name, action: text.
         cameras: see `h36m.cameras`.
@@ -46,7 +46,7 @@ class Trial:
     every: int
     corrupt: frozenset[tuple[str, str, str]]
 
-    def take(self, camera: str, K: np.ndarray, picture: str, **more: Any) -> Take:
+    def take(self, camera: str, K: np.ndarray, image: str, **more: Any) -> Take:
         """The take seen by one camera."""
         known = self.cameras.get((self.subject, camera))
         return Take(
@@ -56,7 +56,7 @@ class Trial:
             person=self.subject,
             camera=camera,
             split="test" if self.subject in _TEST else "train",
-            picture=picture,
+            image=image,
             fps=_FPS,
             width=known.width if known else 1000,
             height=known.height if known else 1002 if camera in (CAMERAS[0], CAMERAS[3]) else 1000,
@@ -174,7 +174,7 @@ def _cdf(path: Path, dimensions: int) -> np.ndarray:
 
 
 def read_npz_subject(trial: Trial, file: Path, detections: Path | None, action_of: Callable[[str], str]) -> list[Rows]:
-    """One subject of data_3d_h36m.npz, seen by the four cameras; no pictures."""
+    """One subject of data_3d_h36m.npz, seen by the four cameras; no images."""
     positions = load_npz(file, keys=("positions_3d",))["positions_3d"][trial.subject]
     two_d = _detections(detections).get(trial.subject, {}) if detections is not None else {}
     rows = []
@@ -266,7 +266,7 @@ def _check_sides(symmetry: Any, path: Path) -> None:
 
 
 def read_fetch(trial: Trial) -> list[Rows]:
-    """annot.h5 of one trial: all cameras' frames in one table, pictures beside it."""
+    """annot.h5 of one trial: all cameras' frames in one table, images beside it."""
     path = trial.folder / "annot.h5"
     content = _h5(path, ("pose/2d", "pose/3d", "camera", "frame"))
     pixels, joints = content["pose/2d"].astype(np.float64), content["pose/3d"].astype(np.float64) / 1000.0
@@ -289,15 +289,15 @@ def read_fetch(trial: Trial) -> list[Rows]:
         else:
             K = fit_intrinsics(joints[mine], pixels[mine], f"{path}: camera {camera}")
         folder = trial.folder / "imageSequence" / camera
-        picture = f"{trial.relative(folder)}/img_{{:06d}}.jpg" if folder.is_dir() else ""
-        take = trial.take(camera, K, picture, source="annot.h5 pose/3d")
+        image = f"{trial.relative(folder)}/img_{{:06d}}.jpg" if folder.is_dir() else ""
+        take = trial.take(camera, K, image, source="annot.h5 pose/3d")
         two_d, seen = _H36M_32.convert(pixels[mine])
         rows.append(make_rows(take, content["frame"][mine], _to_17(joints[mine]), two_d, seen))
     return rows
 
 
 def read_baseline(trial: Trial, path: Path) -> list[Rows]:
-    """3D_positions (96, T) mm of one trial, seen by the four cameras; no pictures."""
+    """3D_positions (96, T) mm of one trial, seen by the four cameras; no images."""
     values = _h5(path, ("3D_positions",))["3D_positions"].astype(np.float64)
     if values.ndim != 2 or values.shape[0] != 96:
         raise InputError(f"{path}: 3D_positions has shape {values.shape}, expected (96, T)")

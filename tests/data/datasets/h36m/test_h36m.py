@@ -63,7 +63,7 @@ def test_official_videos_and_masks_are_found(tmp_path, scene):
     small = generate.Scene(subjects=("S1",), trials=("Directions 1",), frames=2)
     generate.official(tmp_path, small, masks=True)
     index = build_index(find_h36m(tmp_path), progress=False).index
-    assert index.takes[0].picture == "S1/Videos/Directions 1.54138969.mp4"
+    assert index.takes[0].image == "S1/Videos/Directions 1.54138969.mp4"
     assert index.takes[0].is_video
     assert index.takes[0].mask == "S1/MySegmentsMat/ground_truth_bs/Directions 1.54138969.mat"
 
@@ -76,7 +76,7 @@ def test_npz_of_videopose3d(tmp_path, scene, cameras):
     index = build_index(tree, progress=False).index
     check(index, scene)
     np.testing.assert_allclose(index.detected[..., :2], index.joints_2d, atol=0.01)
-    assert not index.takes[0].picture
+    assert not index.takes[0].image
     by_file = build_index(find_h36m(tmp_path / "data_3d_h36m.npz"), progress=False).index
     assert len(by_file) == len(index)
     assert by_file.detected is None
@@ -113,10 +113,10 @@ def test_coco_detections_come_by_name(tmp_path, scene):
 
 
 def test_fetch(tmp_path, scene):
-    generate.fetch(tmp_path, scene, pictures=False)
+    generate.fetch(tmp_path, scene, images=False)
     tree = find_h36m(tmp_path)
     assert tree.layout == "fetch"
-    assert any("pictures" in m.what for m in tree.missing)
+    assert any("images" in m.what for m in tree.missing)
     check(
         build_index(tree, progress=False).index,
         scene,

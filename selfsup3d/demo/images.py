@@ -1,4 +1,4 @@
-"""Uploaded pictures: what is let in, and the square that the network sees."""
+"""Uploaded images: what is let in, and the square that the network sees."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ MIN_SIDE = 16
 _SEND = "send a PNG, JPEG, WebP or BMP file"
 
 Framing = Literal["whole", "middle"]
-"""whole = all of the picture, its edges drawn out to a square; middle = the largest square in its middle."""
+"""whole = all of the image, its edges drawn out to a square; middle = the largest square in its middle."""
 
 
 def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
-    """A picture that a stranger sent, upright as its camera was held.
+    """An image that a stranger sent, upright as its camera was held.
 
     Args:
         path: the file. name: what to call it in messages; None = its own name.
@@ -39,39 +39,39 @@ def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
         (H, W, 3) uint8 RGB; transparent parts are white.
 
     Raises:
-        InputError: not a picture, of another format, damaged or cut off, too large or too small; the message names
+        InputError: not an image, of another format, damaged or cut off, too large or too small; the message names
             the file without its folder.
     """
     path = Path(path)
     called = name or path.name
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{called} is not a picture that can be read: {_SEND}")
+        raise InputError(f"{called} is not an image that can be read: {_SEND}")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{called} is larger than {MAX_BYTES // 2**20} MB: make it smaller first")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here
-            with Image.open(path, formats=FORMATS) as picture:
-                width, height = picture.size
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise InputError(
                         f"{called} has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are read"
                     )
                 if min(width, height) < MIN_SIDE:
                     raise InputError(f"{called} has {width} x {height} pixels; each side needs {MIN_SIDE} at least")
-                return _rgb(ImageOps.exif_transpose(picture))
+                return _rgb(ImageOps.exif_transpose(image))
     except InputError:
         raise
     except Image.DecompressionBombError:  # Pillow looks at the header too, and at far more pixels refuses by itself
         raise InputError(f"{called} has too many pixels; at most {MAX_PIXELS // 10**6} million are read") from None
     except UnidentifiedImageError:
-        raise InputError(f"{called} is not a picture that can be read: {_SEND}") from None
+        raise InputError(f"{called} is not an image that can be read: {_SEND}") from None
     except Exception:  # Pillow's decoders meet damage with errors of any kind: OSError, SyntaxError, struct.error ...
-        raise InputError(f"{called} is damaged or cut off: send it again, or another picture") from None
+        raise InputError(f"{called} is damaged or cut off: send it again, or another image") from None
 
 
 def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
-    """(3,) x, y, side in px of the square of a picture (H, W, 3) that the network is to see.
+    """(3,) x, y, side in px of the square of an image (H, W, 3) that the network is to see.
 
     Raises:
         InputError: unknown framing.
@@ -85,11 +85,11 @@ def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
     return np.array([(width - side) // 2, (height - side) // 2, side])
 
 
-def _rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
-        grey = np.clip(np.asarray(picture).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
+        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))

@@ -1,4 +1,4 @@
-"""Pictures that are unusual but whole, in every script that takes pictures: read, or refused for what they are."""
+"""Images that are unusual but whole, in every script that takes images: read, or refused for what they are."""
 
 import struct
 import zlib
@@ -51,7 +51,7 @@ def giant(tmp_path_factory):
 
 
 def write(folder, name):
-    """A picture of the table."""
+    """An image of the table."""
     path = folder / name
     path.write_bytes(cv2.imencode(path.suffix.lower(), GOOD[name])[1].tobytes())
     return path
@@ -74,19 +74,19 @@ def refuses(script, out, *arguments):
 # ---- launch/novel_view.py ----
 
 
-def novel_view(model, picture, out, *more):
-    return ["--checkpoint", model, "--image", picture, "--output", out, "--device", "cpu", "--count", 1,
+def novel_view(model, image, out, *more):
+    return ["--checkpoint", model, "--image", image, "--output", out, "--device", "cpu", "--count", 1,
             "--video", "none", *more]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_novel_view(load_script, model, tmp_path, name):
-    picture, out = write(tmp_path, name), tmp_path / "out"
-    background = ["--background", picture if name == "alpha.png" else "plate"]
-    assert run(load_script("novel_view").main, [str(a) for a in novel_view(model, picture, out, *background)]) == 0
+    image, out = write(tmp_path, name), tmp_path / "out"
+    background = ["--background", image if name == "alpha.png" else "background"]
+    assert run(load_script("novel_view").main, [str(a) for a in novel_view(model, image, out, *background)]) == 0
     assert [path.name for path in out.iterdir()] == ["views.png"]
     sheet = cv2.imread(str(out / "views.png"))
-    assert sheet[2:130, 2:130].std() > 0 or 1 in GOOD[name].shape[:2]  # the picture itself; no white or black square
+    assert sheet[2:130, 2:130].std() > 0 or 1 in GOOD[name].shape[:2]  # the image itself; no white or black square
 
 
 def test_novel_view_of_a_giant(load_script, model, scenes, tmp_path, giant, capfd):
@@ -108,8 +108,8 @@ def pose_transfer(model, appearance, driving, out, *more):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_pose_transfer(load_script, model, scenes, tmp_path, name):
-    picture, out = write(tmp_path, name), tmp_path / "out"
-    command = pose_transfer(model, picture, [picture, scenes / "b.png"], out)
+    image, out = write(tmp_path, name), tmp_path / "out"
+    command = pose_transfer(model, image, [image, scenes / "b.png"], out)
     assert run(load_script("pose_transfer").main, [str(a) for a in command]) == 0
     assert [path.name for path in out.iterdir()] == ["grid.png"]
 
@@ -135,12 +135,12 @@ def prepare(root, out, *more):
 @pytest.mark.parametrize("name", GOOD)
 def test_prepare_data(load_script, tmp_path, name):
     """A clip of such frames."""
-    frames, out = tmp_path / "films" / "clip of frames", tmp_path / "clips"
+    frames, out = tmp_path / "videos" / "clip of frames", tmp_path / "clips"
     frames.mkdir(parents=True)
     data = write(tmp_path, name).read_bytes()
     for number in range(16):
         (frames / f"{number} {name}").write_bytes(data)
-    assert run(load_script("prepare_data").main, [str(a) for a in prepare(tmp_path / "films", out)]) == 0
+    assert run(load_script("prepare_data").main, [str(a) for a in prepare(tmp_path / "videos", out)]) == 0
     (clip,) = ClipStore(out)
     assert clip.frames.shape == (16, 32, 32, 3)
     assert len(np.unique(clip.frames)) > 1 or 1 in GOOD[name].shape[:2]
@@ -148,7 +148,7 @@ def test_prepare_data(load_script, tmp_path, name):
 
 def test_prepare_data_of_frames_of_every_kind(load_script, tmp_path):
     """Grey, transparent and deep frames of one size that show the same are one clip of one still."""
-    frames, out = tmp_path / "films", tmp_path / "clips"
+    frames, out = tmp_path / "videos", tmp_path / "clips"
     frames.mkdir()
     grey = NOISE[..., 0]
     rgb = np.repeat(grey[..., None], 3, -1)
@@ -163,18 +163,18 @@ def test_prepare_data_of_frames_of_every_kind(load_script, tmp_path):
 
 
 def test_prepare_data_of_giants(load_script, tmp_path, giant, capfd):
-    script, out, films = load_script("prepare_data"), tmp_path / "clips", tmp_path / "films"
-    (films / "giants").mkdir(parents=True)
-    (films / "giants" / "0.png").write_bytes(giant.read_bytes())
-    arguments = [str(a) for a in prepare(films, out)]
+    script, out, videos = load_script("prepare_data"), tmp_path / "clips", tmp_path / "videos"
+    (videos / "giants").mkdir(parents=True)
+    (videos / "giants" / "0.png").write_bytes(giant.read_bytes())
+    arguments = [str(a) for a in prepare(videos, out)]
     assert run(script.main, arguments) == 2
     told = capfd.readouterr().err
     assert "Traceback" not in told
-    assert f"{films / 'giants' / '0.png'}: " in told.splitlines()[0]
+    assert f"{videos / 'giants' / '0.png'}: " in told.splitlines()[0]
     assert "pixels" in told.splitlines()[0]
-    (films / "fine").mkdir()
+    (videos / "fine").mkdir()
     for number in range(16):
-        write_png(films / "fine" / f"{number}.png", NOISE)
+        write_png(videos / "fine" / f"{number}.png", NOISE)
     assert run(script.main, arguments) == 0  # one bad clip among others is left out, and told
     assert "giants" in capfd.readouterr().err
     assert len(list(ClipStore(out))) == 1

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from selfsup3d.errors import InputError
-from selfsup3d.io import hub
+from selfsup3d.io import pretrained
 
 
 class Net(nn.Module):
@@ -18,7 +18,7 @@ class Net(nn.Module):
         self.to(memory_format=torch.channels_last)
 
 
-def build(config):
+def build(config, version):
     return Net(**config)
 
 
@@ -26,13 +26,13 @@ def build(config):
 def saved(tmp_path):
     torch.manual_seed(0)
     net = Net(4)
-    hub.save_pretrained(tmp_path / "model", net, {"width": 4}, "# card\n")
+    pretrained.save_pretrained(tmp_path / "model", net, {"width": 4}, "# card\n")
     return net, tmp_path / "model"
 
 
 def test_what_is_loaded_is_what_was_saved(saved):
     net, folder = saved
-    again = hub.from_pretrained(folder, build)
+    again = pretrained.from_pretrained(folder, build)
     assert not again.training
     for name, value in net.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
@@ -45,37 +45,37 @@ def test_what_is_loaded_is_what_was_saved(saved):
 
 def test_half_precision_halves_the_file_and_loads_as_single(saved, tmp_path):
     net, _ = saved
-    hub.save_pretrained(tmp_path / "half", net, {"width": 4}, "", half=True)
-    again = hub.from_pretrained(tmp_path / "half", build)
+    pretrained.save_pretrained(tmp_path / "half", net, {"width": 4}, "", half=True)
+    again = pretrained.from_pretrained(tmp_path / "half", build)
     assert again.first.weight.dtype == torch.float32
     torch.testing.assert_close(again.first.weight, net.first.weight, rtol=1e-3, atol=1e-4)
     assert again.second.num_batches_tracked.dtype == torch.int64
-    stored = hub.read_tensors(tmp_path / "half" / "model.safetensors")
+    stored = pretrained.read_tensors(tmp_path / "half" / "model.safetensors")
     assert stored["first.weight"].dtype == torch.float16
 
 
 def test_tied_weights_are_saved(tmp_path):
-    hub.save_pretrained(tmp_path / "m", Net(tied=True), {"tied": True}, "")
-    again = hub.from_pretrained(tmp_path / "m", build)
+    pretrained.save_pretrained(tmp_path / "m", Net(tied=True), {"tied": True}, "")
+    again = pretrained.from_pretrained(tmp_path / "m", build)
     assert again.again is again.first
 
 
 def test_a_model_is_found_from_its_run_its_checkpoint_and_its_file(saved, tmp_path):
     _, folder = saved
-    assert hub.locate_model(folder) == folder
-    assert hub.locate_model(tmp_path) == folder
-    assert hub.locate_model(folder / "model.safetensors") == folder
+    assert pretrained.locate_model(folder) == folder
+    assert pretrained.locate_model(tmp_path) == folder
+    assert pretrained.locate_model(folder / "model.safetensors") == folder
     for step in (5, 40):
-        hub.save_pretrained(tmp_path / "run" / "checkpoints" / f"step-{step:08d}", Net(4), {"width": 4}, "")
-    assert hub.locate_model(tmp_path / "run").name == "step-00000040"
+        pretrained.save_pretrained(tmp_path / "run" / "checkpoints" / f"step-{step:08d}", Net(4), {"width": 4}, "")
+    assert pretrained.locate_model(tmp_path / "run").name == "step-00000040"
 
 
 def test_replacing_a_model_replaces_all_of_it(saved):
     _, folder = saved
     (folder / "old.txt").write_text("x")
-    hub.save_pretrained(folder, Net(5), {"width": 5}, "new")
+    pretrained.save_pretrained(folder, Net(5), {"width": 5}, "new")
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    assert hub.from_pretrained(folder, build).first.weight.shape[0] == 5
+    assert pretrained.from_pretrained(folder, build).first.weight.shape[0] == 5
 
 
 def cut(folder):
@@ -144,26 +144,26 @@ def test_damage_is_named(saved, damage, told):
     _, folder = saved
     damage(folder)
     with pytest.raises(InputError, match=told):
-        hub.from_pretrained(folder, build)
+        pretrained.from_pretrained(folder, build)
 
 
 def test_missing_path_is_named(tmp_path):
     with pytest.raises(InputError, match="nothing: no such file or folder"):
-        hub.from_pretrained(tmp_path / "nothing", build)
+        pretrained.from_pretrained(tmp_path / "nothing", build)
     with pytest.raises(InputError, match="holds no model"):
-        hub.from_pretrained(tmp_path, build)
+        pretrained.from_pretrained(tmp_path, build)
 
 
 def test_a_failed_write_leaves_the_old_model(saved, monkeypatch):
     net, folder = saved
 
     def full(*args, **kwargs):
-        raise hub.SafetensorError("Error while serializing: I/O error: No space left on device")
+        raise pretrained.SafetensorError("Error while serializing: I/O error: No space left on device")
 
-    monkeypatch.setattr(hub, "save_file", full)
+    monkeypatch.setattr(pretrained, "save_file", full)
     with pytest.raises(OSError, match="No space left on device"):
-        hub.save_pretrained(folder, Net(5), {"width": 5}, "new")
-    assert torch.equal(hub.from_pretrained(folder, build).first.weight, net.first.weight)
+        pretrained.save_pretrained(folder, Net(5), {"width": 5}, "new")
+    assert torch.equal(pretrained.from_pretrained(folder, build).first.weight, net.first.weight)
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 
 
@@ -171,4 +171,4 @@ def test_from_a_pickle_nothing_is_read(saved):
     _, folder = saved
     torch.save({"first.weight": torch.zeros(1)}, folder / "model.safetensors")
     with pytest.raises(InputError, match="damaged or truncated"):
-        hub.from_pretrained(folder, build)
+        pretrained.from_pretrained(folder, build)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsup3d.demo import pictures
-from selfsup3d.demo.pictures import read_upload, window_of
+from selfsup3d.demo import images
+from selfsup3d.demo.images import read_upload, window_of
 from selfsup3d.errors import InputError
 
 
@@ -17,12 +17,12 @@ def colours():
 
 
 @pytest.mark.parametrize(("suffix", "options"), [(".png", {}), (".bmp", {}), (".webp", {"lossless": True})])
-def test_pictures_are_read_as_they_are(tmp_path, colours, suffix, options):
+def test_images_are_read_as_they_are(tmp_path, colours, suffix, options):
     Image.fromarray(colours).save(tmp_path / f"a{suffix}", **options)
     assert np.array_equal(read_upload(tmp_path / f"a{suffix}"), colours)
 
 
-def test_a_picture_from_a_turned_phone_stands_upright(tmp_path, colours):
+def test_a_image_from_a_turned_phone_stands_upright(tmp_path, colours):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to view
     Image.fromarray(colours).save(tmp_path / "a.png", exif=exif)
@@ -52,7 +52,7 @@ def test_broken_files_are_named_without_their_folder(tmp_path, colours):
         "cut.png": whole[: len(whole) // 2],
         "turned.png": whole[:60] + bytes(reversed(whole[60:])),
         "page.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "picture.txt": whole,
+        "image.txt": whole,
     }
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)
@@ -79,12 +79,12 @@ def test_sizes_have_limits(tmp_path, monkeypatch, colours):
     with pytest.raises(InputError, match="200 x 8 pixels; each side needs 16"):
         read_upload(tmp_path / "flat.png")
     Image.fromarray(colours).save(tmp_path / "a.png")
-    monkeypatch.setattr(pictures, "MAX_BYTES", 100)
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
     with pytest.raises(InputError, match="larger than"):
         read_upload(tmp_path / "a.png")
 
 
-def test_windows_hold_the_whole_picture_or_its_middle():
+def test_windows_hold_the_whole_image_or_its_middle():
     image = np.zeros((40, 100, 3), np.uint8)
     assert window_of(image, "whole").tolist() == [0, -30, 100]
     assert window_of(image, "middle").tolist() == [30, 0, 40]
@@ -96,7 +96,7 @@ def test_windows_hold_the_whole_picture_or_its_middle():
     ("size", "mode"),
     [((16, 16), "RGB"), ((17, 301), "RGB"), ((37, 23), "L"), ((37, 23), "LA"), ((37, 23), "RGBA"), ((37, 23), "P")],
 )
-def test_odd_pictures_are_answered(answers, colours, tmp_path, size, mode):
+def test_odd_images_are_answered(answers, colours, tmp_path, size, mode):
     Image.fromarray(colours).resize(size).convert(mode).save(tmp_path / "ünïcode 中文.png")
     look = answers.look(tmp_path / "ünïcode 中文.png", "whole")
     assert look.overlay.std() > 0
@@ -104,13 +104,13 @@ def test_odd_pictures_are_answered(answers, colours, tmp_path, size, mode):
     assert answers.view(look.seen, 30, 10, 1).shape == look.overlay.shape
 
 
-def test_deep_pictures_are_answered_as_flat_ones(answers, colours, tmp_path):
+def test_deep_images_are_answered_as_flat_ones(answers, colours, tmp_path):
     """16 bits, grey and colour."""
     seen = []
-    for name, picture in (("grey", colours[..., 0]), ("colour", colours)):
-        picture = picture // 2 + 100
+    for name, image in (("grey", colours[..., 0]), ("colour", colours)):
+        image = image // 2 + 100
         for bits in (8, 16):
-            deep = picture if bits == 8 else picture.astype(np.uint16) * 257
+            deep = image if bits == 8 else image.astype(np.uint16) * 257
             cv2.imwrite(str(tmp_path / "deep.png"), deep)
             seen.append(answers.encode(tmp_path / "deep.png", "whole", name).image)
     for flat, deep in (seen[:2], seen[2:]):

@@ -2,7 +2,7 @@
 
     model/
       model.safetensors   parameters and buffers
-      config.json         {"format": 1, "selfsup3d": "0.1.0", "config": {...}}: what `build` makes the network from
+      config.json         {"format": 2, "selfsup3d": "0.1.0", "config": {...}}: what `build` makes the network from
       README.md           the card
 
 This module knows no architecture: who loads hands in `build`, which makes an untrained network from the config
@@ -37,7 +37,7 @@ __all__ = [
     "write_tensors",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Of config.json and the names of the tensors; raised when older releases could not read the new."""
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -96,19 +96,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def from_pretrained(
-    path: str | Path, build: Callable[[dict[str, Any]], Module], device: torch.device | str = "cpu"
+    path: str | Path, build: Callable[[dict[str, Any], int], Module], device: torch.device | str = "cpu"
 ) -> Module:
     """The network of a released model, a run or a checkpoint, in evaluation mode.
 
     Args:
         path: see `locate_model`.
-        build: makes the untrained network from the config.
+        build: makes the untrained network from the config and the number of its format.
 
     Raises:
         InputError: nothing there; a damaged file; weights of another architecture; written by a newer version.
     """
     folder = locate_model(path)
-    system = build(read_config(folder))
+    system = build(*read_config(folder))
     fill(system, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return system.to(device).eval()
 
@@ -131,8 +131,8 @@ def locate_model(path: str | Path) -> Path:
     raise InputError(f"{path}: holds no model; expected {WEIGHTS} and {CONFIG}, or the folder of a run")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """What stands under "config" in a model's config.json.
+def read_config(folder: Path) -> tuple[dict[str, Any], int]:
+    """What stands under "config" in a model's config.json, and the number of its format.
 
     Raises:
         InputError: damaged, or written by a newer version.
@@ -152,7 +152,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: format {version}, written by selfsup3d {told.get('selfsup3d', '?')}; "
             f"this is {__version__}, which reads up to format {FORMAT}: upgrade selfsup3d"
         )
-    return config
+    return config, version
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

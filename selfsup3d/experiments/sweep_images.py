@@ -1,4 +1,4 @@
-"""A picture beside a sweep's table: what every row's model makes of the same frames."""
+"""An image beside a sweep's table: what every row's model makes of the same frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from selfsup3d.errors import InputError
 from selfsup3d.experiments.sweep import Cell, Sweep
 from selfsup3d.viz.sheets import sheet
 
-__all__ = ["sweep_pictures"]
+__all__ = ["sweep_images"]
 
 
-def sweep_pictures(sweep: Sweep, view: str = "3D side", frames: int = 8, split: str = "test") -> np.ndarray:
+def sweep_images(sweep: Sweep, view: str = "3D side", frames: int = 8, split: str = "test") -> np.ndarray:
     """A column each finished row (first seed, the last budget that it was given), a row each frame.
 
     Args:

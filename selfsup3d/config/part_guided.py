@@ -1,0 +1,124 @@
+"""Settings of the part-guided system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from selfsup3d.config.base import Count, Fraction, NotNegative, Section
+
+__all__ = ["BetaConfig", "LossWeightConfig", "PartGuidedConfig", "PretrainConfig", "StageConfig"]
+
+
+class StageConfig(Section):
+    """Fractions of the run given to each stage of the curriculum, in this order; they sum to 1."""
+
+    pretrain: Fraction = 0.4
+    """The encoder learns poses from rendered puppets."""
+    decoder: Fraction = 0.35
+    """The decoder learns to redraw real frames; the pose path stands still."""
+    joint: Fraction = 0.25
+    """Everything together."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.pretrain + self.decoder + self.joint
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"the fractions must sum to 1, they sum to {total:g}")
+        return self
+
+
+class LossWeightConfig(Section):
+    """Weights of the loss terms in the fused mode (method: objectives); Algorithm 1 of the paper has none."""
+
+    image: NotNegative = 1.0
+    """L_I^u: the target redrawn with the source's appearance."""
+    silhouette: NotNegative = 0.2
+    """Agreement of the soft silhouette with the saliency."""
+    consistency: NotNegative = 0.5
+    """L_I^c: one pose drawn with the appearance of either frame."""
+    segmentation: NotNegative = 0.2
+    """L_seg: part labels of the unpaired pose."""
+    pose: NotNegative = 0.5
+    """L_p: the unpaired pose found again in the decoded image."""
+    appearance: NotNegative = 0.2
+    """L_a: the appearance found again in the decoded image."""
+    known_pose: NotNegative = 1.0
+    """Pose and camera where they are known: of rendered puppets, from a teacher, or from labels."""
+
+
+class BetaConfig(Section):
+    """The weight of the saliency term in L_I^u, lowered once learning is stable."""
+
+    start: NotNegative = 1.0
+    """Until `lower_at`."""
+    end: NotNegative = 0.5
+    """From `lower_at` on."""
+    lower_at: Fraction = 0.9
+    """Fraction of the run."""
+
+
+class PretrainConfig(Section):
+    """Synthetic pre-training: images of people whose pose is known because they are rendered."""
+
+    source: Literal["puppet", "none"] = "puppet"
+    """puppet = the method's 2D puppet (the paper's assumption); none = no synthetic images."""
+
+
+class PartGuidedConfig(Section):
+    """Part-guided image synthesis (Kundu et al., CVPR 2020)."""
+
+    kind: Literal["part_guided"] = "part_guided"
+    """Which system."""
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    """Size of encoder and decoder: 64 px, 128 px, or ResNet-50 at 224 px."""
+    backbone: str | None = None
+    """Any timm backbone by name in place of the preset's."""
+    backbone_weights: Path | None = None
+    """File with weights of the backbone (safetensors); none = random. Nothing is ever downloaded."""
+    supervision: Literal["none", "teacher", "2d", "3d", "pretrain"] = "none"
+    """none = unsupervised; teacher = self-training: pseudo-labels that `teacher` predicts on the real frames besides;
+    2d = weakly supervised; 3d = the upper bound; pretrain = synthetic pre-training and nothing else."""
+    teacher: Path | None = None
+    """A trained system of this kind, unsupervised itself: a run, a released model or a checkpoint. To train only."""
+    pretrain: PretrainConfig = PretrainConfig()
+    strong_augmentation: bool = True
+    """Pseudo-labels of `teacher` are learned from strongly augmented copies of the frames: colours, blur, noise, holes."""
+    kinematics: bool = True
+    """Predict limb vectors and a camera; off = camera-frame joints directly (the ablation without T_fk and T_c)."""
+    frames: Literal["parallel_transport", "gram_schmidt"] = "parallel_transport"
+    """Frame field of the forward kinematics."""
+    bone_lengths: Literal["fixed", "given"] = "fixed"
+    """fixed = the prior's mean; given = each person's own, a label."""
+    saliency: bool = True
+    """Use the saliency m_sal (off = the ablation without it)."""
+    adaptation: bool = True
+    """The energies L_p and L_a (off = the ablation without adaptation)."""
+    composite: bool = True
+    """Composite decoded people over backgrounds before they are encoded."""
+    appearance_channels: Count = 24
+    """Channels of the appearance per part."""
+    optimizers: Literal["fused", "per_loss"] = "fused"
+    """fused = one optimizer, weighted losses, one forward; per_loss = Algorithm 1 literally, an AdaGrad per loss."""
+    stages: StageConfig = StageConfig()
+    weights: LossWeightConfig = LossWeightConfig()
+    beta: BetaConfig = BetaConfig()
+
+    @model_validator(mode="after")
+    def _something_teaches(self) -> PartGuidedConfig:
+        if self.pretrain.source == "none" and (
+            self.supervision == "pretrain" or (self.supervision == "none" and self.stages.pretrain)
+        ):
+            raise ValueError(
+                "pretrain.source is none, but the pretrain stage has nothing else to learn from: set stages.pretrain to 0"
+            )
+        if self.teacher is not None and self.supervision != "teacher":
+            raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
+        return self
+
+    @property
+    def trains_decoder(self) -> bool:
+        """Whether any stage trains the decoder; without it the model has no images."""
+        return self.supervision != "pretrain" and self.stages.pretrain < 1.0
