@@ -1,72 +1,8 @@
-"""A page in the browser on which a trained model is tried.
+"""`selfsup3d demo` as a script."""
 
-    pip install 'selfsup3d[demo]'
-    python launch/demo.py --checkpoint runs/quickstart
-
-Then open http://127.0.0.1:7860. Upload an image of one person, or pick a shipped one: the skeleton turns under the
-mouse, the camera moves by sliders, and one person takes another's pose. The pose is downloaded as npz, BVH or GLB.
-
-Only this machine can open the page; --host 0.0.0.0 lets the network in (there is no password). Nothing is fetched from
-the internet, and uploads are deleted when the page's server stops.
-"""
-
-from __future__ import annotations
-
-import argparse
-import os
-import signal
 import sys
-import tempfile
-from pathlib import Path
-from typing import NoReturn
 
-import torch
-
-from selfsup3d.cli import run
-from selfsup3d.errors import InputError
-from selfsup3d.inference.synthesizer import Synthesizer
-from selfsup3d.io.video import frame_files
-
-__all__ = ["main"]
-
-EXAMPLES = Path(__file__).parents[1] / "assets" / "synth-v1" / "people"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
-
-
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on; default: this machine alone")
-    parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of images to pick from")
-    parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
-    args = parser.parse_args(argv)
-    if not 1 <= args.port <= 65535:
-        parser.error(f"--port {args.port}: must lie in 1 ... 65535")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
-    if args.examples != EXAMPLES and not args.examples.is_dir():
-        raise InputError(f"--examples {args.examples}: no such folder")
-    examples = frame_files(args.examples) if args.examples.is_dir() else []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, the folder of uploads is removed
-    with tempfile.TemporaryDirectory(prefix="selfsup3d-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # gradio reads it when imported: uploads go with the folder
-        from selfsup3d.demo.answers import Answers
-        from selfsup3d.demo.page import build_page, launch_page
-
-        device = "cuda" if args.device == "auto" and torch.cuda.is_available() else "cpu"
-        synthesizer = Synthesizer.from_pretrained(args.checkpoint, device)
-        answers = Answers(synthesizer, Path(folder) / "poses", args.checkpoint.resolve().name)
-        launch_page(build_page(answers, examples), args.host, args.port)
-    return 0
-
+from selfsup3d.commands import start
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(start(["demo", *sys.argv[1:]]))

@@ -23,7 +23,9 @@ LAYERS = [
     ["builders", "cli"],
     ["training", "inference", "export"],
     ["experiments"],
-    ["benchmarks", "demo"],
+    ["api", "benchmarks", "demo"],
+    ["commands"],
+    ["__main__"],
 ]
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 

@@ -30,7 +30,6 @@ from selfsup3d.io.json_yaml import parse_json
 __all__ = ["Cell", "Launcher", "Sweep", "plateau_reached"]
 
 _STDERR = 2  # the file descriptor: stdout is kept for the table
-LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
 @dataclass(frozen=True)
@@ -58,23 +57,23 @@ class Cell:
 
 
 Launcher = Callable[[str, Sequence[str], int], None]
-"""Runs launch/<name>.py with arguments in so many processes; raises InputError where that fails."""
+"""Runs a command of selfsup3d with arguments in so many processes; raises InputError where that fails."""
 
 
 def run_script(name: str, arguments: Sequence[str], processes: int = 1) -> None:
-    """Run a launch script in a process of its own, or several that train together, its output passed through to stderr.
+    """Run a command in a process of its own, or several that train together, its output passed through to stderr.
 
     Raises:
         InputError: it fails.
         KeyboardInterrupt: it was stopped by a signal.
     """
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(together if processes > 1 else []), str(LAUNCH / f"{name}.py"), *arguments]
+    command = [sys.executable, *(together if processes > 1 else []), "-m", "selfsup3d", name, *arguments]
     done = subprocess.run(command, stdout=_STDERR, check=False)
     if done.returncode in (130, -2, -15):
         raise KeyboardInterrupt
     if done.returncode != 0:
-        raise InputError(f"launch/{name}.py failed with exit code {done.returncode}: {' '.join(command)}")
+        raise InputError(f"selfsup3d {name} failed with exit code {done.returncode}: {' '.join(command)}")
 
 
 class Sweep:
@@ -83,7 +82,7 @@ class Sweep:
     Args:
         config: see `SweepConfig`.
         extra: further flags for every training run that change where data lie, not what is trained.
-        launch: runs a launch script.
+        launch: runs a command.
         facts: what to show of a finished run's folder besides its errors.
     """
 

@@ -1,5 +1,4 @@
-import importlib.util
-from pathlib import Path
+import importlib
 
 import cv2
 import numpy as np
@@ -13,20 +12,11 @@ from selfsup3d.io import pretrained
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.viz.sheets import write_png
 
-LAUNCH = Path(__file__).parents[2] / "launch"
-
 
 @pytest.fixture(scope="session")
 def load_script():
-    """A launch script as a module, by its name."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(f"launch_{name}", LAUNCH / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    """A command as a module, by its name."""
+    return lambda name: importlib.import_module(f"selfsup3d.commands.{name}")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -17,9 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "launch" / "benchmark.py"
 @pytest.fixture
 def script(monkeypatch):
     """The script on an idle machine, pinning nothing, with two made-up benchmarks."""
-    spec = importlib.util.spec_from_file_location("launch_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("selfsup3d.commands.benchmark")
     kinds = {
         "fast": type(BENCHMARKS["kinematics"])(lambda s: Result(1.0, 4.0, "peer", dtype="float32"), "a kernel", ">= 3"),
         "wrong": type(BENCHMARKS["kinematics"])(disagree, "another", ""),

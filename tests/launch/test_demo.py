@@ -1,6 +1,6 @@
 """The demo's script, and its page in a real browser."""
 
-import importlib.util
+import importlib
 import os
 import signal
 import socket
@@ -47,10 +47,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("launch_demo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("selfsup3d.commands.demo")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,7 @@
 """launch/eval_3dpw.py: image models and lifters, both joint sources, table, JSON and sheet."""
 
-import importlib.util
+import importlib
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,10 +15,7 @@ from selfsup3d.models.system import System
 from selfsup3d.structures.batch import PoseOutput
 from tests.data.generators import threedpw as generate
 
-SCRIPT = Path(__file__).parents[2] / "launch/eval_3dpw.py"
-spec = importlib.util.spec_from_file_location("eval_3dpw", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+script = importlib.import_module("selfsup3d.commands.eval_3dpw")
 
 
 class Known(System):

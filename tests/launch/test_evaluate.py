@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -30,10 +30,7 @@ SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
 
 @pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("launch_evaluate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("selfsup3d.commands.evaluate")
 
 
 @pytest.fixture

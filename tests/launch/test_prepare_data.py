@@ -1,8 +1,7 @@
 """launch/prepare_data.py on generated trees: what it prints, writes, resumes and refuses."""
 
-import importlib.util
+import importlib
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,10 +22,7 @@ from tests.video_fixtures import make_toy_clip
 for package in ("h5py", "cdflib", "scipy", "webdataset"):
     pytest.importorskip(package)
 
-SCRIPT = Path(__file__).parents[2] / "launch/prepare_data.py"
-spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+script = importlib.import_module("selfsup3d.commands.prepare_data")
 
 
 @pytest.fixture(autouse=True)

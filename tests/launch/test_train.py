@@ -1,6 +1,6 @@
 """launch/train.py from the command line to what it leaves, on a benchmark of a few clips."""
 
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -22,10 +22,7 @@ from selfsup3d.io import pretrained
 from tests.video_fixtures import make_street, write_avi
 
 ROOT = Path(__file__).parents[2]
-
-spec = importlib.util.spec_from_file_location("train_script", ROOT / "launch" / "train.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+script = importlib.import_module("selfsup3d.commands.train")
 
 
 RECIPE = """

@@ -1,0 +1,151 @@
+"""Speed of the kernels, the training step and the loader, beside their peers.
+
+    python launch/benchmark.py                                  all of them, a table on stdout
+    python launch/benchmark.py --only kinematics --json speed.json
+    python launch/benchmark.py --list                           what there is
+    python launch/benchmark.py --growth speed.md                how a training step's cost grows, a page of tables
+    python launch/benchmark.py --long-run long.md               memory and open files over 2,000 steps of training
+
+Each compares results before it times anything; contestants take turns in one process on the same, pinned CPUs; medians
+are reported. A busy machine is refused, since its figures mislead: --force measures all the same and says so in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsup3d.benchmarks.growth import grow
+from selfsup3d.benchmarks.harness import Disagreement, Result, Settings
+from selfsup3d.benchmarks.long_run import run_long
+from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
+from selfsup3d.benchmarks.registry import BENCHMARKS
+from selfsup3d.benchmarks.report import table
+from selfsup3d.cli import Parser
+from selfsup3d.config.load import nearest
+from selfsup3d.errors import InputError
+from selfsup3d.io.files import write_json, write_text
+
+__all__ = ["main"]
+
+BUSY = 0.15
+"""Share of a CPU that others may use before the machine counts as busy."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--only", metavar="NAME", action="append", help="run this one; may be given several times")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--growth", type=Path, metavar="FILE.md", help="tables over resolution, batch, parts, processes"
+    )
+    parser.add_argument("--long-run", type=Path, metavar="FILE.md", help="memory and open files over 2,000 steps")
+    parser.add_argument("--threads", type=int, default=2, help="CPUs to use (default: 2)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each comparison (default: 5)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that everything works")
+    parser.add_argument("--list", action="store_true", help="print names and what they compare, and stop")
+    args = parser.parse_args(argv)
+    for name in args.only or ():
+        if name not in BENCHMARKS:
+            parser.error(
+                f"--only {name}: there is no such benchmark{nearest(name, list(BENCHMARKS))}; --list names all"
+            )
+    pages = [name for name in ("growth", "long_run") if getattr(args, name) is not None]
+    if len(pages) > 1 or (pages and (args.only or args.json is not None)):
+        flag = f"--{pages[0].replace('_', '-')}"
+        parser.error(f"{flag}: writes a page of its own; run the other pages, --only and --json apart from it")
+    if args.threads < 1:
+        parser.error(f"--threads {args.threads}: must be at least 1")
+    if not args.seconds > 0:
+        parser.error(f"--seconds {args.seconds}: must be more than 0")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no CUDA device here")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    if args.list:
+        width = max(map(len, BENCHMARKS))
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:{width}}  {benchmark.summary}{f'  ({benchmark.reach})' if benchmark.reach else ''}")
+        return 0
+    before, chosen = _idle_cpus(args.threads, force=args.force or args.long_run is not None)
+    pin(chosen)
+    settings = Settings(args.threads, torch.device(args.device), args.seconds, args.quick)
+    results: dict[str, Result] = {}
+    wrong = False
+    page = args.growth or args.long_run
+    if page is not None:
+        text = grow(settings) if args.growth else run_long(settings)
+    else:
+        results, wrong = _run_all(args.only or list(BENCHMARKS), settings)
+        text = table(results)
+    after = max((share for cpu, share in busy_shares().items() if cpu in chosen), default=0.0)
+    warnings = []
+    if max(before, after) > BUSY and args.long_run is None:  # which times nothing
+        warnings.append(f"others used up to {max(before, after):.0%} of these CPUs: the figures above are unreliable")
+    if args.quick:
+        warnings.append("--quick: the sizes are tiny, these figures mean nothing")
+    text = "\n".join([text.rstrip(), *([""] if page is not None and warnings else []), *warnings])
+    print(text)
+    if page is not None:
+        write_text(page, text + "\n")
+    if args.json is not None:
+        write_json(args.json, _document(results, settings, args.force, before, after, chosen))
+    return int(wrong)
+
+
+def _idle_cpus(threads: int, force: bool) -> tuple[float, list[int]]:
+    """The idlest CPUs, and the largest share of one of them that others use; InputError if that is too much."""
+    shares = busy_shares()
+    if len(shares) < threads:
+        raise InputError(f"--threads {threads}: only {len(shares)} CPUs are available to this process")
+    chosen = sorted(shares, key=lambda cpu: shares[cpu])[:threads]
+    busiest = shares[chosen[-1]]
+    if busiest > BUSY and not force:
+        used = ", ".join(f"cpu {cpu} {share:.0%}" for cpu, share in sorted(shares.items()))
+        raise InputError(
+            f"the machine is busy: fewer than {threads} CPUs are idle ({used} used by others); "
+            "wait until it is idle, use fewer --threads, or measure all the same with --force"
+        )
+    return busiest, sorted(chosen)
+
+
+def _run_all(names: list[str], settings: Settings) -> tuple[dict[str, Result], bool]:
+    """Results by name, and whether any benchmark found its results wrong."""
+    results: dict[str, Result] = {}
+    wrong = False
+    for name in dict.fromkeys(names):
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            results[name] = BENCHMARKS[name].run(settings)
+        except Disagreement as error:
+            wrong = True
+            results[name] = Result(reason=f"not timed: {error}")
+            print(f"{name}: {error}", file=sys.stderr)
+    return results, wrong
+
+
+def _document(
+    results: dict[str, Result], settings: Settings, force: bool, before: float, after: float, cpus: list[int]
+) -> dict[str, Any]:
+    return {
+        "threads": settings.threads,
+        "machine": {
+            **describe(settings.device),
+            "cpus": cpus,
+            "busy_before": round(before, 3),
+            "busy_after": round(after, 3),
+            "forced": force,
+            "quick": settings.quick,
+        },
+        "versions": versions(),
+        "results": {name: result.to_json() for name, result in results.items()},
+    }

@@ -1,0 +1,125 @@
+"""A trained model for other runtimes, or predicted poses for animation programs.
+
+    python launch/export.py --checkpoint runs/v1 --output exported/
+    python launch/export.py --checkpoint runs/v1 --output given/ --formats model --results test.json
+    python launch/export.py --poses out/poses.npz --output out/ --formats bvh glb
+
+From a checkpoint: encoder.onnx and decoder.onnx, whose results on onnxruntime are compared with torch's (at most 1e-4
+apart, or exit code 1), and prediction.pt2 (torch.export of the whole prediction); and, where asked for, model/, a model to
+give away: weights in half precision, config without paths, a card with the results that launch/evaluate.py --json wrote.
+From poses that launch/predict.py wrote: pose.bvh and pose.glb. ONNX needs the extra `export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from selfsup3d.builders.systems import evaluated, load_system
+from selfsup3d.cli import Parser, refuse_overwrite
+from selfsup3d.errors import InputError
+from selfsup3d.experiments.release import save_release
+from selfsup3d.export.bvh import write_bvh
+from selfsup3d.export.gltf import write_glb
+from selfsup3d.export.onnx import (
+    TOLERANCE,
+    DecoderModule,
+    EncoderModule,
+    PredictionModule,
+    check_libraries,
+    export_onnx,
+    export_program,
+    onnx_difference,
+)
+from selfsup3d.inference.records import load_record
+from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.models.part_guided.system import PartGuided
+
+__all__ = ["main"]
+
+MODEL_FORMATS = {"onnx": ("encoder.onnx", "decoder.onnx"), "pt2": ("prediction.pt2",), "model": ("model",)}
+POSE_FORMATS = {"bvh": ("pose.bvh",), "glb": ("pose.glb",)}
+USUAL_FPS = 12.0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, help="a run, a released model or a checkpoint")
+    parser.add_argument("--poses", type=Path, help="poses.npz of launch/predict.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument(
+        "--formats", nargs="+", choices=[*MODEL_FORMATS, *POSE_FORMATS], help="default: all that fit but model"
+    )
+    parser.add_argument("--results", nargs="+", type=Path, default=[], help="for the card of a model")
+    parser.add_argument("--about", default="", help="a paragraph for that card: how the model came about")
+    parser.add_argument("--fps", type=float, help="of poses that have no frame rate")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
+    args = parser.parse_args(argv)
+    if (args.checkpoint is None) == (args.poses is None):
+        parser.error("give either --checkpoint (a model) or --poses (predicted poses)")
+    fitting = MODEL_FORMATS if args.poses is None else POSE_FORMATS
+    args.formats = args.formats or [name for name in fitting if name != "model"]
+    for name in args.formats:
+        if name not in fitting:
+            parser.error(f"--formats {name}: comes from {'--poses' if name in POSE_FORMATS else '--checkpoint'}")
+    if args.fps is not None and not 0 < args.fps < math.inf:
+        parser.error(f"--fps {args.fps}: must be more than 0")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    names = [name for kind in args.formats for name in (MODEL_FORMATS | POSE_FORMATS)[kind]]
+    refuse_overwrite([args.output / name for name in names], args.overwrite)
+    return _export_poses(args) if args.poses is not None else _export_model(args)
+
+
+def _export_poses(args: argparse.Namespace) -> int:
+    record = load_record(args.poses)
+    for kind in args.formats:
+        write = {"bvh": write_bvh, "glb": write_glb}[kind]
+        write(args.output / f"pose.{kind}", record.world(), args.fps or record.fps or USUAL_FPS)
+        print(args.output / f"pose.{kind}")
+    return 0
+
+
+def _export_model(args: argparse.Namespace) -> int:
+    system, config = load_system(args.checkpoint)
+    if "model" in args.formats:
+        save_release(args.output / "model", config, system, [_result(path) for path in args.results], args.about)
+        print(args.output / "model")
+        if args.formats == ["model"]:
+            return 0
+    if not isinstance(system, PartGuided):
+        raise InputError(f"{args.checkpoint}: a {config.system.kind} cannot be exported; a part_guided system can")
+    size = int(getattr(evaluated(config), "size", 64))
+    wrong = False
+    if "onnx" in args.formats:
+        check_libraries()
+        for module, name in ((EncoderModule(system), "encoder.onnx"), (DecoderModule(system), "decoder.onnx")):
+            module.eval()
+            export_onnx(module, args.output / name, size)
+            found = onnx_difference(module, args.output / name, size)
+            wrong |= not max(found.values()) <= TOLERANCE
+            print(f"{args.output / name}: onnxruntime differs by {', '.join(f'{k} {v:.1e}' for k, v in found.items())}")
+    if "pt2" in args.formats:
+        export_program(PredictionModule(system).eval(), args.output / "prediction.pt2", size)
+        print(args.output / "prediction.pt2")
+    if wrong:
+        print(f"onnxruntime and torch differ by more than {TOLERANCE:.0e}", file=sys.stderr)
+    return int(wrong)
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        told = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(told, dict) or not {"dataset", "split", "metrics"} <= set(told):
+        raise InputError(f"{path}: no result of launch/evaluate.py --json")
+    return told

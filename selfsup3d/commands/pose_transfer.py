@@ -1,0 +1,190 @@
+"""The pose of B on the appearance of A: images, videos, recorded motion, keypoints; or a whole grid of people.
+
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving b.jpg --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.mp4 --driving b.mp4 --output out/ --video webm
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving walk.bvh --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving keypoints.json \\
+        --lifter runs/martinez --output out/
+    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
+
+--driving is an image, a video, poses.npz of launch/predict.py, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
+One image gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
+images give grid.png: one row an appearance, one column a pose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from selfsup3d.builders.systems import load_system
+from selfsup3d.cli import Parser, image_size, refuse_overwrite
+from selfsup3d.errors import InputError
+from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
+from selfsup3d.inference.keypoint_files import read_keypoints
+from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
+from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, smoothed
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.synthesizer import Person, Synthesizer
+from selfsup3d.inference.windows import WINDOW_MODES, WindowOptions, cut, find_windows
+from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
+from selfsup3d.training.device import pick_device
+from selfsup3d.viz.animation import write_animation
+from selfsup3d.viz.sheets import tile, to_uint8, write_png
+from selfsup3d.viz.view3d import draw_pose_3d
+
+__all__ = ["main"]
+
+_APPEARANCE_FRAMES = 32
+"""Frames of an appearance video whose encodings are averaged."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
+    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="images or videos of the person A")
+    parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
+    parser.add_argument("--background", default="background", help=f"{BACKGROUND_HELP} (default: background, of A)")
+    modes = [mode for mode in WINDOW_MODES if mode != "detector"]
+    parser.add_argument("--crop", choices=modes, default="auto", help="how people are found in videos")
+    parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
+    parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
+    parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
+    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
+    parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
+    parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
+    parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
+    parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
+    parser.add_argument("--scale", type=int, default=2, help="whole factor by which images are enlarged")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
+    args = parser.parse_args(argv)
+    for name in ("every", "limit", "scale"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
+    for name in ("azimuth", "elevation"):
+        if not math.isfinite(getattr(args, name)):
+            parser.error(f"--{name} {getattr(args, name)}: must be finite")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    for path in (*args.appearance, *args.driving):
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    many = len(args.appearance) > 1 or len(args.driving) > 1
+    motion = not many and not _is_image(args.driving[0])
+    if many and not all(_is_image(path) for path in args.driving):
+        raise InputError("a grid needs images as --driving; give one motion at a time")
+    target = args.output / ("grid.png" if many else f"transfer.{args.video}" if motion else "transfer.png")
+    refuse_overwrite([target], args.overwrite)
+    synthesizer = Synthesizer.from_pretrained(args.checkpoint, pick_device(args.device))
+    if motion:
+        _write_motion(target, synthesizer, args)
+    else:
+        write_png(target, _grid(synthesizer, args))
+    print(target)
+    return 0
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+# ------------------------------------------------------------------------------------------------------------ images
+
+
+def _crops(path: Path, size: int, args: argparse.Namespace, limit: int) -> Iterator[np.ndarray]:
+    """(size, size, 3) crops of the person in an image or video, evenly spaced over it."""
+    windows = find_windows(path, WindowOptions(args.crop))
+    frames = 1 if _is_image(path) else max(video_info(path).frames, 1)
+    found = 0
+    for number, image in images_of(path, every=max(1, frames // limit)):
+        window = windows(number, image)
+        if window is not None and found < limit:
+            found += 1
+            yield cut(image, window, size)
+    if not found:
+        raise InputError(f"{path}: no person was found in any frame; try --crop whole")
+
+
+def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> tuple[Person, np.ndarray, Tensor | None]:
+    """Appearance of an image, or mean appearance of a video; a crop to show; the background."""
+    crops = np.stack(list(_crops(path, synthesizer.size, args, _APPEARANCE_FRAMES)))
+    people = synthesizer.encode(crops)
+    silhouette = synthesizer.silhouette(people[:1])[0]
+    background = named_background(args.background, crops, synthesizer.size, silhouette)
+    return people.averaged(), crops[0], background
+
+
+def _grid(synthesizer: Synthesizer, args: argparse.Namespace) -> np.ndarray:
+    """One row an appearance, one column a driving image; sources at the head of both."""
+    driving = [next(_crops(path, synthesizer.size, args, 1)) for path in args.driving]
+    poses = synthesizer.encode(np.stack(driving))
+    paper = np.full_like(driving[0], 255)
+    rows = [[paper, *driving]]
+    for path in args.appearance:
+        person, shown, background = _person(synthesizer, path, args)
+        images = list(synthesizer.transfer(person, poses, background, args.camera))
+        rows.append([shown, *to_uint8(torch.stack(images))])
+    return tile([[_large(image, args.scale) for image in row] for row in rows])
+
+
+def _large(image: np.ndarray, scale: int) -> np.ndarray:
+    return image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+# ------------------------------------------------------------------------------------------------------------- motions
+
+
+def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespace) -> None:
+    """A on the left, the driving pose in 3D in the middle, the result on the right."""
+    person, shown, background = _person(synthesizer, args.appearance[0], args)
+    motion = _motion(synthesizer, args.driving[0], args)
+    body = synthesizer.driven(person.body, motion, args.camera)
+    side = args.scale * synthesizer.size
+    posed = body.posed.cpu().numpy()
+
+    def frames() -> Iterator[np.ndarray]:
+        images = synthesizer.paint(person, body, background)
+        for pose, image in zip(posed, tqdm(images, total=len(posed), desc="frames", unit="frame"), strict=True):
+            drawn = [_large(shown, args.scale), draw_pose_3d(pose, size=side), _large(to_uint8(image), args.scale)]
+            yield np.concatenate(drawn, axis=1)
+
+    write_animation(target, frames(), motion.fps or USUAL_FPS)
+
+
+def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
+    """The driving motion of any source, thinned out."""
+    if path.suffix.lower() == ".json" or (path.is_dir() and any(path.glob("*_keypoints.json"))):
+        if args.lifter is None:
+            raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
+        lifter, _ = load_system(args.lifter, synthesizer.device)
+        keypoints = read_keypoints(path, size=args.image_size)
+        record = lift_keypoints(lifter, keypoints, source=str(path))
+        motion = motion_of_record(smoothed(record, OneEuro(USUAL_FPS)) if args.smooth else record)
+    elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
+        motion = load_motion(path, args.sequence, args.azimuth, args.elevation)
+    elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
+        return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)
+    else:
+        raise InputError(
+            f"{path}: cannot drive; expected an image, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
+        )
+    rows = torch.arange(0, len(motion), args.every)[: args.limit]
+    return replace(motion[rows], fps=motion.fps / args.every)

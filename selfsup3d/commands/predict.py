@@ -1,0 +1,226 @@
+"""3D pose of the person in an image, a folder of images, a video, or 2D keypoints.
+
+    python launch/predict.py --checkpoint runs/v1 --input walk.mp4 --output out/
+    python launch/predict.py --checkpoint runs/v1 --input photos/ --output out/ --crop whole
+    python launch/predict.py --checkpoint runs/v1 --input walk.mp4 --output out/ --smooth --bvh --glb --video gif
+    python launch/predict.py --checkpoint runs/lifter --input keypoints.json --output out/
+
+Writes poses.npz and poses.json (17 joints with names, unit and frame), an overlay with skeleton and parts and the pose
+turning in 3D beside it (overlay.mp4 for videos, one PNG an image), and on request pose.bvh and pose.glb.
+OpenCV's MP4 does not play in browsers; --video webm or gif does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import get_args
+
+from tqdm import tqdm
+
+from selfsup3d.builders.systems import evaluated, load_system
+from selfsup3d.cli import Parser, image_size, refuse_overwrite
+from selfsup3d.config.run import Config
+from selfsup3d.errors import InputError
+from selfsup3d.export.bvh import write_bvh
+from selfsup3d.export.gltf import write_glb
+from selfsup3d.inference.clock import Clock
+from selfsup3d.inference.drawing import beside, overlay, overlays
+from selfsup3d.inference.keypoint_files import KeypointFormat, read_keypoints
+from selfsup3d.inference.predictor import (
+    PartSource,
+    PosedFrame,
+    Predictor,
+    images_of,
+    lift_keypoints,
+    smoothed,
+    somebody_of,
+)
+from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
+from selfsup3d.io.files import no_trace
+from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, video_info
+from selfsup3d.models.system import System
+from selfsup3d.training.device import pick_device
+from selfsup3d.viz.animation import write_animation
+from selfsup3d.viz.sheets import write_png
+from selfsup3d.viz.view3d import turntable
+
+__all__ = ["main"]
+
+USUAL_FPS = 12.0
+"""Of what has no frame rate of its own."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
+    parser.add_argument("--input", type=Path, required=True, help="image, folder of images, video, or keypoints")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found (default: auto)")
+    parser.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the one beside the input")
+    parser.add_argument("--detector", type=Path, help="weights of a torchvision detector")
+    parser.add_argument("--detector-architecture", choices=DETECTORS, default=DETECTORS[0])
+    parser.add_argument("--focal", type=float, help="focal length of the full image, px; default: unknown")
+    parser.add_argument("--smooth", action="store_true", help="smooth over time (One Euro filter)")
+    parser.add_argument("--cutoff", type=float, default=1.0, help="Hz of --smooth at rest; less is smoother")
+    parser.add_argument("--video", choices=("mp4", "webm", "gif", "none"), default="mp4", help="of the overlay")
+    parser.add_argument(
+        "--parts", choices=get_args(PartSource), default="puppet",
+        help="of the overlay: of the predicted pose's puppet (fast), or the decoder's segmentation",
+    )  # fmt: skip
+    parser.add_argument("--bvh", action="store_true", help="write pose.bvh")
+    parser.add_argument("--glb", action="store_true", help="write pose.glb")
+    parser.add_argument("--every", type=int, default=1, help="predict each n-th frame")
+    parser.add_argument("--limit", type=int, help="at most so many frames")
+    parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: told from them")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
+    parser.add_argument("--fps", type=float, help="frames per second, where the input has none")
+    parser.add_argument("--batch-size", type=int, default=16, help="frames at a time")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
+    args = parser.parse_args(argv)
+    for name in ("every", "limit", "batch_size", "focal", "cutoff", "fps"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be more than 0")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    if not args.input.exists():
+        raise InputError(f"{args.input}: no such file or folder; expected an image, a video or keypoints (.json)")
+    keypoints = args.input.suffix.lower() == ".json" or (
+        args.input.is_dir() and any(args.input.glob("*_keypoints.json"))
+    )
+    images = not keypoints and (args.input.is_dir() or args.input.suffix.lower() in IMAGE_SUFFIXES)
+    files = _files(args, images)
+    refuse_overwrite(list(files.values()), args.overwrite)
+    system, config = load_system(args.checkpoint, pick_device(args.device))
+    clock = Clock()
+    with no_trace(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
+        record = _predict(args, system, config, keypoints, images, files, clock)
+        with clock.stage("save"):
+            _save(record, files, _fps(args, record.fps))
+    print(clock.report(len(record)))
+    for path in files.values():
+        print(path)
+    return 0
+
+
+def _predict(
+    args: argparse.Namespace,
+    system: System,
+    config: Config,
+    keypoints: bool,
+    images: bool,
+    files: dict[str, Path],
+    clock: Clock,
+) -> PoseRecord:
+    """Poses of the input; the overlay is written on the way."""
+    if not keypoints:
+        size = int(getattr(evaluated(config), "size", 64))
+        predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
+        return _watch(args, predictor, images, files, clock)
+    found = read_keypoints(args.input, args.format, args.image_size)
+    with clock.stage("network"):
+        record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
+    record = record.thinned(args.every, args.limit)
+    if args.smooth:
+        record = smoothed(record, OneEuro(_fps(args, record.fps), args.cutoff))
+    if "overlay" in files:
+        write_animation(
+            files["overlay"], turntable(record.metric(), frames=max(len(record), 24)), _fps(args, record.fps)
+        )
+    return record
+
+
+def _files(args: argparse.Namespace, images: bool) -> dict[str, Path]:
+    """Everything that will be written, by what it is."""
+    files = {"npz": args.output / "poses.npz", "json": args.output / "poses.json"}
+    if args.video != "none" and images:
+        sources = frame_files(args.input)[:: args.every][: args.limit] if args.input.is_dir() else [args.input]
+        stems = Counter(source.stem for source in sources)
+        for k, source in enumerate(sources):  # a.jpg beside a.png: the whole name tells them apart
+            name = source.stem if stems[source.stem] == 1 else source.name
+            files[f"overlay {k * args.every}"] = args.output / f"{name}_overlay.png"
+    elif args.video != "none":
+        files["overlay"] = args.output / f"overlay.{args.video}"
+    return files | {kind: args.output / f"pose.{kind}" for kind in ("bvh", "glb") if getattr(args, kind)}
+
+
+def _fps(args: argparse.Namespace, own: float) -> float:
+    """Of what is written."""
+    return float(args.fps or own or USUAL_FPS)
+
+
+def _watch(
+    args: argparse.Namespace, predictor: Predictor, images: bool, files: dict[str, Path], clock: Clock
+) -> PoseRecord:
+    """Predict frame by frame; the overlay is written on the way, so memory does not grow with the length."""
+    looked_at = None if args.limit is None else args.limit * args.every
+    options = WindowOptions(args.crop, args.boxes, args.detector, args.detector_architecture, looked_at)
+    with clock.stage("find people"):
+        windows = find_windows(args.input, options)
+    info = None if images else video_info(args.input)
+    fps = 0.0 if info is None else (args.fps or info.fps) / args.every
+    smooth = OneEuro(_fps(args, fps), args.cutoff) if args.smooth else None
+    total = None if info is None or not info.frames else min(-(-info.frames // args.every), args.limit or 10**9)
+    frames = tqdm(images_of(args.input, args.every, args.limit), total=total, desc="frames", unit="frame")
+    kept: list[PosedFrame] = []
+    posed = _without_images(predictor.stream(frames, windows, smooth, clock), kept, str(args.input))
+    if images:
+        _write_overlays(posed, files, clock)
+    elif "overlay" in files:
+        with clock.stage("write"):
+            write_animation(files["overlay"], overlays(posed, clock), _fps(args, fps))
+    else:
+        for _ in posed:
+            pass
+    return predictor.record(kept, fps, str(args.input))
+
+
+def _without_images(frames: Iterable[PosedFrame], kept: list[PosedFrame], source: str) -> Iterator[PosedFrame]:
+    """The same frames; what was predicted is kept, the images are not.
+
+    Raises:
+        InputError: nobody was found in any of them; an overlay that is being written is then given up.
+    """
+    for frame in frames:
+        kept.append(frame.bare())
+        yield frame
+    somebody_of(kept, source)
+
+
+def _write_overlays(frames: Iterable[PosedFrame], files: dict[str, Path], clock: Clock) -> None:
+    """One image each; none of them is left where nobody is found in any."""
+    written = []
+    try:
+        for frame in frames:
+            path = files.get(f"overlay {frame.number}")
+            if path is not None:
+                with clock.stage("draw"):
+                    drawn = beside(overlay(frame), frame.joints_3d, azimuth=45.0)
+                with clock.stage("write"):
+                    write_png(path, drawn)
+                written.append(path)
+    except InputError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _save(record: PoseRecord, files: dict[str, Path], fps: float) -> None:
+    record.save(files["npz"])
+    record.save_json(files["json"])
+    if "bvh" in files:
+        write_bvh(files["bvh"], record.world(), fps)
+    if "glb" in files:
+        write_glb(files["glb"], record.world(), fps)
