@@ -1,7 +1,12 @@
-"""The error that a person gets for bad input. Scripts print its message alone and exit with code 2."""
+"""The errors that a person gets for bad input. Scripts print the message alone and exit with code 2."""
 
-__all__ = ["InputError"]
+__all__ = ["FatalInputError", "InputError"]
 
 
 class InputError(ValueError):
     """Input that cannot be used. The message names the file or key, what was expected and what to do."""
+
+
+class FatalInputError(InputError):
+    """Concerns the whole run and not one sample (a limit of the machine, altered data): training does not draw another
+    sample in its place."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.data.sampling.clip_store import ClipStore, clip_is_ready, finish_store, save_clip
-from selfsup3d.errors import InputError
+from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.video import VIDEO_SUFFIXES, frame_files, natural_key
@@ -166,12 +166,14 @@ def prepare_clips(
 
 
 def _stands(output: Path, sources: list[ClipSource], key: Mapping[str, Any]) -> bool:
-    """Whether the finished store is of just these sources and settings."""
+    """Whether the finished store is of just these sources and settings, and all of its clips are whole."""
     try:
-        settings = dict(parse_json((output / "store.json").read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
+        settings = ClipStore(output).settings
+    except FatalInputError:
+        raise
+    except InputError:
         return False
-    return bool(settings.get("key") == dict(key) and settings.get("sources") == _fingerprint(sources))
+    return bool(settings.get("key") == json.loads(json.dumps(key)) and settings.get("sources") == _fingerprint(sources))
 
 
 def _prepare_video(

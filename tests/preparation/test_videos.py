@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ def test_a_folder_of_everything(videos, tmp_path):
     assert len({c.person for c in store}) == 4
     for clip in store:
         assert len(clip.meta["boxes"]) == len(clip.meta["frame_numbers"]) == len(clip)
-        assert clip.saliency.max() == 255
+        assert clip.saliency[:].max() == 255
     report = json.loads((tmp_path / "store" / "report.json").read_text())
     assert report["summary"].startswith("3 videos: 4 clips")
     assert report["videos"][0]["kept"][0]["saliency"] == "background"
@@ -142,6 +143,15 @@ def test_folders_that_hold_nothing(tmp_path):
 def test_real_clips(real_data, tmp_path):
     store = prepare_clips(real_data / "clips", tmp_path / "store", 64, progress=False)
     assert len(store) == 13
-    coverage = [float((clip.saliency > 127).mean()) for clip in store]
+    coverage = [float((clip.saliency[:] > 127).mean()) for clip in store]
     assert min(coverage) > 0.05
     assert max(coverage) < 0.5
+
+
+def test_a_deleted_clip_is_made_again(videos, tmp_path):
+    prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    before = {clip.name: np.asarray(clip.frames) for clip in ClipStore(tmp_path / "store")}
+    shutil.rmtree(tmp_path / "store" / "clip_00001_00")
+    after = prepare_clips(videos, tmp_path / "store", 32, progress=False)
+    assert after.names == tuple(before)
+    assert all(np.array_equal(clip.frames, before[clip.name]) for clip in after)

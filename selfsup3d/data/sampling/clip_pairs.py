@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -15,6 +16,7 @@ from selfsup3d.data.priors.pose_prior import PosePrior, UprightPrior
 from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
 from selfsup3d.data.sampling.clip_store import Clip, ClipStore
 from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.io.stored_arrays import StoredArray
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 
@@ -179,12 +181,11 @@ class _InMemory:
     """All clips in three tensors; a still background is kept once."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
+        images = clips[0].frames.shape[1:]
         self._parts = {
-            "frames": torch.from_numpy(np.concatenate([clip.frames for clip in clips])),
-            "saliency": torch.from_numpy(np.concatenate([clip.saliency for clip in clips])[..., None]),
-            "background": torch.from_numpy(
-                np.concatenate([clip.background.reshape(-1, *clip.frames.shape[1:]) for clip in clips])
-            ),
+            "frames": _joined([clip.frames for clip in clips], images),
+            "saliency": _joined([clip.saliency for clip in clips], (*images[:2], 1)),
+            "background": _joined([clip.background for clip in clips], images),
         }
         rows, first = [], 0
         for clip in clips:
@@ -199,8 +200,19 @@ class _InMemory:
         return self._parts[part][torch.from_numpy(rows)]
 
 
+def _joined(arrays: Sequence[StoredArray], shape: tuple[int, ...]) -> Tensor:
+    """All images of files in one tensor (N, *shape), one file in memory beside it at a time."""
+    counts = [array.size // math.prod(shape) for array in arrays]
+    joined = np.empty((sum(counts), *shape), dtype=np.uint8)
+    first = 0
+    for array, count in zip(arrays, counts, strict=True):
+        joined[first : first + count] = np.asarray(array).reshape(count, *shape)
+        first += count
+    return torch.from_numpy(joined)
+
+
 class _Mapped:
-    """The same, straight from the mapped files."""
+    """The same, straight from the files."""
 
     def __init__(self, clips: Sequence[Clip], first: np.ndarray) -> None:
         self._clips = clips
@@ -212,8 +224,8 @@ class _Mapped:
         size = self._clips[0].frames.shape[1:3]
         out = np.empty((len(rows), *size, 1 if part == "saliency" else 3), dtype=np.uint8)
         for position, (c, row) in enumerate(zip(clip, rows, strict=True)):
-            array = getattr(self._clips[c], part)
-            image = array if part == "background" and array.ndim == 3 else array[row - self._first[c]]
+            array: StoredArray = getattr(self._clips[c], part)
+            image = array[:] if part == "background" and array.ndim == 3 else array[row - self._first[c]]
             out[position] = image.reshape(out.shape[1:])
         return torch.from_numpy(out)
 

@@ -1,4 +1,4 @@
-"""Clips made ready for training: frames, saliency and background of one person each, memory-mapped.
+"""Clips made ready for training: frames, saliency and background of one person each, read from their files on demand.
 
     STORE/
       store.json                written last: a store without it was never finished and is refused
@@ -27,19 +27,24 @@ import cv2
 import numpy as np
 
 from selfsup3d.data.saliency.saliency import Saliency, SaliencyMethod, video_saliency
-from selfsup3d.errors import InputError
+from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import write_json
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.names import clean_component
+from selfsup3d.io.stored_arrays import StoredArray, file_digest, refuse_limit
 
-__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "write_clip"]
+__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "store_is_finished", "write_clip"]
 
 FORMAT = 2
 """Version of the folder's layout and of the saliency code; clips of another version are prepared again."""
 
 
+_PARTS = ("frames", "saliency", "background")
+
+
 @dataclass(frozen=True)
 class Clip:
-    """One clip.
+    """One clip. Its arrays stay in their files; `numpy.asarray` reads all of one.
 
     Attributes:
         name: of the folder.
@@ -48,13 +53,13 @@ class Clip:
         background: (S, S, 3) or (T, S, S, 3) uint8.
         meta: name (of the source), person, action, fps, static_camera, K (null, one 3x3 or T of them), boxes (null or
             T rows x, y, width, height in the source's pixels), method (of the saliency), coverage, prepared (the
-            settings it was made with).
+            settings it was made with), sha256 (of each array's file).
     """
 
     name: str
-    frames: np.ndarray
-    saliency: np.ndarray
-    background: np.ndarray
+    frames: StoredArray
+    saliency: StoredArray
+    background: StoredArray
     meta: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -96,7 +101,7 @@ def write_clip(
         size: of the written images; None = as given. Saliency is found on the frames as given, the larger the better.
 
     Raises:
-        InputError: frames of another shape or kind.
+        InputError: frames of another shape or kind, or a name that is no folder's.
     """
     frames = np.ascontiguousarray(frames)
     result = video_saliency(frames, method=method, static_camera=static_camera)
@@ -118,6 +123,7 @@ def save_clip(
     if size is not None and size != frames.shape[1]:
         frames, saliency = _resized(frames, size), _resized(saliency, size)
         background = _resized(background[None], size)[0] if background.ndim == 3 else _resized(background, size)
+    clean_component(name, f"{root}: name of a clip")
     record = {
         "name": name,
         "person": None,
@@ -135,10 +141,10 @@ def save_clip(
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
     try:
-        np.save(temporary / "frames.npy", frames)
-        np.save(temporary / "saliency.npy", saliency)
-        np.save(temporary / "background.npy", background)
-        write_json(temporary / "meta.json", record)
+        for part, array in zip(_PARTS, (frames, saliency, background), strict=True):
+            np.save(temporary / f"{part}.npy", array)
+        digests = {part: file_digest(temporary / f"{part}.npy") for part in _PARTS}
+        write_json(temporary / "meta.json", {**record, "sha256": digests})
         temporary.chmod(0o755)
         if (root / name).exists():
             shutil.rmtree(root / name)
@@ -155,15 +161,14 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> bool:
-    """Whether the clip stands there, made with just these settings."""
+    """Whether the clip stands there whole, made with just these settings; its values are not compared."""
     try:
-        meta = parse_json((Path(root) / name / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        meta = _read_clip(Path(root) / name).meta
+    except FatalInputError:
+        raise
+    except InputError:
         return False
-    return isinstance(meta, dict) and meta.get("prepared") == {
-        "format": FORMAT,
-        **json.loads(json.dumps(dict(prepared))),
-    }
+    return meta.get("prepared") == {"format": FORMAT, **json.loads(json.dumps(dict(prepared)))}
 
 
 def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -171,8 +176,16 @@ def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, 
     write_json(Path(root) / "store.json", {"format": FORMAT, "clips": list(names), "settings": dict(settings)})
 
 
+def store_is_finished(root: str | Path, names: Sequence[str]) -> bool:
+    """Whether store.json stands there, is whole and lists just these clips."""
+    try:
+        return _read_store(Path(root))[1] == tuple(names)
+    except InputError:
+        return False
+
+
 class ClipStore:
-    """The clips of a finished store, memory-mapped.
+    """The clips of a finished store. However many there are, few files are open at a time.
 
     Args:
         root: folder with store.json.
@@ -215,6 +228,20 @@ class ClipStore:
         """Number of frames of all clips."""
         return sum(len(clip) for clip in self.clips)
 
+    def verify(self) -> int:
+        """Compare every file with the checksum that was written when it was prepared.
+
+        Returns:
+            Clips without checksums (of older versions): nothing can be said of them.
+
+        Raises:
+            InputError: a file was altered afterwards.
+        """
+        for clip in self.clips:
+            for part in _PARTS:
+                getattr(clip, part).verify()
+        return sum(not clip.meta.get("sha256") for clip in self.clips)
+
 
 def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     file = root / "store.json"
@@ -224,22 +251,30 @@ def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         raise InputError(f"{root}: no store.json: not prepared clips, or the preparation was cut off; run it again")
     try:
         record = parse_json(file.read_text(encoding="utf-8"))
-        names, settings = tuple(str(n) for n in record["clips"]), dict(record["settings"])
+        names, settings = tuple(record["clips"]), dict(record["settings"])
+    except OSError as error:
+        refuse_limit(error)
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); delete it and prepare the clips again") from error
     if record.get("format") != FORMAT:
         raise InputError(f"{file}: format {record.get('format')}, this version reads {FORMAT}; prepare the clips again")
-    return settings, names
+    return settings, tuple(clean_component(name, file) for name in names)
 
 
 def _read_clip(folder: Path) -> Clip:
     try:
-        frames, saliency, background = (
-            np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
-            for part in ("frames", "saliency", "background")
-        )
         meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
-    except Exception as error:  # whatever numpy raises for a damaged header: errors of parsers among others
+        known = meta.get("sha256") or {}
+        frames, saliency, background = (StoredArray(folder / f"{part}.npy", known.get(part)) for part in _PARTS)
+    except OSError as error:
+        refuse_limit(error)
+        raise InputError(
+            f"{folder / 'meta.json'}: cannot be read ({error.strerror}); prepare the clips again"
+        ) from None
+    except FatalInputError:
+        raise
+    except (ValueError, AttributeError) as error:
         raise InputError(f"{folder}: damaged clip ({error}); delete the folder and prepare the clips again") from error
     count, *size = frames.shape
     whole = (
@@ -252,10 +287,14 @@ def _read_clip(folder: Path) -> Clip:
     )
     if not whole:
         raise InputError(
-            f"{folder}: frames {frames.shape}, saliency {saliency.shape} and background {background.shape} do not belong together"
+            f"{folder}: frames {frames.shape}, saliency {saliency.shape} and background {background.shape} do not belong together;"
+            " delete the folder and prepare the clips again"
         )
     if not isinstance(meta, dict) or not _is_pinhole(meta.get("K"), count):
-        raise InputError(f"{folder / 'meta.json'}: damaged; expected an object, with K null, 3x3 or one 3x3 a frame")
+        raise InputError(
+            f"{folder / 'meta.json'}: damaged, expected an object with K null, 3x3 or one 3x3 a frame;"
+            f" delete {folder} and prepare the clips again"
+        )
     return Clip(name=folder.name, frames=frames, saliency=saliency, background=background, meta=meta)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from selfsup3d.data.sampling.collate import concatenate
-from selfsup3d.errors import InputError
+from selfsup3d.errors import FatalInputError, InputError
+from selfsup3d.io.stored_arrays import refuse_limit
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 
@@ -36,7 +37,7 @@ class SampleSource(Protocol):
         ...
 
 
-class TooManyBadSamplesError(InputError):
+class TooManyBadSamplesError(FatalInputError):
     """More samples than tolerated could not be read; the message names the first."""
 
 
@@ -106,9 +107,8 @@ class StepStream(Dataset):
     def _batch(self, step: int, indices: np.ndarray) -> Batch:
         try:
             return self.source.batch(RandomStreams(self.seed, step, indices))
-        except TooManyBadSamplesError:
-            raise
-        except (InputError, OSError):
+        except (InputError, OSError) as error:
+            _end_the_run(error)
             # One bad sample spoils the whole batch: draw them one at a time to find it.
             return concatenate([self._single(step, index) for index in indices])
 
@@ -118,6 +118,7 @@ class StepStream(Dataset):
             try:
                 return self.source.batch(RandomStreams(seed, step, np.array([index])))
             except (InputError, OSError) as error:
+                _end_the_run(error)
                 with self._bad.get_lock():
                     self._bad.value += 1
                     count = self._bad.value
@@ -130,3 +131,11 @@ class StepStream(Dataset):
                         f"{self._first_error.value.decode(errors='replace')}"
                     ) from error
                 seed = (seed + _REPLACEMENT) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def _end_the_run(error: InputError | OSError) -> None:
+    """Nothing for what is one sample's fault; what another sample would meet as well is raised."""
+    if isinstance(error, FatalInputError):
+        raise error
+    if isinstance(error, OSError):
+        refuse_limit(error)

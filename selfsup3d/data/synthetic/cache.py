@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from selfsup3d.data.sampling.clip_store import clip_is_ready, finish_store, write_clip
+from selfsup3d.data.sampling.clip_store import clip_is_ready, finish_store, store_is_finished, write_clip
 from selfsup3d.data.synthetic.background import View, render_background
 from selfsup3d.data.synthetic.body import People
 from selfsup3d.data.synthetic.render import Cameras, Rendered, render
@@ -33,6 +33,7 @@ from selfsup3d.data.synthetic.spec import RENDERING, Preset, preset_named, spec_
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import body_frame, bone_lengths, canonicalize
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.stored_arrays import file_digest
 
 __all__ = ["SIZES", "SplitFolders", "cache_root", "clip_name", "draw_scene", "folders", "prepare", "truth_of"]
 
@@ -154,8 +155,10 @@ def _prepare_clip(job: _Job) -> int:
     """Render one clip, write its truth, then the clip with its saliency and background. Returns its number of frames."""
     scene = make_scene(job.preset, job.split, job.clip, job.size)
     frames, truth = truth_of(job.preset, scene, job.size, views=job.split != "train")
-    with atomic_path(job.where.truth / f"{clip_name(job.clip)}.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **truth)  # type: ignore[arg-type]
+    with atomic_path(job.where.truth / f"{clip_name(job.clip)}.npz") as temporary:
+        with temporary.open("wb") as file:
+            np.savez(file, **truth)  # type: ignore[arg-type]
+        digest = file_digest(temporary)
     K = scene.camera.K[0] if scene.static else scene.camera.K
     meta = {
         "name": f"{job.split}/{job.clip}",
@@ -163,6 +166,7 @@ def _prepare_clip(job: _Job) -> int:
         "action": scene.motion.action,
         "fps": round(scene.motion.fps, 3),
         "K": np.round(K, 5).tolist(),
+        "truth_sha256": digest,
     }
     write_clip(job.where.clips, clip_name(job.clip), frames, meta, prepared=job.prepared, static_camera=scene.static)
     return len(scene)
@@ -181,7 +185,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, SplitFolders]:
-    """Render what is not rendered yet, with a progress bar on stderr; call it again after an interruption.
+    """Render what is not rendered yet, or no longer whole, with a progress bar on stderr; call it again at any time.
 
     Args:
         root: of the cache, see `cache_root`.
@@ -206,7 +210,6 @@ def prepare(
     jobs = [
         _Job(preset, split, clip, size, places, prepared)
         for split, places in where.items()
-        if not (places.clips / "store.json").is_file()
         for clip in range(preset.clips(split))
         if not _is_ready(places, clip, prepared)
     ]
@@ -222,8 +225,8 @@ def prepare(
         for _ in _run(jobs, min(workers, len(jobs))):
             bar.update()
     for split, places in where.items():
-        if not (places.clips / "store.json").is_file():
-            names = [clip_name(clip) for clip in range(preset.clips(split))]
+        names = [clip_name(clip) for clip in range(preset.clips(split))]
+        if not store_is_finished(places.clips, names):
             finish_store(places.clips, names, {"preset": preset.name, "split": split, **prepared})
     return where
 

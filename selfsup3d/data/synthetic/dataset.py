@@ -21,7 +21,8 @@ from selfsup3d.data.sampling.clip_pairs import CameraPrior, PairSource
 from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.data.synthetic.cache import SplitFolders, folders
 from selfsup3d.data.synthetic.spec import Preset, preset_named
-from selfsup3d.errors import InputError
+from selfsup3d.errors import FatalInputError, InputError
+from selfsup3d.io.stored_arrays import file_digest, refuse_limit
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
@@ -90,8 +91,9 @@ class SyntheticTruth:
         missing = [n for n in self._store.names if not self._file(n).is_file()]
         if missing:
             raise InputError(
-                f"{self._file(missing[0])}: ground truth is missing; delete {where.clips} and render again"
+                f"{self._file(missing[0])}: ground truth is missing; render again (prepare-data, or a training run)"
             )
+        self._digests = {clip.name: clip.meta.get("truth_sha256") for clip in self._store}
         self._load = lru_cache(maxsize=_OPEN_CLIPS)(self._read)
 
     def __len__(self) -> int:
@@ -102,14 +104,19 @@ class SyntheticTruth:
         return self._truth / f"{clip}.npz"
 
     def _read(self, clip: str) -> dict[str, np.ndarray]:
+        path, known = self._file(clip), self._digests.get(clip)
         try:
-            with np.load(self._file(clip), allow_pickle=False) as stored:
+            if known is not None and file_digest(path) != known:
+                raise FatalInputError(f"{path}: was altered after it was rendered; delete it and render again")
+            with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files if name != "depth"}
+        except OSError as error:
+            refuse_limit(error)
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}); render again") from None
+        except InputError:
+            raise
         except Exception as error:  # whatever numpy raises for a damaged file
-            path = self._file(clip)
-            raise InputError(
-                f"{path}: damaged ground truth ({error}); delete {path.parents[1]} and render again"
-            ) from error
+            raise InputError(f"{path}: damaged ground truth ({error}); delete it and render again") from error
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames with ground truth; outside train also the second view and the transfer target.
@@ -137,7 +144,9 @@ class SyntheticTruth:
     def saliency_iou(self) -> float:
         """Mean over clips of the IoU between the real saliency and the renderer's mask: reported beside results."""
         background = default_puppet().background
-        values = [mask_iou(clip.saliency > 127, self._load(clip.name)["labels"] != background) for clip in self._store]
+        values = [
+            mask_iou(clip.saliency[:] > 127, self._load(clip.name)["labels"] != background) for clip in self._store
+        ]
         return float(np.mean(values))
 
     def _with_truth(self, batch: Batch, views: bool) -> Batch:

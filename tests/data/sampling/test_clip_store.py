@@ -5,6 +5,7 @@ import pytest
 
 from selfsup3d.data.sampling.clip_store import ClipStore, clip_is_ready, finish_store, write_clip
 from selfsup3d.errors import InputError
+from selfsup3d.io.stored_arrays import StoredArray
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_what_was_written_comes_back(store, toy_clips):
     for clip, (frames, _) in zip(clips, toy_clips, strict=True):
         assert np.array_equal(clip.frames, frames)
         assert clip.saliency.shape == frames.shape[:3]
-        assert isinstance(clip.frames, np.memmap)
+        assert isinstance(clip.frames, StoredArray)
         assert clip.K() is None
     assert [clip.person for clip in clips] == ["p0", "p1", "p0"]
     assert [c.name for c in ClipStore(store, ["clip_00002"])] == ["clip_00002"]

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from selfsup3d.data.sampling.clip_pairs import PairSource
 from selfsup3d.data.sampling.clip_store import ClipStore
+from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.data.synthetic import cache as module
 from selfsup3d.data.synthetic.cache import cache_root, clip_name, folders, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
@@ -116,6 +120,85 @@ def test_a_clip_of_another_rendering_is_made_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(module, "_prepare_clip", lambda job: made.append(job.clip) or real(job))
     prepare(tmp_path, "tiny-test", SIZE, ("train",), workers=0, progress=False)
     assert made == [1]
+
+
+DAMAGES = {
+    "a deleted clip": lambda where: shutil.rmtree(where.clips / clip_name(1)),
+    "a deleted file": lambda where: (where.clips / clip_name(1) / "saliency.npy").unlink(),
+    "a cut file": lambda where: os.truncate(where.clips / clip_name(1) / "frames.npy", 500),
+    "a broken meta": lambda where: (where.clips / clip_name(1) / "meta.json").write_text("{"),
+    "a deleted truth": lambda where: (where.truth / f"{clip_name(1)}.npz").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_clip_alone_is_made_again(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    where = folders(tmp_path / "copy", TINY, SIZE, "train")
+    DAMAGES[damage](where)
+    made, real = [], module._prepare_clip
+    monkeypatch.setattr(module, "_prepare_clip", lambda job: made.append(job.clip) or real(job))
+    prepare(tmp_path / "copy", "tiny-test", SIZE, ("train",), workers=0, progress=False)
+    assert made == [1]
+    assert _whole(tmp_path / "copy", cache)
+
+
+def _whole(root: Path, whole: Path) -> bool:
+    """Whether the training split is that of another cache."""
+    one, other = (SyntheticTruth(place, "tiny-test", SIZE, "train") for place in (root, whole))
+    indices = np.arange(len(other))
+    return len(one) == len(other) and bool(torch.equal(one.frames(indices).target, other.frames(indices).target))
+
+
+def _broken(root: Path, kind: str) -> None:
+    """What a message with advice is given for."""
+    where = folders(root, TINY, SIZE, "train")
+    clip = where.clips / clip_name(0)
+    if kind == "listing":
+        (where.clips / "store.json").write_text("{")
+    elif kind == "frames":
+        np.save(clip / "frames.npy", 255 - np.load(clip / "frames.npy"))
+    elif kind == "shape":
+        np.save(clip / "saliency.npy", np.load(clip / "saliency.npy")[:, :8])
+    elif kind == "meta":
+        (clip / "meta.json").write_text('{"K": [1]}')
+    else:
+        truth = where.truth / f"{clip_name(0)}.npz"
+        labels = dict(np.load(truth))
+        np.savez(truth, **(labels | {"joints_3d": -labels["joints_3d"]}))
+
+
+@pytest.mark.parametrize("kind", ["listing", "frames", "shape", "meta", "truth"])
+def test_advice_to_delete_and_prepare_again_is_no_dead_end(cache: Path, tmp_path: Path, kind: str) -> None:
+    """What the message says is done by the letter; then everything is as it was."""
+    root = tmp_path / "copy"
+    shutil.copytree(cache, root)
+    _broken(root, kind)
+    with pytest.raises(InputError) as error:
+        SyntheticTruth(root, "tiny-test", SIZE, "train").batch(RandomStreams(0, 0, np.arange(64)))
+    told = str(error.value)
+    found = re.search(r"delete (it|the folder|/\S+)", told)
+    assert found, told
+    named = Path(told.split(": ")[0])
+    doomed = named if found[1] in ("it", "the folder") else Path(found[1])
+    shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
+    prepare(root, "tiny-test", SIZE, ("train",), workers=0, progress=False)
+    assert _whole(root, cache)
+
+
+def test_altered_frames_are_never_trained_on(cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    clip = folders(tmp_path / "copy", TINY, SIZE, "train").clips / clip_name(2)
+    np.save(clip / "frames.npy", 255 - np.load(clip / "frames.npy"))
+    clips = open_clips(tmp_path / "copy", "tiny-test", SIZE, "train")
+    for memory in ("keep", "map"):
+        with pytest.raises(InputError, match="altered after it was prepared"):
+            StepStream(PairSource(clips, memory=memory), 0, 64)[0]  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="altered"):
+        clips.verify()
+    assert open_clips(cache, "tiny-test", SIZE, "train").verify() == 0
 
 
 def test_nothing_half_written_stays(cache: Path) -> None:
