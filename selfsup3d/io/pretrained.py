@@ -30,8 +30,10 @@ __all__ = [
     "fill",
     "from_pretrained",
     "locate_model",
+    "nonfinite",
     "read_config",
     "read_tensors",
+    "refuse_nonfinite",
     "save_pretrained",
     "write_model",
     "write_tensors",
@@ -176,8 +178,10 @@ def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path, fresh: 
         fresh: names or patterns (encoder.head.*) of those that the network keeps as they are.
 
     Raises:
-        InputError: another architecture, the first differences are named; or a pattern that fits no tensor.
+        InputError: another architecture, the first differences are named; or a pattern that fits no tensor; or
+            tensors with NaN or Inf.
     """
+    refuse_nonfinite(tensors, source)
     own = system.state_dict()
     for pattern in fresh:
         kept = fnmatch.filter(own, pattern)
@@ -199,3 +203,22 @@ def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path, fresh: 
     if told:
         raise InputError(f"{source}: of another architecture than its config or yours: {'; '.join(told)}")
     system.load_state_dict(dict(tensors))
+
+
+def nonfinite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or Inf."""
+    return [name for name, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+
+
+def refuse_nonfinite(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Nothing, if all tensors are finite.
+
+    Raises:
+        InputError: one is not; no prediction could come of it.
+    """
+    bad = nonfinite(tensors)
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise InputError(
+            f"{source}: {bad[0]}{more} of {len(tensors)} tensors hold NaN or Inf; the training failed, use an earlier checkpoint"
+        )

@@ -15,6 +15,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.training import run_folder
-from selfsup3d.training.checkpoint import TrainingState, find_checkpoint
+from selfsup3d.training.checkpoint import TrainingState, find_checkpoint, newest
 from selfsup3d.training.device import any_process, make_accelerator, same_buffers
 from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
@@ -73,7 +74,7 @@ def train(
     """Train a system until `trainer.steps`, a signal, or too many bad steps.
 
     Args:
-        config: of the run; its folder must have been claimed (`run_folder.claim`).
+        config: of the run; whoever shares a machine with other runs claims its folder first (`run_folder.claimed`).
         system: untrained, on the CPU. source: of training samples.
         images: the samples that the log shows. evaluate: named numbers of the averaged system, every
             `trainer.evaluate_every` steps (called in every process). accelerator: see `device.make_accelerator`.
@@ -94,7 +95,11 @@ def train(
         settings.steps,
         settings.max_bad_samples,
     )
-    state, module = _prepare(config, system, source, accelerator)
+    found = find_checkpoint(config.resume, config.folder)
+    state, module = _prepare(config, system, source, accelerator, found)
+    accelerator.wait_for_everyone()  # all have read what the main process may now rename
+    if accelerator.is_main_process:
+        run_folder.begin(config, found)
     samples = settings.batch_size * settings.accumulation * accelerator.num_processes
     resident = settings.workers == 0 and hasattr(source, "to")
     if resident:
@@ -162,13 +167,12 @@ def _save(config: Config, state: TrainingState, accelerator: Accelerator) -> Non
 
 
 def _prepare(
-    config: Config, system: System, source: SampleSource, accelerator: Accelerator
+    config: Config, system: System, source: SampleSource, accelerator: Accelerator, found: Path | None
 ) -> tuple[TrainingState, nn.Module]:
     """State at the first step to take (new, from given weights, or resumed), and the module to call."""
     settings = config.trainer
     check_names(system, settings)
     check_shardable(system, settings)
-    found = find_checkpoint(config.resume, config.folder)
     if found is None and config.weights is not None:
         folder = pretrained.locate_model(config.weights)
         pretrained.fill(
@@ -266,12 +270,17 @@ def _total(terms: dict[str, Tensor], update: Update) -> Tensor:
 
 
 def _give_up(config: Config, state: TrainingState, accelerator: Accelerator) -> None:
-    """Save the last good state and end the run."""
-    _save(config, state, accelerator)
+    """Save the state before the bad steps, where it is good, and end the run."""
+    try:
+        _save(config, state, accelerator)
+        saved = f"the last good state is in {config.folder / run_folder.CHECKPOINTS}"
+    except FloatingPointError as error:
+        good = newest(config.folder / run_folder.CHECKPOINTS, lambda damage: None)
+        saved = f"{error}; " + ("no good state was reached" if good is None else f"the last good state is {good}")
     accelerator.wait_for_everyone()
     raise FloatingPointError(
         f"stopped at step {state.step}: {state.bad_steps} steps had NaN or Inf (trainer.max_bad_steps is "
-        f"{config.trainer.max_bad_steps}); the last good state is in {config.folder / run_folder.CHECKPOINTS}"
+        f"{config.trainer.max_bad_steps}); {saved}"
     )
 
 

@@ -20,7 +20,6 @@ from selfsup3d.models.modules.critic import across_processes
 from selfsup3d.training import device
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
-from selfsup3d.training.run_folder import claim
 from tests.training.toy import Autoencoder, Noise, config
 
 
@@ -79,7 +78,6 @@ def one(folder: Path, told: dict) -> None:
     source = Slow(told.pop("pause", 0.0), *wrong)
     settings = config(folder, **told)
     accelerator = make_accelerator(settings.trainer)
-    claim(settings, accelerator)
     result = train(settings, system, source, accelerator=accelerator)
     (folder / f"held-{accelerator.process_index}").write_bytes(save(result.system.state_dict()))
     if accelerator.is_main_process:

@@ -7,6 +7,7 @@ import torch
 
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
+from selfsup3d.io.stored_arrays import file_digest
 from selfsup3d.training import checkpoint
 from selfsup3d.training.checkpoint import check, find_checkpoint, newest, rotate
 from selfsup3d.training.loop import train
@@ -83,11 +84,90 @@ def test_every_file_is_in_the_manifest(run):
     assert listed == {p.name for p in folder.iterdir()} - {"manifest.json"} == set(FILES)
 
 
-def test_all_damaged_means_from_the_start(run, capsys):
+@pytest.mark.parametrize("resume", ["auto", "the run"])
+def test_all_damaged_is_refused_until_starting_over_is_asked_for(run, resume):
     for folder in (run / "checkpoints").iterdir():
         cut(folder / "model.safetensors")
-    assert find_checkpoint("auto", run) is None
-    assert capsys.readouterr().err.count("is damaged") == 3
+    log, checkpoints = (run / "scalars.jsonl").read_bytes(), names(run)
+    given = str(run) if resume == "the run" else resume
+    with pytest.raises(InputError, match=r"all checkpoints are damaged.*start over: --overwrite"):
+        train(config(run, steps=6, resume=given), Autoencoder(), Noise())
+    assert (run / "scalars.jsonl").read_bytes() == log
+    assert names(run) == checkpoints
+    train(config(run, steps=6, checkpoint_every=6, overwrite=True), Autoencoder(), Noise())
+    assert names(run) == ["step-00000006"]
+
+
+def test_rotation_sets_damaged_ones_aside_and_never_removes_the_newest_whole_one(run):
+    """After any number of steps beside damaged checkpoints of higher numbers, as many whole ones stand as wanted."""
+    for step in (4, 6):
+        cut(run / "checkpoints" / f"step-0000000{step}" / "optimizers.safetensors")
+    train(config(run, steps=30, checkpoint_every=1, keep_checkpoints=2, resume="auto"), Autoencoder(), Noise())
+    assert names(run) == ["damaged-00000004", "damaged-00000006", "step-00000029", "step-00000030"]
+
+
+def test_a_checkpoint_damaged_meanwhile_does_not_count(run):
+    folder = run / "checkpoints"
+    shutil.copytree(folder / "step-00000006", folder / "step-00000099")
+    cut(folder / "step-00000099" / "model.safetensors")
+    rotate(folder, 1, folder / "step-00000006")
+    assert names(run) == ["damaged-00000099", "step-00000006"]
+
+
+def test_going_back_sets_later_checkpoints_aside(run):
+    start = run / "checkpoints" / "step-00000002"
+    train(config(run, steps=5, keep_checkpoints=1, resume=str(start)), Autoencoder(), Noise())
+    assert names(run) == ["later-00000004", "later-00000006", "step-00000005"]
+    assert find_checkpoint("auto", run).name == "step-00000005"
+
+
+@pytest.mark.parametrize("steps", [4, 9])
+def test_a_refused_resumption_changes_no_file(run, steps):
+    """Beyond its end, or of another architecture."""
+
+    class Wider(Autoencoder):
+        def __init__(self):
+            super().__init__()
+            self.more = torch.nn.Linear(2, 2)
+
+    before = {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in sorted(run.rglob("*"))}
+    with pytest.raises(InputError):
+        train(config(run, steps=steps, resume="auto"), Autoencoder() if steps == 4 else Wider(), Noise())
+    assert {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in sorted(run.rglob("*"))} == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors", "optimizers.safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(run, name, value):
+    folder = run / "checkpoints" / "step-00000006"
+    tensors = {key: tensor.clone() for key, tensor in pretrained.read_tensors(folder / name).items()}
+    key = next(key for key, tensor in tensors.items() if tensor.numel() > 1)
+    tensors[key].view(-1)[0] = value
+    pretrained.write_tensors(folder / name, tensors)
+    files = json.loads((folder / "manifest.json").read_text())
+    files[name] = {"size": (folder / name).stat().st_size, "sha256": file_digest(folder / name)}
+    (folder / "manifest.json").write_text(json.dumps(files))
+    assert check(folder) is None
+    with pytest.raises(InputError, match=rf"{name}: .* hold NaN or Inf"):
+        train(config(run, steps=9, resume="auto"), Autoencoder(), Noise())
+    if name == "model.safetensors":
+        with pytest.raises(InputError, match="hold NaN or Inf"):
+            pretrained.from_pretrained(folder, lambda told, version: Autoencoder())
+        with pytest.raises(InputError, match="hold NaN or Inf"):
+            train(config(run.parent / "new", weights=folder), Autoencoder(), Noise())
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+    class Diverging(Autoencoder):
+        def losses(self, batch, update, progress):
+            if progress >= 0.5:
+                self.unused.weight.data.fill_(float("nan"))  # no loss and no gradient shows it
+            return super().losses(batch, update, progress)
+
+    with pytest.raises(FloatingPointError, match=r"step 6: unused.weight holds NaN or Inf; this state is not saved"):
+        train(config(tmp_path), Diverging(), Noise())
+    assert names(tmp_path) == ["step-00000003"]
+    assert pretrained.nonfinite(pretrained.read_tensors(tmp_path / "checkpoints" / "step-00000003" / FILES[0])) == []
 
 
 def test_a_run_goes_on_from_the_last_whole_checkpoint(run, capsys):
@@ -180,7 +260,7 @@ def test_rights_are_the_usual_ones(run):
 def test_nothing_is_pickled(run):
     for path in run.rglob("*"):
         if path.is_file():
-            assert path.suffix in (".safetensors", ".json", ".jsonl") or ".tfevents." in path.name, path
+            assert path.suffix in (".safetensors", ".json", ".jsonl", ".yaml") or ".tfevents." in path.name, path
 
 
 def test_printing_is_the_default_complaint(capsys):

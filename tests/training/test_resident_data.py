@@ -11,7 +11,6 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
-from selfsup3d.training.run_folder import claim
 
 
 def run(folder, workers, moves=None):
@@ -28,7 +27,6 @@ def run(folder, workers, moves=None):
     if moves is not None:
         source.to = lambda device: moves.append(str(device))
     accelerator = make_accelerator(config.trainer)
-    claim(config, accelerator)
     result = train(config, build_system(config), source, accelerator=accelerator)
     return result.system.state_dict()
 

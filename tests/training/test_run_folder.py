@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,18 @@ from accelerate import Accelerator
 from selfsup3d.config.load import load_config
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
-from selfsup3d.training.run_folder import claim
+from selfsup3d.io.locks import LOCK
+from selfsup3d.training.run_folder import begin, claimed
 
 
 def files(folder: Path):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def claim(config, accelerator):
+    """A run that starts and ends at once."""
+    with claimed(config, accelerator):
+        begin(config, None)
 
 
 @pytest.fixture
@@ -75,6 +84,49 @@ def test_another_system_cannot_be_resumed(tmp_path, accelerator):
     with pytest.raises(InputError, match=r"started with another system.preset \(tiny, now small\)"):
         claim(Config.model_validate(other), accelerator)
     assert load_config(tmp_path / "config.yaml").system.preset == "tiny"
+
+
+def test_a_refused_run_changes_no_file(tmp_path, accelerator):
+    """Neither a resumption that does not fit nor an --overwrite whose own data turn out to be bad."""
+    claim(Config(output_dir=tmp_path, seed=5), accelerator)
+    (tmp_path / "metrics.json").write_text("x")
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
+    for settings in ({"resume": "auto"}, {"overwrite": True}):
+        config = Config(output_dir=tmp_path, seed=6, **settings)
+        with pytest.raises(InputError, match="bad data"), claimed(config, accelerator):
+            raise InputError("bad data")
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)} == before
+
+
+def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path, accelerator):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"import time; from selfsup3d.io.locks import locked\n"
+         f"with locked({str(tmp_path)!r}): print('held', flush=True); time.sleep(60)"],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=rf"another run is at work in it \(process {holder.pid} on .*--output-dir"):
+            claim(Config(output_dir=tmp_path), accelerator)
+        assert files(tmp_path) == [LOCK]
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (tmp_path / LOCK).exists()  # stale: it was killed
+    claim(Config(output_dir=tmp_path), accelerator)
+    assert files(tmp_path) == ["checkpoints", "config.yaml"]
+
+
+def test_all_damaged_checkpoints_refuse_a_resumption(tmp_path, accelerator):
+    claim(Config(output_dir=tmp_path), accelerator)
+    (tmp_path / "checkpoints" / "step-00000005").mkdir()
+    with pytest.raises(
+        InputError, match=r"all checkpoints are damaged .*manifest.json is missing.*start over: --overwrite"
+    ):
+        claim(Config(output_dir=tmp_path, resume="auto"), accelerator)
+    assert (tmp_path / "checkpoints" / "step-00000005").exists()
+    claim(Config(output_dir=tmp_path, overwrite=True), accelerator)  # as the message advises
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_file_in_the_way_is_named(tmp_path, accelerator):
