@@ -77,14 +77,14 @@ def measure_apart(cell: Cell) -> Figures:
         command = [sys.executable, "-m", "selfsup3d.benchmarks.apart", json.dumps(asdict(cell))]
         workers.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     try:
-        told = [worker.communicate(timeout=_TIMEOUT) for worker in workers]
+        outputs = [worker.communicate(timeout=_TIMEOUT) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
-    for worker, (_, errors) in zip(workers, told, strict=True):
+    for worker, (_, errors) in zip(workers, outputs, strict=True):
         if worker.returncode:
             raise RuntimeError(f"{cell} ended with {worker.returncode}: {errors.strip()[-500:]}")
-    found = [Figures(**json.loads(out.splitlines()[-1])) for out, _ in told]
+    found = [Figures(**json.loads(out.splitlines()[-1])) for out, _ in outputs]
     return max(found, key=lambda figures: figures.peak_mb)
 
 

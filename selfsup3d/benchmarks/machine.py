@@ -135,7 +135,7 @@ def gemm_peak(dtype: torch.dtype, settings: Settings) -> float:
 
 
 def peak_memory_mb(call: Callable[[], object], settings: Settings) -> float | None:
-    """Memory that one call needs at its peak beyond what was there before, MB; None where it cannot be told.
+    """Memory that one call needs at its peak beyond what was there before, MB; None where it is not known.
 
     On the CPU the resident set's high-water mark, reset through /proc (Linux); warm the call up first.
     """

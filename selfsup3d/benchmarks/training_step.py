@@ -22,7 +22,7 @@ from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.models.part_guided.pose import BodyPose
 from selfsup3d.models.part_guided.presets import build_networks
-from selfsup3d.models.part_guided.puppet_images import painted_puppets
+from selfsup3d.models.part_guided.puppet_images import rendered_puppets
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.puppet.puppet import Puppet, default_puppet
 from selfsup3d.structures.batch import Batch
@@ -74,7 +74,7 @@ def made_up_batch(size: int, count: int, seed: int = 0) -> Batch:
         poses = prior.sample_upright(streams)
         body = BodyPose(poses.joints, cameras.sample(streams, poses=poses))
         drawn = Batch(seeds=looks, unpaired_background=background())
-        image, labels = painted_puppets(puppet, body, drawn, (size, size))
+        image, labels = rendered_puppets(puppet, body, drawn, (size, size))
         return image, (labels != puppet.background)[:, None].float(), body
 
     source, source_saliency, _ = frame(1)

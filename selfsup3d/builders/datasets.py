@@ -104,11 +104,11 @@ def open_indexed(data: IndexedConfig) -> tuple[FrameIndex, Path]:
 
 def _tree(data: IndexedConfig, root: Path) -> tuple[Tree, dict[str, object]]:
     if isinstance(data, H36mConfig):
-        told: dict[str, object] = {"every": data.every, "cameras": data.cameras, "detections": data.detections}
-        return find_h36m(root, cameras=data.cameras, detections=data.detections, every=data.every), told
+        settings: dict[str, object] = {"every": data.every, "cameras": data.cameras, "detections": data.detections}
+        return find_h36m(root, cameras=data.cameras, detections=data.detections, every=data.every), settings
     assert isinstance(data, MpiInf3dhpConfig)
-    told = {"every": data.every, "annotation": data.annotation, "views": list(data.views)}
-    return find_mpi_inf_3dhp(root, annotation=data.annotation, cameras=data.views, every=data.every), told
+    settings = {"every": data.every, "annotation": data.annotation, "views": list(data.views)}
+    return find_mpi_inf_3dhp(root, annotation=data.annotation, cameras=data.views, every=data.every), settings
 
 
 def indexed_rows(index: FrameIndex, data: IndexedConfig, split: Split) -> FrameIndex:

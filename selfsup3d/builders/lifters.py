@@ -11,7 +11,7 @@ from selfsup3d.config.lifters import StudentConfig, TeacherConfig
 from selfsup3d.config.load import validate
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config
-from selfsup3d.config.upgrade import upgrade
+from selfsup3d.config.upgrade import upgrade, upgrade_tensors
 from selfsup3d.data.mocap.mocap import MotionCapture, load_mocap
 from selfsup3d.data.sampling.keypoint_noise import KeypointModel
 from selfsup3d.data.sampling.projected_poses import CameraRange, ProjectedPoses
@@ -71,7 +71,7 @@ def _teacher(path: Path) -> InvariantTeacher:
             raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected an ites_teacher")
         return LIFTERS["ites_teacher"](config)
 
-    teacher = pretrained.from_pretrained(path, build)
+    teacher = pretrained.from_pretrained(path, build, rename=upgrade_tensors)
     assert isinstance(teacher, InvariantTeacher)
     return teacher
 

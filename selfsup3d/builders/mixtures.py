@@ -43,13 +43,13 @@ def add_datasets(
     first, *others = parts_of(config)
     if not others:
         return result
-    told: dict[str, dict[str, Any]] = {_name(first): _numbers(result)}
+    results: dict[str, dict[str, Any]] = {_name(first): _numbers(result)}
     for part in others:
         try:
-            told[_name(part)] = _numbers(measure(part))
+            results[_name(part)] = _numbers(measure(part))
         except InputError as error:
-            told[_name(part)] = {"frames": 0, "metrics": {}, "reasons": {"all": str(error).splitlines()[0]}}
-    return result | {"per_dataset": told}
+            results[_name(part)] = {"frames": 0, "metrics": {}, "reasons": {"all": str(error).splitlines()[0]}}
+    return result | {"per_dataset": results}
 
 
 def _name(config: Config) -> str:

@@ -26,7 +26,7 @@ from selfsup3d.config.load import validate
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config, MixtureConfig
-from selfsup3d.config.upgrade import upgrade
+from selfsup3d.config.upgrade import upgrade, upgrade_tensors
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import MocapPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
@@ -91,7 +91,7 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
 
-    return pretrained.from_pretrained(path, build, device), configs[0]
+    return pretrained.from_pretrained(path, build, device, upgrade_tensors), configs[0]
 
 
 def _part_guided(config: Config) -> System:
@@ -244,7 +244,7 @@ DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {
 
 
 def _needs_labels(config: Config) -> bool:
-    """Lifters read 2D joints, and 3D ones where they are supervised; the image model only where it is told to."""
+    """Lifters read 2D joints, and 3D ones where they are supervised; the image model only where a setting says so."""
     system = config.system
     if not isinstance(system, PartGuidedConfig):
         return True

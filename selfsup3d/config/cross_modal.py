@@ -54,7 +54,7 @@ class AdversaryConfig(Section):
     """A critic of what is decoded."""
 
     judges: Literal["none", "joints_3d", "joints_2d", "image"] = "none"
-    """none; joints_3d = poses; joints_2d = turned and projected poses, which needs no 3D labels; image = images."""
+    """none; joints_3d = poses; joints_2d = rotated and projected poses, which needs no 3D labels; image = images."""
     weight: NotNegative = 1e-3
     """Of the adversarial term."""
     features: NotNegative = 0.0
@@ -115,9 +115,9 @@ class CrossModalConfig(Section):
     image_width: Annotated[int, Field(ge=16)] = 256
     """Channels of the image decoder's first map, halved at each up-convolution."""
     cut_out: bool = False
-    """Lay the person on grey by the label-free saliency, where the data have one."""
+    """Composite the person over grey by the label-free saliency, where the data have one."""
     zero_root: bool = False
-    """Subtract the root from 2D poses; the perspective that it tells is lost."""
+    """Subtract the root from 2D poses; the perspective that it shows is lost."""
     reduction: Literal["per_element", "sum", "mean"] = "per_element"
     """Of the divergence: by the number of decoded elements (48 of a pose, 3 S S of an image), none, or by dimensions.
     With sum, reconstructions too are sums: the plain evidence lower bound."""
@@ -128,7 +128,7 @@ class CrossModalConfig(Section):
     adversary: AdversaryConfig = AdversaryConfig()
 
     @model_validator(mode="after")
-    def _modalities_are_told_once(self) -> Self:
+    def _modalities_are_given_once(self) -> Self:
         if self.fusion == "pairs" and (self.encoders or self.decoders):
             raise ValueError("encoders and decoders follow from the pairs; leave them out, or set fusion to poe or moe")
         if self.fusion != "pairs" and not (self.encoders and self.decoders):

@@ -69,7 +69,7 @@ class TemporalConfig(Section):
 
 
 class AdversarialDepthConfig(Section):
-    """A GAN over turned views (Kudo et al. 2018)."""
+    """A GAN over rotated views (Kudo et al. 2018)."""
 
     kind: Literal["adversarial_depth"] = "adversarial_depth"
     """Which system."""
@@ -110,8 +110,8 @@ class RepNetConfig(Section):
     """Of the unpaired poses that the critic sees: in the body frame, or as random cameras see them."""
     chain: bool = True
     """The critic has its kinematic-chain path."""
-    critic_turns: Annotated[int, Field(ge=1, le=20)] = 1
-    """Turns of the critic for each of the lifter."""
+    critic_updates: Annotated[int, Field(ge=1, le=20)] = 1
+    """Updates of the critic for each of the lifter."""
 
 
 class GeometricWeightConfig(Section):
@@ -120,11 +120,11 @@ class GeometricWeightConfig(Section):
     cycle_2d: NotNegative = 10.0
     """Keypoints against the re-projection after the cycle."""
     cycle_3d: NotNegative = 0.001
-    """The turned pose against the pose lifted from its projection."""
+    """The rotated pose against the pose lifted from its projection."""
     adversarial: NotNegative = 1.0
-    """Turned views look real."""
+    """Rotated views look real."""
     temporal: NotNegative = 1.0
-    """Turned motion looks real."""
+    """Rotated motion looks real."""
     adapt: NotNegative = 1.0
     """Adapted keypoints look like the target source's."""
     adapt_size: NotNegative = 0.1
@@ -165,7 +165,7 @@ class TeacherWeightConfig(Section):
     invariance: NotNegative = 1.0
     """One canonical pose from all sides."""
     cycle: NotNegative = 0.0
-    """Keypoints against the re-projection after turning, lifting again and turning back."""
+    """Keypoints against the re-projection after rotating, lifting again and rotating back."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
     compactness: NotNegative = 0.0
@@ -190,11 +190,11 @@ class TeacherConfig(Section):
     length: Positive = 0.7
     """From root to head, in the camera's unit."""
     views: Count = 4
-    """Random turns of each sample."""
-    sides: Literal["sphere", "views"] = "sphere"
+    """Random rotations of each sample."""
+    view_rotations: Literal["sphere", "views"] = "sphere"
     """sphere = about any axis, the paper's; views = about the vertical axis, then a little up or down (ours)."""
     rotation: Literal["so3", "6d"] = "so3"
-    """How the network tells a rotation: axis times angle, the paper's; or two columns (ours)."""
+    """How the network gives a rotation: axis times angle, the paper's; or two columns (ours)."""
     weights: TeacherWeightConfig = TeacherWeightConfig()
 
 
@@ -204,7 +204,7 @@ class StudentWeightConfig(Section):
     distillation: NotNegative = 5.0
     """The teacher's depths; 0 = without a teacher."""
     equivariance: NotNegative = 1.0
-    """A turned pose is lifted to the turned pose."""
+    """A rotated pose is lifted to the rotated pose."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
 
@@ -229,7 +229,7 @@ class StudentConfig(Section):
     length: Positive = 0.7
     """From root to head; the teacher's."""
     views: Count = 4
-    """Random turns of each sample."""
+    """Random rotations of each sample."""
     weights: StudentWeightConfig = StudentWeightConfig()
 
 
@@ -239,7 +239,7 @@ class C3DPOWeightConfig(Section):
     reprojection: NotNegative = 1.0
     """Onto the keypoints."""
     canonicalisation: NotNegative = 1.0
-    """The canonicaliser undoes random turns."""
+    """The canonicaliser undoes random rotations."""
     facing: NotNegative = 0.0
     """Knees bend forward (ours, not the paper's)."""
     compactness: NotNegative = 0.0
@@ -247,7 +247,7 @@ class C3DPOWeightConfig(Section):
     invariance: NotNegative = 0.0
     """One canonical pose from all sides (of ITES, not the paper's)."""
     cycle: NotNegative = 0.0
-    """Keypoints against the re-projection after turning, lifting again and turning back (of ITES, not the paper's)."""
+    """Keypoints against the re-projection after rotating, lifting again and rotating back (of ITES, not the paper's)."""
 
 
 class C3DPOConfig(Section):
@@ -264,9 +264,9 @@ class C3DPOConfig(Section):
     bases: Count = 10
     """Of the shape basis."""
     augment: bool = True
-    """Update the image of training samples about the viewing axis."""
+    """Rotate the image of training samples about the viewing axis."""
     rotation: Literal["so3", "6d"] = "so3"
-    """How the network tells a rotation: axis times angle, the paper's; or two columns (ours)."""
+    """How the network gives a rotation: axis times angle, the paper's; or two columns (ours)."""
     weights: C3DPOWeightConfig = C3DPOWeightConfig()
 
 
@@ -287,11 +287,11 @@ class ElePoseWeightConfig(Section):
     """Weights of ElePose's terms."""
 
     likelihood: NotNegative = 1.0
-    """Of turned views under the flow."""
+    """Of rotated views under the flow."""
     points_2d: NotNegative = 1.0
     """Keypoints against the re-projection after the cycle."""
     points_3d: NotNegative = 1.0
-    """The turned pose against the pose lifted from its projection."""
+    """The rotated pose against the pose lifted from its projection."""
     pairs: NotNegative = 1.0
     """Deformations between two samples survive the cycle."""
     bones: NotNegative = 50.0
@@ -301,7 +301,7 @@ class ElePoseWeightConfig(Section):
 
 
 class ElePoseConfig(Section):
-    """Likelihood of turned views under a flow, with the camera's elevation (ElePose, Wandt et al. 2022)."""
+    """Likelihood of rotated views under a flow, with the camera's elevation (ElePose, Wandt et al. 2022)."""
 
     kind: Literal["elepose"] = "elepose"
     """Which system."""

@@ -85,10 +85,10 @@ class Config(Section):
     @property
     def hash(self) -> str:
         """16 hex digits that identify what is trained: everything but where the run lives and how it was started."""
-        told = {k: v for k, v in self.to_dict().items() if k not in ("output_dir", "resume", "overwrite")}
+        values = {k: v for k, v in self.to_dict().items() if k not in ("output_dir", "resume", "overwrite")}
         if not self.fresh:
-            del told["fresh"]  # as in runs of before there was a choice
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+            del values["fresh"]  # as in runs of before there was a choice
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write as YAML, every setting included."""

@@ -51,7 +51,7 @@ class TrainerConfig(Section):
     optimizers: dict[str, OptimizerConfig] = Field(default_factory=dict)
     """Settings of single optimizers by the name that the system gives them, in place of `optimizer`."""
     clip: NotNegative = 1.0
-    """Largest gradient norm of a turn; 0 = unlimited."""
+    """Largest gradient norm of an update; 0 = unlimited."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Decay of the averaged weights, which are the ones evaluated and released; 0 = off."""
     device: Literal["auto", "cpu"] = "auto"

@@ -1,59 +1,89 @@
-"""Configs that older versions wrote, brought to the names of today: one table a format, applied in order."""
+"""Configs and tensors that older versions wrote, brought to the names of today."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["OPTIMIZERS", "upgrade"]
+__all__ = ["OPTIMIZERS", "TENSORS", "upgrade", "upgrade_name", "upgrade_tensors"]
 
-KEYS: dict[int, dict[str, str]] = {
+ANY = "any"
+"""Whatever the kind of the system."""
+
+KEYS: dict[int, dict[str, dict[str, str]]] = {
     1: {
-        "system.stages.puppet": "system.stages.pretrain",
-        "system.weights.puppet": "system.weights.known_pose",
-        "system.puppets": "system.pretrain.source",
-        "system.disturbance": "system.strong_augmentation",
-        "system.plates": "system.composite",
-        "data.plates": "data.backgrounds",
-        "trainer.optimizers.puppet": "trainer.optimizers.pretrain",
+        ANY: {
+            "data.plates": "data.backgrounds",
+            "trainer.optimizers.puppet": "trainer.optimizers.pretrain",
+        },
+        "part_guided": {
+            "system.stages.puppet": "system.stages.pretrain",
+            "system.weights.puppet": "system.weights.known_pose",
+            "system.puppets": "system.pretrain.source",
+            "system.disturbance": "system.strong_augmentation",
+            "system.plates": "system.composite",
+        },
+        "repnet": {"system.critic_turns": "system.critic_updates"},
+        "ites_teacher": {"system.sides": "system.view_rotations"},
     },
 }
-"""Of each format that is no longer written: the dotted keys that the next one calls otherwise."""
+"""Of each format that is no longer written, by the system's kind: the dotted keys that the next one calls otherwise."""
 
-VALUES: dict[int, dict[str, dict[Any, Any]]] = {
+VALUES: dict[int, dict[str, dict[str, dict[Any, Any]]]] = {
     1: {
-        "system.supervision": {"puppet": "pretrain"},
-        "system.pretrain.source": {True: "puppet", False: "none"},
+        "part_guided": {
+            "system.supervision": {"puppet": "pretrain"},
+            "system.pretrain.source": {True: "puppet", False: "none"},
+        },
     },
 }
-"""Of each such format: the values, under their new key, that the next one writes otherwise."""
+"""Likewise: the values, under their new key, that the next format writes otherwise."""
 
 OPTIMIZERS = {"puppet": "pretrain"}
 """Names of optimizers in checkpoints of format 1, and today's."""
+
+TENSORS = {
+    "encoder.glimpse.look.": "encoder.head_crop.layers.",
+    "encoder.sides.": "encoder.left_right.",
+    "camera.turns": "camera.rotations",
+}
+"""Beginnings of tensors' names in models and checkpoints of format 1, and today's; no system of today has the old ones."""
+
+Value = TypeVar("Value")
 
 
 def upgrade(config: Mapping[str, Any], version: int) -> dict[str, Any]:
     """The config that a file of format `version` holds, in today's names; other keys stay as they are.
 
-    Only part-guided systems have the renamed keys below `system`; other kinds may use such a name for something else.
+    Keys below `system` are renamed for the kind of system that had them; others may use such a name for something else.
     """
     values = _copy(config)
+    kinds = (ANY, (values.get("system") or {}).get("kind", "part_guided"))
     for number in sorted(KEYS):
         if number < version:
             continue
-        part_guided = (values.get("system") or {}).get("kind", "part_guided") == "part_guided"
-        for old, new in KEYS[number].items():
-            if old.startswith("system.") and not part_guided:
-                continue
-            _move(values, old.split("."), new.split("."))
-        for key, changed in VALUES.get(number, {}).items():
-            if key.startswith("system.") and not part_guided:
-                continue
-            holder = _holder(values, key.split(".")[:-1])
-            name = key.split(".")[-1]
-            if holder is not None and name in holder and holder[name] in changed:
-                holder[name] = changed[holder[name]]
+        for kind in kinds:
+            for old, new in KEYS[number].get(kind, {}).items():
+                _move(values, old.split("."), new.split("."))
+            for key, changed in VALUES.get(number, {}).get(kind, {}).items():
+                *path, name = key.split(".")
+                holder = _holder(values, path)
+                if holder is not None and name in holder and holder[name] in changed:
+                    holder[name] = changed[holder[name]]
     return values
+
+
+def upgrade_tensors(tensors: Mapping[str, Value]) -> dict[str, Value]:
+    """The same tensors under the names of today."""
+    return {upgrade_name(name): value for name, value in tensors.items()}
+
+
+def upgrade_name(name: str) -> str:
+    """Today's name of a tensor."""
+    for old, new in TENSORS.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def _move(values: dict[str, Any], old: list[str], new: list[str]) -> None:

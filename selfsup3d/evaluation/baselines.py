@@ -206,8 +206,8 @@ def supervised_bound(path: str | Path, taken: Mapping[str, Any]) -> Numbers:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no result of an evaluation can be read ({type(error).__name__}: {error})") from None
     if differing:
-        told = "; ".join(f"{key}: {other[key]} there, {taken[key]} here" for key in differing)
-        raise InputError(f"{path}: cannot stand beside this result, which is taken otherwise ({told})")
+        differences = "; ".join(f"{key}: {other[key]} there, {taken[key]} here" for key in differing)
+        raise InputError(f"{path}: cannot stand beside this result, which is taken otherwise ({differences})")
     return metrics
 
 
@@ -220,5 +220,5 @@ def known_joints(batch: Batch, by_confidence: bool = True) -> Tensor:
             of a sequence (B, T, 17) is always that of the input.
     """
     assert batch.joints_3d is not None
-    told = by_confidence and batch.confidence is not None and batch.confidence.dim() == 2
-    return valid_joints(batch.joints_3d, batch.confidence if told else None)
+    measured = by_confidence and batch.confidence is not None and batch.confidence.dim() == 2
+    return valid_joints(batch.joints_3d, batch.confidence if measured else None)

@@ -263,14 +263,14 @@ def _cross_coherence(meter: _Meter, baselines: Baselines) -> dict[str, Any]:
         return {"reason": "needs encoders of joints_2d and images, and decoders of images and poses"}
     assert meter.seen.truth is not None
     made = meter.decode(meter.latent(("joints_2d",)), "image")
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "image from 2D": meter.numbers(meter.encode_images(made), "joints_3d"),
         "true image": meter.numbers(meter.latent(("image",)), "joints_3d"),
     }
     if baselines.mean_pose is not None and meter.metric:
         truth = root_relative(meter.seen.truth)
-        told["mean pose"] = meter.pose_errors(baselines.mean_pose.float().cpu().expand_as(truth))
-    return told
+        results["mean pose"] = meter.pose_errors(baselines.mean_pose.float().cpu().expand_as(truth))
+    return results
 
 
 def _synergy(meter: _Meter) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def _synergy(meter: _Meter) -> dict[str, Any]:
     sources = [name for name in ("joints_2d", "image") if name in meter.seen.posteriors]
     if len(sources) < 2:
         return {"reason": "needs encoders of joints_2d and of images, and data with both"}
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for target in ("joints_3d", "image"):
         if not meter.has("image", target):
             continue
@@ -287,8 +287,8 @@ def _synergy(meter: _Meter) -> dict[str, Any]:
         both = meter.numbers(meter.latent(sources), target)[metric]
         known = [value for value in alone.values() if value is not None]
         gain = min(known) - both if both is not None and len(known) == len(alone) else None
-        told[target] = {"metric": metric, **alone, "both": both, "gain": gain}
-    return told
+        results[target] = {"metric": metric, **alone, "both": both, "gain": gain}
+    return results
 
 
 def _mean(values: Tensor) -> float | None:

@@ -81,25 +81,25 @@ def _errors(title: str, rows: Mapping[str, Mapping[str, Any]], first: str) -> Ta
     return title, [first, *map(_title, metrics)], [[n, *(_number(r, m) for m in metrics)] for n, r in rows.items()]
 
 
-def _errors_in(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if isinstance(value, Mapping)}
+def _errors_in(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in results.items() if isinstance(value, Mapping)}
 
 
-def _factorisation(told: Mapping[str, Any]) -> Table:
-    rows = [[f"active units, {_name(name)}", str(count)] for name, count in told["units"].items()]
-    if "shared" in told:
-        rows.append(["shared", str(told["shared"])])
-        rows += [[f"private to {_name(name)}", str(count)] for name, count in told["private"].items()]
+def _factorisation(results: Mapping[str, Any]) -> Table:
+    rows = [[f"active units, {_name(name)}", str(count)] for name, count in results["units"].items()]
+    if "shared" in results:
+        rows.append(["shared", str(results["shared"])])
+        rows += [[f"private to {_name(name)}", str(count)] for name, count in results["private"].items()]
         rows += [
             [f"R² of {_name(what)}", "n/a" if value is None else f"{value:.3f}"]
-            for what, value in told["explained"].items()
+            for what, value in results["explained"].items()
         ]
     return "Latent factorisation", ["", "value"], rows
 
 
-def _synergy(told: Mapping[str, Any]) -> Table:
+def _synergy(results: Mapping[str, Any]) -> Table:
     rows = []
-    for target, row in told.items():
+    for target, row in results.items():
         if isinstance(row, Mapping):
             digits = _DIGITS[row["metric"]]
             values = [row[name] for name in ("joints_2d", "image", "both", "gain")]

@@ -30,10 +30,10 @@ def embed(latents: np.ndarray, neighbours: tuple[int, ...] = NEIGHBOURS) -> dict
             import umap
     except ImportError:
         return {"PCA (umap-learn is not installed)": principal_components(latents)}
-    told: dict[str, np.ndarray] = {}
+    maps: dict[str, np.ndarray] = {}
     for count in neighbours:
         if count < len(latents):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a fixed seed means one thread, which it warns of
-                told[f"UMAP, {count} neighbours"] = umap.UMAP(n_neighbors=count, random_state=0).fit_transform(latents)
-    return told or {"PCA (too few frames for UMAP)": principal_components(latents)}
+                maps[f"UMAP, {count} neighbours"] = umap.UMAP(n_neighbors=count, random_state=0).fit_transform(latents)
+    return maps or {"PCA (too few frames for UMAP)": principal_components(latents)}

@@ -278,11 +278,11 @@ def _add_images(piece: Records, system: System, batch: Batch, lpips: Lpips | Non
 
 
 def _along_the_ray(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
-    """Update poses (B, S, 17, 3) from the virtual camera that looks through the crop's centre into the true one's axes."""
+    """Poses (B, S, 17, 3) rotated from the virtual camera that looks through the crop's centre into the true one's axes."""
     centre = pose.new_tensor([0.5 * size[1], 0.5 * size[0], 1.0])
     ray = torch.linalg.solve(K.to(pose.dtype), centre.expand(len(K), 3))
-    turn = minimal_rotation(pose.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
-    return torch.einsum("bij,bsnj->bsni", turn, pose)
+    rotation = minimal_rotation(pose.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
+    return torch.einsum("bij,bsnj->bsni", rotation, pose)
 
 
 def _notes(source: FrameSource, protocol: Protocol, records: Records, result: dict[str, Any]) -> dict[str, str]:

@@ -34,27 +34,27 @@ def factorisation(means: Mapping[str, Tensor], truth: Tensor | None, images: Ten
         truth: (N, 17, 3) poses. images: (N, 3, S, S), whose mean colour is probed.
     """
     active = {name: active_units(values) for name, values in means.items()}
-    told: dict[str, Any] = {"units": {name: int(units.sum()) for name, units in active.items()}}
+    results: dict[str, Any] = {"units": {name: int(units.sum()) for name, units in active.items()}}
     if len(means) < 2:
-        return told | {"reason": "needs two modalities to be shared between"}
+        return results | {"reason": "needs two modalities to be shared between"}
     first, second = list(means)[:2]
     agree = correlation(means[first], means[second]) > _AGREEING
     shared = active[first] & active[second] & agree
-    told["shared"] = int(shared.sum())
-    told["private"] = {name: int((active[name] & ~shared).sum()) for name in (first, second)}
+    results["shared"] = int(shared.sum())
+    results["private"] = {name: int((active[name] & ~shared).sum()) for name in (first, second)}
     wanted: dict[str, Tensor] = {}
     if truth is not None and bool(torch.isfinite(truth).all()):
         wanted["pose"] = root_relative(truth)[:, 1:].flatten(1)
     if images is not None:
         wanted["colour"] = images.flatten(2).mean(2)
-    told["explained"] = {
+    results["explained"] = {
         f"{what} from {part} units of {name}": linear_fit(means[name][:, units], values)
         for what, values in wanted.items()
         for name in (first, second)
         for part, units in (("shared", shared), ("private", active[name] & ~shared))
         if bool(units.any())
     }
-    return told
+    return results
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:

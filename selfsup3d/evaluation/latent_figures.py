@@ -76,11 +76,11 @@ def latent_maps(latents: Tensor, actions: Sequence[str], images: np.ndarray | No
     """
     maps = embed(latents.numpy())
     plain = [scatter(points, actions, title=title) for title, points in maps.items()]
-    told = {"latent_by_action": tile([plain])}
+    figures = {"latent_by_action": tile([plain])}
     if images is not None:
         title, points = list(maps.items())[len(maps) // 2]
-        told["latent_thumbnails"] = scatter(points, actions, title=title, size=1100, thumbnails=images, side=48)
-    return told
+        figures["latent_thumbnails"] = scatter(points, actions, title=title, size=1100, thumbnails=images, side=48)
+    return figures
 
 
 def thumbnails(seen: Seen, side: int = 64) -> np.ndarray | None:

@@ -29,7 +29,7 @@ class Flags:
         gt_scale: root-relative errors (MPJPE, PCK, AUC) after scaling each pose to the truth.
         count_root: the root, whose error is 0 by construction, is averaged into root-relative errors.
         root: what both poses are moved to before a root-relative error: "pelvis" or "mid_hips".
-        crop_ray: predicted poses are turned from the virtual camera that looks through the crop's centre into the
+        crop_ray: predicted poses are rotated from the virtual camera that looks through the crop's centre into the
             axes of the true camera, by the crop's K.
     """
 

@@ -123,12 +123,12 @@ def save_release(
         results, about: for the card.
         half: store weights as fp16.
     """
-    told = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
+    released = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
     for name in ("teacher", "backbone_weights"):
-        if name in told["system"]:
-            told["system"][name] = None
+        if name in released["system"]:
+            released["system"][name] = None
     pretrained.save_pretrained(
-        folder, system, told, model_card(config, *results, path=folder.as_posix(), about=about), half=half
+        folder, system, released, model_card(config, *results, path=folder.as_posix(), about=about), half=half
     )
 
 
@@ -182,11 +182,11 @@ def _data_lines(data: OneDataset) -> list[str]:
 
 def _assumptions(config: Config) -> list[str]:
     if isinstance(config.system, CrossModalConfig):
-        told = {
+        supervision = {
             "labels": "3D poses of the training frames",
             "reprojection": "2D joints of the training frames, no 3D label; knees bend forward",
         }
-        return [f"- supervision: {told[config.system.supervision]}"]
+        return [f"- supervision: {supervision[config.system.supervision]}"]
     if not isinstance(config.system, PartGuidedConfig):
         return []
     return [

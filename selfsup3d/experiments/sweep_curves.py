@@ -50,8 +50,10 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
     if not drawn["samples"]:
         raise InputError("no finished run was evaluated on its way; set trainer.evaluate_every")
     unit = "" if metric.startswith(("pck", "auc", "flip", "miou", "saliency")) else " [mm]"
-    told = {"samples": "samples seen", "minutes": "minutes of training"}
-    return tile([[lines(curves, across=told[axis], up=f"val {metric}{unit}")] for axis, curves in drawn.items()], gap=6)
+    labels = {"samples": "samples seen", "minutes": "minutes of training"}
+    return tile(
+        [[lines(curves, across=labels[axis], up=f"val {metric}{unit}")] for axis, curves in drawn.items()], gap=6
+    )
 
 
 def _begin(sweep: Sweep, cell: Cell, axis: str, metric: str) -> tuple[float, float | None]:

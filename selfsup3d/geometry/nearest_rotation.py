@@ -94,8 +94,10 @@ class _NearestRotation(torch.autograd.Function):
         eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)[..., None]
         pairs = (symmetric[0, 0] + symmetric[1, 1] + symmetric[2, 2]) * eye - symmetric
         damped = _matmul(pairs, pairs) + DAMPING**2 * eye
-        turn = _matmul(rotation.transpose(0, 1), grad_rotation)
-        axial = torch.stack((turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]))
+        relative = _matmul(rotation.transpose(0, 1), grad_rotation)
+        axial = torch.stack(
+            (relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1])
+        )
         cofactors = _cofactors(damped)
         solved = (cofactors * axial).sum(1) / (damped[0] * cofactors[0]).sum(0)
         x, y, z = (pairs * solved).sum(1) / size

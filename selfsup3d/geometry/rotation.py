@@ -27,7 +27,7 @@ __all__ = [
     "multiply",
     "random_axis_rotation",
     "random_rotation",
-    "random_turn",
+    "random_axis_angle",
     "random_view",
     "rotate",
     "rotation_6d_to_matrix",
@@ -306,7 +306,7 @@ def random_rotation(uniforms: Tensor) -> Tensor:
     ).unflatten(-1, (3, 3))
 
 
-def random_turn(uniforms: Tensor, largest: float = math.pi) -> Tensor:
+def random_axis_angle(uniforms: Tensor, largest: float = math.pi) -> Tensor:
     """Rotations about an axis uniform on the sphere, by an angle uniform in [0, `largest`).
 
     Not uniform over SO(3): small angles are favoured (the sampler of Xu et al. 2021, ITES).

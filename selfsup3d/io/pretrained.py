@@ -98,20 +98,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def from_pretrained(
-    path: str | Path, build: Callable[[dict[str, Any], int], Module], device: torch.device | str = "cpu"
+    path: str | Path,
+    build: Callable[[dict[str, Any], int], Module],
+    device: torch.device | str = "cpu",
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> Module:
     """The network of a released model, a run or a checkpoint, in evaluation mode.
 
     Args:
         path: see `locate_model`.
         build: makes the untrained network from the config and the number of its format.
+        rename: brings tensors of older formats to the names of today.
 
     Raises:
         InputError: nothing there; a damaged file; weights of another architecture; written by a newer version.
     """
     folder = locate_model(path)
     system = build(*read_config(folder))
-    fill(system, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    fill(system, rename(read_tensors(folder / WEIGHTS)), folder / WEIGHTS)
     return system.to(device).eval()
 
 
@@ -141,8 +145,8 @@ def read_config(folder: Path) -> tuple[dict[str, Any], int]:
     """
     path = folder / CONFIG
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
-        version, config = told["format"], told["config"]
+        header = parse_json(path.read_text(encoding="utf-8"))
+        version, config = header["format"], header["config"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError):
@@ -151,7 +155,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], int]:
         raise InputError(f"{path}: damaged, or not the config of a model")
     if version > FORMAT:
         raise InputError(
-            f"{path}: format {version}, written by selfsup3d {told.get('selfsup3d', '?')}; "
+            f"{path}: format {version}, written by selfsup3d {header.get('selfsup3d', '?')}; "
             f"this is {__version__}, which reads up to format {FORMAT}: upgrade selfsup3d"
         )
     return config, version
@@ -195,13 +199,13 @@ def fill(system: nn.Module, tensors: Mapping[str, Tensor], source: Path, fresh: 
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
-    told = [
+    differences = [
         f"{title} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         for title, names in (("missing", missing), ("unexpected", unexpected), ("other shapes:", shapes))
         if names
     ]
-    if told:
-        raise InputError(f"{source}: of another architecture than its config or yours: {'; '.join(told)}")
+    if differences:
+        raise InputError(f"{source}: of another architecture than its config or yours: {'; '.join(differences)}")
     system.load_state_dict(dict(tensors))
 
 

@@ -1,4 +1,4 @@
-"""Feet for painted puppets: where the toes point tells front from back, and left from right, from any side.
+"""Feet for rendered puppets: where the toes point tells front from back, and left from right, from any side.
 
 The puppet of part maps and labels needs none: its shins end round. But a person's feet are among the clearest signs of
 the way they face, so the images from which the encoder first learns have them. **[ours]**

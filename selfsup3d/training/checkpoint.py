@@ -24,6 +24,7 @@ from typing import Any
 
 from torch.amp.grad_scaler import GradScaler
 
+from selfsup3d.config.upgrade import upgrade_tensors
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
 from selfsup3d.io.files import atomic_folder, remove_folder, write_json
@@ -123,8 +124,8 @@ class TrainingState:
         except (KeyError, ValueError) as error:
             raise InputError(f"{folder / _OPTIMIZERS}: does not fit this system: {error}") from None
         try:
-            told = parse_json((folder / _STATE).read_text(encoding="utf-8"))
-            self.step, self.bad_steps, scaler = int(told["step"]), int(told["bad_steps"]), told["scaler"]
+            state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+            self.step, self.bad_steps, scaler = int(state["step"]), int(state["bad_steps"]), state["scaler"]
         except (OSError, ValueError, TypeError, KeyError):
             raise InputError(f"{folder / _STATE}: damaged, or not the state of a run") from None
         if self.scaler is not None and scaler is not None:
@@ -132,7 +133,7 @@ class TrainingState:
 
 
 def _fill(system: System, path: Path) -> None:
-    tensors = pretrained.read_tensors(path)
+    tensors = upgrade_tensors(pretrained.read_tensors(path))
     pretrained.fill(system, parts_like(tensors, system.state_dict()), path)
 
 

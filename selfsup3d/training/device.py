@@ -116,8 +116,8 @@ def _threads(processes: int) -> int:
     idle: a 1 is therefore not believed under a launcher. Without a launcher torch counts the cores of the machine,
     of which a container may have a few.
     """
-    told = os.environ.get("OMP_NUM_THREADS")
-    if told is not None and not (launched() and told == "1"):
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads is not None and not (launched() and threads == "1"):
         return 0
     return max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
 

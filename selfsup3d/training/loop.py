@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from selfsup3d.config.run import Config
 from selfsup3d.config.trainer import TrainerConfig
+from selfsup3d.config.upgrade import upgrade_tensors
 from selfsup3d.data.sampling.step_dataset import SampleSource, StepStream
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
@@ -176,7 +177,10 @@ def _prepare(
     if found is None and config.weights is not None:
         folder = pretrained.locate_model(config.weights)
         pretrained.fill(
-            system, pretrained.read_tensors(folder / pretrained.WEIGHTS), folder / pretrained.WEIGHTS, config.fresh
+            system,
+            upgrade_tensors(pretrained.read_tensors(folder / pretrained.WEIGHTS)),
+            folder / pretrained.WEIGHTS,
+            config.fresh,
         )
     elif found is None:
         # Whole steps in every process: the statistics do not depend on how a step is split.
@@ -240,8 +244,8 @@ def _take_turns(
             whole = state.whole(state.system)
             if bad:
                 gradients = {n: local(p.grad) for n, p in state.system.named_parameters() if p.grad is not None}
-                told = describe_nonfinite(whole, batches, terms, gradients, update, step, progress)
-                monitor.say(f"{told}; the step is skipped")
+                report = describe_nonfinite(whole, batches, terms, gradients, update, step, progress)
+                monitor.say(f"{report}; the step is skipped")
             for buffer, before in zip(state.system.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running statistics may have taken the NaN in
             optimizers.skip()

@@ -57,8 +57,8 @@ def describe_nonfinite(
     for name, parameter in system.named_parameters():
         gradient = gradients.get(name) if id(parameter) in updated else None
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            told = _origin_of_gradient(system, batches, update, progress, parameter)
-            return f"{place}: the gradient of {name} is not finite, though every loss term is: {told}"
+            origin = _origin_of_gradient(system, batches, update, progress, parameter)
+            return f"{place}: the gradient of {name} is not finite, though every loss term is: {origin}"
     return f"{place}: not finite in another process"
 
 
@@ -105,6 +105,8 @@ def _samples(batch: Batch, bad: Tensor) -> str:
     for row in rows[:3]:
         number = row if batch.index is None else int(batch.index[row])
         meta: dict[str, Any] = batch.meta[row] if batch.meta else {}
-        told = ", ".join(f"{k} {v}" for k, v in meta.items() if k in ("dataset", "file", "person", "frame", "action"))
-        names.append(f"sample {number}" + (f" ({told})" if told else ""))
+        details = ", ".join(
+            f"{k} {v}" for k, v in meta.items() if k in ("dataset", "file", "person", "frame", "action")
+        )
+        names.append(f"sample {number}" + (f" ({details})" if details else ""))
     return ", ".join(names) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")

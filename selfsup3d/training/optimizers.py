@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from selfsup3d.config.load import nearest
 from selfsup3d.config.trainer import OptimizerConfig, TrainerConfig
-from selfsup3d.config.upgrade import OPTIMIZERS
+from selfsup3d.config.upgrade import OPTIMIZERS, upgrade_name
 from selfsup3d.errors import InputError
 from selfsup3d.models import schedules
 from selfsup3d.models.system import System, Update
@@ -139,7 +139,7 @@ class UpdateOptimizers:
         return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
     def step(self, update: Update, progress: float) -> None:
-        """Update the update's parameters that have a gradient; `clip` comes first."""
+        """Change the update's parameters that have a gradient; `clip` comes first."""
         lr = self.learning_rate(update, progress)
         for parameter in self.parameters(update):
             own = self._own[id(parameter)]
@@ -200,7 +200,7 @@ class UpdateOptimizers:
         states: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
         for full, value in tensors.items():
             name, group, parameter, key = full.split("|")
-            name = OPTIMIZERS.get(name, name)  # a checkpoint of an older format
+            name, parameter = OPTIMIZERS.get(name, name), upgrade_name(parameter)  # of an older format
             states.setdefault((name, group), {}).setdefault(parameter, {})[key] = value
         for (name, group), by_parameter in states.items():
             index = {self.names[id(parameter)]: i for i, parameter in enumerate(self.groups[group])}

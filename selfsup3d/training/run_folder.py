@@ -126,7 +126,7 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _check_settings(config: Config) -> None:
-    """Weights fit the system that they were trained in; other settings may change between resumptions, and are told."""
+    """Weights fit the system that they were trained in; other settings may change between resumptions, which is printed."""
     path = config.folder / CONFIG
     stored = validate(upgrade(read_yaml(path), 1), str(path))  # written by this version or an older one
     before, now = dict(_flat("", stored.to_dict())), dict(_flat("", config.to_dict()))
@@ -137,9 +137,9 @@ def _check_settings(config: Config) -> None:
             f"{path}: the run to resume was started with another {system[0]} ({before.get(system[0])}, now "
             f"{now.get(system[0])}); use the same config, or another --output-dir"
         )
-    told = [f"{k} {before.get(k)} -> {now.get(k)}" for k in changed if k.startswith(("data", "trainer", "seed"))]
-    if told:
-        print(f"{config.folder}: resumed with other settings: {', '.join(told)}", file=sys.stderr)
+    changes = [f"{k} {before.get(k)} -> {now.get(k)}" for k in changed if k.startswith(("data", "trainer", "seed"))]
+    if changes:
+        print(f"{config.folder}: resumed with other settings: {', '.join(changes)}", file=sys.stderr)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

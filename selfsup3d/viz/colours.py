@@ -1,6 +1,6 @@
 """One palette: left warm, right cool, middle neutral, as in the puppet's part table; heat for errors.
 
-Colours are RGB. Nothing is told by hue alone: left and right differ in brightness too, so that prints in grey and
+Colours are RGB. Nothing rests on hue alone: left and right differ in brightness too, so that prints in grey and
 colour-blind readers can tell them apart.
 """
 

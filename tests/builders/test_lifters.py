@@ -56,7 +56,7 @@ def test_a_student_learns_from_a_released_teacher_and_loads_without(tmp_path):
     assert loaded.predict(batch).pose.shape == (32, 1, 17, 3)
 
 
-def test_a_wrong_teacher_is_told(tmp_path):
+def test_wrong_teacher_raises(tmp_path):
     other = Config.model_validate({"system": {"kind": "martinez", "width": 8}, "data": DATA})
     pretrained.save_pretrained(tmp_path / "m", build_system(other), other.to_dict(), "card")
     config = Config.model_validate({"system": {"kind": "ites_student", "teacher": str(tmp_path / "m")}, "data": DATA})

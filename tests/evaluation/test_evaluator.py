@@ -233,7 +233,7 @@ def test_real_videos_are_compared_inside_the_saliency_and_say_so(noise):
     assert result["frames"] == 20
 
 
-def test_mixtures_are_told_apart(noise):
+def test_every_dataset_of_a_mixture_has_its_own_result(noise):
     class Mixture(Source):
         def frames(self, indices):
             batch = super().frames(indices)
@@ -265,7 +265,7 @@ def test_3dpw_takes_twelve_joints_and_sets_fourteen_beside(noise):
     assert result["beside"]["lsp_14"]["pa_mpjpe"] != result["metrics"]["pa_mpjpe"]
 
 
-def test_poses_can_be_turned_into_the_true_cameras_axes(source, noise):
+def test_poses_are_rotated_into_the_axes_of_the_true_camera(source, noise):
     class OffCentre(Source):
         def frames(self, indices):
             batch = super().frames(indices)
@@ -311,7 +311,7 @@ def test_bad_sources_are_named(source):
         run(KnownErrors(source), Source(without=("target",)))
 
 
-def test_skipped_frames_and_notes_of_the_source_are_told(source):
+def test_skipped_frames_and_notes_of_the_source_are_reported(source):
     source.skipped, source.notes = 7, {"boxes": "from the ground truth"}
     result = run(KnownErrors(source), source)
     assert result["skipped"] == 7

@@ -10,7 +10,7 @@ def test_units_that_vary_are_active():
     assert active_units(means).tolist() == [True, False, False, True]
 
 
-def test_shared_and_private_parts_are_told_apart():
+def test_shared_and_private_units_are_separated():
     generator = torch.Generator().manual_seed(0)
     pose, colour, noise = (torch.randn(600, 3, generator=generator) for _ in range(3))
     truth = torch.zeros(600, 17, 3)

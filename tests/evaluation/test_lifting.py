@@ -116,7 +116,7 @@ def test_a_lifter_of_unknown_scale_has_its_aligned_errors_alone(seen, lifter, mo
     assert found["own_joints"]["metrics"]["pa_mpjpe"] > 0
 
 
-def test_what_cannot_be_lifted_is_told_before_anything_is_measured(seen, lifter, monkeypatch):
+def test_unliftable_systems_raise_before_anything_is_measured(seen, lifter, monkeypatch):
     system = Looker(seen).eval()
     with pytest.raises(InputError, match=r"runs/v1: this system looks at images; keypoints need a lifter"):
         lifted_frames(system, system, seen, protocol=Protocol(), checkpoint="runs/v1")

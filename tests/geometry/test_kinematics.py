@@ -380,7 +380,7 @@ class TestGradients:
         assert joints.grad.abs().max() == 0
 
 
-def test_poses_turned_and_moved_have_one_body_pose():
+def test_rotated_and_moved_poses_have_one_body_pose():
     pose = random_pose(30)
     body = canonicalize(pose.joints())
     moved = rotate(roma.random_rotmat(30, dtype=torch.float64), body) + torch.randn(30, 1, 3, dtype=torch.float64)

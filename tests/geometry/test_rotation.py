@@ -15,9 +15,9 @@ from selfsup3d.geometry.rotation import (
     matrix_to_rotation_6d,
     minimal_rotation,
     multiply,
+    random_axis_angle,
     random_axis_rotation,
     random_rotation,
-    random_turn,
     random_view,
     rotate,
     rotation_6d_to_matrix,
@@ -191,7 +191,7 @@ class TestSamplers:
         assert abs(float((trace**2).mean()) - 1) < 0.05
 
     def test_turns_have_a_uniform_angle_and_axis(self):
-        vectors = matrix_to_axis_angle(random_turn(self.uniforms, largest=2.0))
+        vectors = matrix_to_axis_angle(random_axis_angle(self.uniforms, largest=2.0))
         angle = vectors.norm(dim=-1)
         assert abs(float(angle.mean()) - 1) < 0.02
         assert angle.max() <= 2

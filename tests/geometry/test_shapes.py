@@ -28,7 +28,7 @@ CASES = {
     "minimal_rotation": (rotation.minimal_rotation, [(3,), (3,)]),
     "rotation_about": (lambda a: rotation.rotation_about("y", a), [()]),
     "random_rotation": (lambda u: rotation.random_rotation(u.sigmoid()), [(3,)]),
-    "random_turn": (lambda u: rotation.random_turn(u.sigmoid()), [(3,)]),
+    "random_axis_angle": (lambda u: rotation.random_axis_angle(u.sigmoid()), [(3,)]),
     "random_view": (lambda u: rotation.random_view(u.sigmoid()), [(2,)]),
     "transform": (camera.transform, [(17, 3), (3, 3), (3,)]),
     "inverse_transform": (camera.inverse_transform, [(17, 3), (3, 3), (3,)]),

@@ -45,15 +45,15 @@ def test_a_kneeling_persons_toes_point_down():
     )
 
 
-def test_toes_are_square_to_the_shins_and_turn_with_the_person(poses):
+def test_toes_are_square_to_the_shins_and_rotate_with_the_person(poses):
     splay = torch.rand(len(poses), 2, generator=torch.Generator().manual_seed(0)).double() - 0.3
     toes = toe_directions(poses, splay)
     torch.testing.assert_close(toes.norm(dim=-1), torch.ones_like(toes[..., 0]))
     for column, side in enumerate(("left", "right")):
         shin = poses[:, joint_index(f"{side}_ankle")] - poses[:, joint_index(f"{side}_knee")]
         assert (toes[:, column] * shin).sum(-1).abs().max() < 1e-6
-    turned = roma.random_rotmat(len(poses)).double()
-    torch.testing.assert_close(toe_directions(rotate(turned, poses), splay), rotate(turned, toes))
+    rotation = roma.random_rotmat(len(poses), dtype=torch.float64)
+    torch.testing.assert_close(toe_directions(rotate(rotation, poses), splay), rotate(rotation, toes))
 
 
 def test_mirrored_people_have_mirrored_feet(poses):

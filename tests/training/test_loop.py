@@ -132,7 +132,7 @@ class Recording(Autoencoder):
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "adagrad", "rmsprop", "sgd"])
 @pytest.mark.parametrize("group", ["encoder", "decoder"])
-def test_only_the_parameters_of_the_turn_change(tmp_path, kind, group):
+def test_only_the_parameters_of_the_update_change(tmp_path, kind, group):
     system = Recording(group)
     before = {name: value.clone() for name, value in system.state_dict().items()}
     optimizer = {"kind": kind, "lr": 0.01, "weight_decay": 0.1, "warmup": 0.0}
@@ -383,7 +383,7 @@ def test_bf16_resumes_bit_for_bit(tmp_path):
     assert_same(final(tmp_path / "whole"), final(tmp_path / "cut"))
 
 
-def test_turn_without_a_loss_is_an_error(tmp_path):
+def test_an_update_without_a_loss_raises(tmp_path):
     class Silent(Autoencoder):
         def losses(self, batch, update, progress):
             return {"_seen": batch.target.mean()}

@@ -43,7 +43,7 @@ def gradients(system, seed=0):
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-def test_a_turn_equals_a_plain_optimizer_of_its_parameters():
+def test_an_update_equals_a_plain_optimizer_of_its_parameters():
     """Two updates share an optimizer and alternate; each parameter sees what it would with one of its own."""
     system, plain = Autoencoder(), Autoencoder()
     settings = OptimizerConfig(lr=0.1, schedule="constant", warmup=0.0, weight_decay=0.0)
@@ -114,7 +114,7 @@ def test_settings_by_name():
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])
-def test_clipping_looks_at_the_turn_only(clip):
+def test_clipping_uses_the_gradients_of_the_update_only(clip):
     system = Autoencoder()
     optimizers = UpdateOptimizers(system, TrainerConfig(clip=clip))
     gradients(system)
@@ -147,7 +147,7 @@ def test_wrong_groups_are_named():
         UpdateOptimizers(Autoencoder(), TrainerConfig()).parameters(Update("x", ("critic",), "main"))
 
 
-def test_settings_of_an_optimizer_that_no_turn_names_are_an_error(tmp_path):
+def test_settings_of_an_unknown_optimizer_raise(tmp_path):
     from selfsup3d.errors import InputError
     from selfsup3d.training.loop import train
 

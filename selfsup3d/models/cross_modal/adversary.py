@@ -1,7 +1,7 @@
 """Critics of decoded poses and images: VAE-GAN (Larsen et al. 2016), and re-projection without 3D labels.
 
     joints_3d   standardised poses against labels
-    joints_2d   projections of the decoded pose turned to another view, against keypoints: no 3D label is needed
+    joints_2d   projections of the decoded pose rotated to another view, against keypoints: no 3D label is needed
     image       decoded images against images; the critic's last feature map can replace pixels as the measure of a
                 reconstruction
 
@@ -94,10 +94,10 @@ class Adversary(nn.Module):
         settings, low_high = self.settings, self.settings.accuracy_range
         scores = [self.critic(self._judged(values.detach(), batch, k)) for k, values in enumerate(decoded)]
         real = self.critic(self._real(batch, decoded[0].detach()))
-        told = torch.stack([accuracy(real, fake) for fake in scores]).mean()
-        works, _ = leave_out(told, *low_high)
+        correct = torch.stack([accuracy(real, fake) for fake in scores]).mean()
+        works, _ = leave_out(correct, *low_high)
         losses = [critic_loss(real, fake, self._kind, settings.smoothing) for fake in scores]
-        return {"adversarial": works * torch.stack(losses).mean(), "_accuracy": told}
+        return {"adversarial": works * torch.stack(losses).mean(), "_accuracy": correct}
 
     def decoder_terms(self, decoded: list[Tensor], batch: Batch) -> dict[str, Tensor]:
         """What the decoder minimises."""
@@ -106,8 +106,8 @@ class Adversary(nn.Module):
         if self.settings.accuracy_range != (0.0, 1.0):
             with torch.no_grad():
                 real = self.critic(self._real(batch, decoded[0].detach()))
-                told = torch.stack([accuracy(real, fake) for fake in scores]).mean()
-            _, works = leave_out(told, *self.settings.accuracy_range)
+                correct = torch.stack([accuracy(real, fake) for fake in scores]).mean()
+            _, works = leave_out(correct, *self.settings.accuracy_range)
         losses = torch.stack([generator_loss(fake, self._kind) for fake in scores])
         return {"adversarial": self.settings.weight * works * losses.mean()}
 
@@ -123,7 +123,7 @@ class Adversary(nn.Module):
         return self.settings.kind
 
     def _real(self, batch: Batch, decoded: Tensor) -> Tensor:
-        """(B, ...) true samples; coordinates without a label are the decoder's, which tells the critic nothing."""
+        """(B, ...) true samples; coordinates without a label are the decoder's, which gives the critic nothing to learn."""
         modality, keypoints = self.others
         if self.settings.judges == "joints_2d":
             assert keypoints is not None
@@ -141,5 +141,5 @@ class Adversary(nn.Module):
             return decoded
         assert isinstance(modality, SeenPose)
         assert batch.seeds is not None
-        update = random_view(uniform_noise(batch.seeds, (2,), stream=stream))
-        return modality.project(rotate(update, modality.pose(decoded))).flatten(1)
+        rotation = random_view(uniform_noise(batch.seeds, (2,), stream=stream))
+        return modality.project(rotate(rotation, modality.pose(decoded))).flatten(1)

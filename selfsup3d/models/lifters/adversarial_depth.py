@@ -1,4 +1,4 @@
-"""Depths that make a turned pose look real (Kudo et al. 2018): a GAN over orthographic views, and nothing else."""
+"""Depths that make a rotated pose look real (Kudo et al. 2018): a GAN over orthographic views, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["AdversarialDepth"]
 
 
 class AdversarialDepth(Lifter):
-    """Depth network and critic of three equal layers; the critic sees real 2D poses and turned ones.
+    """Depth network and critic of three equal layers; the critic sees real 2D poses and rotated ones.
 
     Args:
         width: of the hidden layers.
@@ -70,15 +70,15 @@ class AdversarialDepth(Lifter):
         points = self.observe(batch).values
         with torch.set_grad_enabled(update == "lifter" and torch.is_grad_enabled()):
             lifted = self._lifted(points)
-            turns = random_axis_rotation(uniform_noise(batch.seeds, ()), "y")
-            view = orthographic(rotate(turns, lifted))
+            rotations = random_axis_rotation(uniform_noise(batch.seeds, ()), "y")
+            view = orthographic(rotate(rotations, lifted))
         real, fake = self.critic(points), self.critic(view)
-        told = accuracy(real, fake)
-        critic_works, lifter_works = leave_out(told, *self.accuracy_range)
+        correct = accuracy(real, fake)
+        critic_works, lifter_works = leave_out(correct, *self.accuracy_range)
         if update == "critic":
             return {
                 "adversarial": critic_works * critic_loss(real, fake, "softplus").mean(),
-                "_accuracy": told,
+                "_accuracy": correct,
             }
         terms = {"adversarial": lifter_works * generator_loss(fake, "softplus").mean()}
         if self.facing != "none":

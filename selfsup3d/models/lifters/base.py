@@ -1,4 +1,4 @@
-"""What all lifters share: keypoints in, normalised; statistics collected; a pose out, in a unit that is told."""
+"""What all lifters share: keypoints in, normalised; statistics collected; a pose out, in a unit that is named."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Lifter(System):
         return {"lifter": self.parameters()}
 
     def updates(self, step: int, progress: float) -> list[Update]:
-        """One turn, unless a subclass has several players."""
+        """One update, unless a subclass has several players."""
         return [Update("lifter", ("lifter",), "main")]
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
 """C3DPO (Novotny et al. 2019): non-rigid structure from motion with a learnt canonical view; orthographic.
 
-The canonicaliser keeps turned copies of a canonical pose out of the basis. Nothing in the paper's terms looks at the
-person from another side, so the basis may still hold one kind of person for every side that they are seen from, turned
-little. What works against it is off by default (`C3DPOWeights`): the same person found again in turned views, as in
+The canonicaliser keeps rotated copies of a canonical pose out of the basis. Nothing in the paper's terms looks at the
+person from another side, so the basis may still hold one kind of person for every side that they are seen from, rotated
+little. What works against it is off by default (`C3DPOWeights`): the same person found again in rotated views, as in
 ITES, and compact canonical poses with rotations that do not jump (`rotation="6d"`). Both ways stand in
 assets/results/lifters.md.
 """
@@ -23,7 +23,7 @@ from selfsup3d.models.modules.basis import ShapeBasis
 from selfsup3d.models.modules.facing import Handedness, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, seen_again, told_rotation
+from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, lifted_again, predicted_rotation
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -48,7 +48,7 @@ class C3DPOWeights:
     Ours, and off as in the paper: `facing`, an anatomical prior (the paper measures the better mirror image);
     `compactness`, the mean distance of joints of the canonical pose from those of the basis' mean pose. Of ITES (Xu et
     al. 2021): `invariance` of the canonical pose that is found when the pose is seen from another side, and `cycle`, the
-    re-projection of the pose that is found there, turned back.
+    re-projection of the pose that is found there, rotated back.
     """
 
     reprojection: float = 1.0
@@ -60,13 +60,13 @@ class C3DPOWeights:
 
 
 class C3DPO(Lifter):
-    """Keypoints with their visibility -> basis coefficients and camera; a canonicaliser undoes random turns.
+    """Keypoints with their visibility -> basis coefficients and camera; a canonicaliser undoes random rotations.
 
     Args:
         width, bottleneck, blocks: of both networks.
         bases: of the shape basis.
-        augment: turn the image of every training sample about the viewing axis.
-        rotation: "so3" (the paper's) or "6d" (ours), see `told_rotation`.
+        augment: rotate the image of every training sample about the viewing axis.
+        rotation: "so3" (the paper's) or "6d" (ours), see `predicted_rotation`.
         weights: of the terms.
     """
 
@@ -97,7 +97,7 @@ class C3DPO(Lifter):
         seen = torch.cat(((points * visible[..., None]).flatten(1), visible), -1)
         found = self.network(seen)
         count = self.basis.count
-        return self.basis(found[:, :count]), told_rotation(found[:, count:], self.rotation)
+        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.rotation)
 
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
@@ -118,8 +118,8 @@ class C3DPO(Lifter):
         pose = rotate(rotation, canonical)
         self.handedness.update(pose)
         w = self.weights
-        turned = rotate(random_rotation(uniform_noise(batch.seeds, (3,), stream=1)), canonical)
-        undone = self.basis(self.canonicaliser(turned.flatten(1)))
+        rotated = rotate(random_rotation(uniform_noise(batch.seeds, (3,), stream=1)), canonical)
+        undone = self.basis(self.canonicaliser(rotated.flatten(1)))
         terms = {
             "reprojection": w.reprojection * mean_over_joints(_distance(orthographic(pose), points), visible).mean(),
             "canonicalisation": w.canonicalisation * _distance(undone, canonical).mean(),
@@ -129,11 +129,11 @@ class C3DPO(Lifter):
         if w.compactness > 0:
             terms["compactness"] = w.compactness * self.basis.away_from_mean(canonical).mean()
         if w.invariance > 0 or w.cycle > 0:
-            turns = random_view(uniform_noise(batch.seeds, (2,), stream=2))
+            rotations = random_view(uniform_noise(batch.seeds, (2,), stream=2))
             if roll is not None:  # people stand upright in the image that was rolled
-                turns = multiply(multiply(roll, turns), roll.mT)
+                rotations = multiply(multiply(roll, rotations), roll.mT)
             with frozen_statistics(self.network):
-                again, back = seen_again(self._estimate_whole, orthographic, pose, turns[:, None])
+                again, back = lifted_again(self._estimate_whole, orthographic, pose, rotations[:, None])
             if w.invariance > 0:
                 terms["invariance"] = w.invariance * _distance(again, canonical[:, None]).mean()
             if w.cycle > 0:

@@ -50,8 +50,8 @@ def orthonormal_columns(matrix: Tensor) -> Tensor:
 class BlockCamera(nn.Module):
     """A camera M (3, 2) as a linear combination of code blocks: orthonormal columns of sum_k B_k Psi_k.
 
-    Every block is a number times the camera, up to a turn of the atom's axes, which B_k (3, 3) learns. Without a bias,
-    and acting from the left only, turning the image turns the camera. A free linear layer does not train: its bias
+    Every block is a number times the camera, up to a rotation of the atom's axes, which B_k (3, 3) learns. Without a bias,
+    and acting from the left only, rotating the image rotates the camera. A free linear layer does not train: its bias
     outweighs the blocks, the camera freezes, and codes explain the keypoints without any depth.
 
     Args:
@@ -60,11 +60,11 @@ class BlockCamera(nn.Module):
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.turns = nn.Parameter(torch.randn(blocks, 3, 3) / (3 * blocks) ** 0.5)
+        self.rotations = nn.Parameter(torch.randn(blocks, 3, 3) / (3 * blocks) ** 0.5)
 
     def forward(self, blocks: Tensor) -> Tensor:
         """(B, K, 3, 2) -> (B, 3, 2)."""
-        return orthonormal_columns(torch.einsum("kde,bkec->bdc", self.turns, blocks).float())
+        return orthonormal_columns(torch.einsum("kde,bkec->bdc", self.rotations, blocks).float())
 
 
 class DeepNRSfM(Lifter):
@@ -122,7 +122,7 @@ class DeepNRSfM(Lifter):
         return self._seen(*self.estimate(observed.values), self.handedness.sign)
 
     def _seen(self, shape: Tensor, camera: Tensor, sign: Tensor) -> Tensor:
-        """Shapes turned into camera axes: the camera's columns are its right and down directions."""
+        """Shapes rotated into camera axes: the camera's columns are its right and down directions."""
         right, down = camera.unbind(-1)
         axes = torch.stack((right, down, sign * torch.linalg.cross(right, down)), -2)  # rows
         return (shape[:, :, None, :] * axes[:, None]).sum(-1)

@@ -1,4 +1,4 @@
-"""ElePose (Wandt et al. 2022): turned poses must be likely under a flow of 2D poses; the camera's elevation is found.
+"""ElePose (Wandt et al. 2022): rotated poses must be likely under a flow of 2D poses; the camera's elevation is found.
 
 A first part of the run trains the flow on the 2D poses' principal components; then the flow is frozen and the lifter
 trained.
@@ -143,17 +143,17 @@ class ElePose(UnitCameraLifter):
         pose = self.placed(points, offsets)
         self.handedness.update(pose)
         self._follow(angle)
-        turns = self._turns(angle, batch.seeds)
-        went = cycle(self.lifted, self.project, points, turns[:, None], lifted=pose)
+        rotations = self._rotations(angle, batch.seeds)
+        went = cycle(self.lifted, self.project, points, rotations[:, None], lifted=pose)
         miss = (went.reprojected[:, 0] - points).abs().sum(-1) * self.distance
-        away = (went.relifted[:, 0] - went.turned[:, 0]).norm(dim=-1)
+        away = (went.relifted[:, 0] - went.rotated[:, 0]).norm(dim=-1)
         lengths = bone_lengths(pose)[:, 1:]
         ratios = lengths / lengths.mean(-1, keepdim=True).clamp(min=1e-6)
         terms = {
             "likelihood": w.likelihood * self.likelihood(went.view[:, 0]).mean(),
             "points_2d": w.points_2d * mean_over_joints(miss, visible).mean(),
             "points_3d": w.points_3d * mean_over_joints(away, visible).mean(),
-            "pairs": w.pairs * _deformation(went.turned[:, 0], went.relifted[:, 0]).mean(),
+            "pairs": w.pairs * _deformation(went.rotated[:, 0], went.relifted[:, 0]).mean(),
             "bones": w.bones * (ratios - self.bone_ratios).square().mean(),
         }
         if w.facing > 0:
@@ -166,7 +166,7 @@ class ElePose(UnitCameraLifter):
         found = torch.stack((angle.detach().float().mean(), angle.detach().float().square().mean()))
         self.elevation.lerp_(across_processes(found), _MOMENTUM)
 
-    def _turns(self, angle: Tensor, seeds: Tensor) -> Tensor:
+    def _rotations(self, angle: Tensor, seeds: Tensor) -> Tensor:
         """(B, 3, 3): level the camera, go round by any azimuth, take an elevation of the learnt distribution."""
         azimuth = random_axis_rotation(uniform_noise(seeds, ()), "y", -math.pi, math.pi)
         mean, square = self.elevation.unbind()
@@ -175,8 +175,8 @@ class ElePose(UnitCameraLifter):
         return multiply(tilt, multiply(azimuth, rotation_about("x", -angle)))
 
 
-def _deformation(turned: Tensor, relifted: Tensor) -> Tensor:
+def _deformation(rotated: Tensor, relifted: Tensor) -> Tensor:
     """(B,) the difference between two poses must survive re-lifting: neighbours of the batch are the pairs."""
-    difference = turned - turned.roll(1, 0)
+    difference = rotated - rotated.roll(1, 0)
     again = relifted - relifted.roll(1, 0)
     return root_relative(again - difference).norm(dim=-1).mean(-1)

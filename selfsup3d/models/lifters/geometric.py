@@ -1,4 +1,4 @@
-"""Geometric self-supervision (Chen et al. 2019): lift, turn, project, lift again; every view must look real."""
+"""Geometric self-supervision (Chen et al. 2019): lift, rotate, project, lift again; every view must look real."""
 
 from __future__ import annotations
 
@@ -134,27 +134,27 @@ class Geometric(UnitCameraLifter):
     # ------------------------------------------------------------------------------------------------------- training
 
     def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
-        """Terms of the lifter's or of the critics' turn."""
+        """Terms of the lifter's or of the critics' update."""
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible = observed.values, observed.visible
         other = self._source(batch)
         training = update == "lifter"
-        turns = random_view(uniform_noise(batch.seeds, (2,)))[:, None]  # (B, 1, 3, 3)
+        rotations = random_view(uniform_noise(batch.seeds, (2,)))[:, None]  # (B, 1, 3, 3)
         with torch.set_grad_enabled(training and torch.is_grad_enabled()):
             adapted = None if other is None else self._adapted(other)
             first = self.lifted(points)
             with frozen_statistics(self.network):
-                went = cycle(self.lifted, self.project, points, turns, lifted=first)
-                movement = self._movement(batch, turns)
-                extra = self._adapted_view(adapted, turns)
+                went = cycle(self.lifted, self.project, points, rotations, lifted=first)
+                movement = self._movement(batch, rotations)
+                extra = self._adapted_view(adapted, rotations)
             view = went.view[:, 0]
         if not training:
             return self._critics(points, view, extra, movement, adapted)
         self.handedness.update(went.lifted)
         w, scale = self.weights, self.distance
         miss = (went.reprojected[:, 0] - points).square().sum(-1)
-        drift = (went.relifted[:, 0] - went.turned[:, 0]).square().sum(-1)
+        drift = (went.relifted[:, 0] - went.rotated[:, 0]).square().sum(-1)
         terms = {
             "cycle_2d": w.cycle_2d * mean_over_joints(miss, visible).mean() * NUM_JOINTS,
             "cycle_3d": w.cycle_3d * mean_over_joints(drift, visible).mean() * NUM_JOINTS,
@@ -192,8 +192,8 @@ class Geometric(UnitCameraLifter):
             terms["domain"] = critic_loss(real, fake, "bce").mean()
         return terms
 
-    def _movement(self, batch: Batch, turns: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(B, 2, 17, 2) middle pose and its change to the window's last frame: as observed, and in the turned view."""
+    def _movement(self, batch: Batch, rotations: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(B, 2, 17, 2) middle pose and its change to the window's last frame: as observed, and in the rotated view."""
         if self.motion_critic is None:
             return None
         assert batch.joints_2d is not None
@@ -207,8 +207,8 @@ class Geometric(UnitCameraLifter):
         # One scale for both frames, the middle one's, so that a change is a movement.
         relative = seen.plane - seen.plane[..., :1, :]
         points = relative / seen.scale[:, :1, None, None]
-        turned = self.project(rotate(turns, self.lifted(points.flatten(0, 1)).view(*points.shape[:-1], 3)))
-        return _with_change(points), _with_change(turned)
+        rotated = self.project(rotate(rotations, self.lifted(points.flatten(0, 1)).view(*points.shape[:-1], 3)))
+        return _with_change(points), _with_change(rotated)
 
     def _source(self, batch: Batch) -> Tensor | None:
         """(B, 17, 2) normalised keypoints of the other source."""
@@ -218,11 +218,11 @@ class Geometric(UnitCameraLifter):
         camera = None if batch.unpaired_camera is None else batch.unpaired_camera.K
         return self.normalizer(batch.source_joints_2d, None, camera).values
 
-    def _adapted_view(self, adapted: Tensor | None, turns: Tensor) -> Tensor | None:
-        """(B, 17, 2) turned views of adapted poses, which train the lifter like its own."""
+    def _adapted_view(self, adapted: Tensor | None, rotations: Tensor) -> Tensor | None:
+        """(B, 17, 2) rotated views of adapted poses, which train the lifter like its own."""
         if adapted is None:
             return None
-        return self.project(rotate(turns[:, 0], self.lifted(adapted.detach())))
+        return self.project(rotate(rotations[:, 0], self.lifted(adapted.detach())))
 
 
 def _with_change(poses: Tensor) -> Tensor:

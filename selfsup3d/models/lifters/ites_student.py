@@ -1,7 +1,7 @@
-"""The equivariant student of ITES (Xu et al. 2021): a graph network for depths, taught by the invariant teacher.
+"""The equivariant student of ITES (Xu et al. 2021): a graph network for depths, the invariant teacher's student.
 
-Keypoints are pushed along their rays, so the re-projection is exact by construction. A turned pose must be lifted to
-the turned pose.
+Keypoints are pushed along their rays, so the re-projection is exact by construction. A rotated pose must be lifted to
+the rotated pose.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class DepthGraph(nn.Module):
 
 
 class EquivariantStudent(Student, UnitCameraLifter):
-    """Learns depths from a frozen teacher, and that turning the pose turns the lifted pose.
+    """Learns depths from a frozen teacher, and that rotating the pose rotates the lifted pose.
 
     Args:
         channels, blocks, edges, attention: see `DepthGraph`.
         distance, length: of the virtual camera; the teacher's.
-        views: random turns about the vertical axis by angles uniform in [0, 2 pi).
+        views: random rotations about the vertical axis by angles uniform in [0, 2 pi).
         weights: of the terms.
         teacher: trained; see `system.Student`.
     """
@@ -123,12 +123,12 @@ class EquivariantStudent(Student, UnitCameraLifter):
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible, w = observed.values, observed.visible, self.weights
-        turns = random_axis_rotation(uniform_noise(batch.seeds, (self.views,)), "y", 0.0, 2 * math.pi)
+        rotations = random_axis_rotation(uniform_noise(batch.seeds, (self.views,)), "y", 0.0, 2 * math.pi)
         first = self.lifted(points)
         with frozen_statistics(self.network):
-            went = cycle(self.lifted, self.project, points, turns, lifted=first)
+            went = cycle(self.lifted, self.project, points, rotations, lifted=first)
         self.handedness.update(went.lifted)
-        away = (went.relifted - went.turned).norm(dim=-1)
+        away = (went.relifted - went.rotated).norm(dim=-1)
         terms = {"equivariance": w.equivariance * mean_over_joints(away, visible[:, None]).mean()}
         if w.facing > 0:
             terms["facing"] = w.facing * facing_cost(went.lifted).mean()

@@ -1,12 +1,12 @@
-"""The invariant teacher of ITES (Xu et al. 2021): one canonical pose however a person is turned.
+"""The invariant teacher of ITES (Xu et al. 2021): one canonical pose from whatever side a person is seen.
 
 A network reads a 2D pose and gives coefficients of a learnt shape dictionary and a rotation. Seen from anywhere, the
 same pose must get the same coefficients; that, low rank and re-projection are all that the paper asks.
 
 That much also lets the dictionary hold flattened people, one kind for every side that they are seen from, in place of
-turning one. What works against it is **[ours]**, and off by default: canonical poses that stay near the mean pose, so
-that turning is cheaper than bending (`compactness`); turned views like those that people are seen from
-(`sides="views"`); a rotation without the jump that axis times angle has at half a turn (`rotation="6d"`). What each brings
+rotating one. What works against it is **[ours]**, and off by default: canonical poses that stay near the mean pose, so
+that rotating is cheaper than bending (`compactness`); rotated views like those that people are seen from
+(`view_rotations="views"`); a rotation without the jump that axis times angle has at half a revolution (`rotation="6d"`). What each brings
 stands in assets/results/ites_ablations.md.
 """
 
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from selfsup3d.geometry.camera import unit_pinhole
-from selfsup3d.geometry.rotation import random_turn, random_view, rotate
+from selfsup3d.geometry.rotation import random_axis_angle, random_view, rotate
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
 from selfsup3d.models.modules.basis import ShapeBasis
 from selfsup3d.models.modules.facing import Handedness, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, seen_again, told_rotation
+from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, lifted_again, predicted_rotation
 from selfsup3d.structures.batch import Batch, Camera, PoseOutput
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -56,10 +56,10 @@ class InvariantTeacher(Lifter):
         width, bottleneck, blocks: of the network.
         atoms: K, besides the mean pose.
         distance: of the virtual camera of focal length 1. length: between root and head in its unit.
-        views: random turns a sample.
-        sides: to turn to. "sphere" = about axes uniform on the sphere by angles uniform in [0, pi) (the paper's);
+        views: random rotations a sample.
+        view_rotations: of the other views. "sphere" = about axes uniform on the sphere by angles uniform in [0, pi) (the paper's);
             "views" = about the vertical axis by any angle, then up or down by at most 20 degrees (`random_view`; ours).
-        rotation: "so3" (the paper's) or "6d" (ours), see `told_rotation`.
+        rotation: "so3" (the paper's) or "6d" (ours), see `predicted_rotation`.
         weights: of the terms.
     """
 
@@ -72,12 +72,12 @@ class InvariantTeacher(Lifter):
         distance: float = 5.0,
         length: float = 0.7,
         views: int = 4,
-        sides: Literal["sphere", "views"] = "sphere",
+        view_rotations: Literal["sphere", "views"] = "sphere",
         rotation: RotationKind = "so3",
         weights: TeacherWeights = TeacherWeights(),
     ) -> None:
         super().__init__(Normalizer("head", distance, length))
-        self.sides, self.rotation = sides, rotation
+        self.view_rotations, self.rotation = view_rotations, rotation
         outputs = atoms + ROTATION_NUMBERS[rotation]
         self.network = ResidualMLP(2 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
         self.basis = ShapeBasis(atoms)
@@ -88,7 +88,7 @@ class InvariantTeacher(Lifter):
         """Canonical poses (N, 17, 3) and rotations (N, 3, 3) of normalised keypoints (N, 17, 2)."""
         found = self.network((points * self.distance).flatten(1))
         count = self.basis.count
-        return self.basis(found[:, :count]), told_rotation(found[:, count:], self.rotation)
+        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.rotation)
 
     def lifted(self, points: Tensor) -> Tensor:
         """(N, 17, 3) root-relative, camera axes, as found (not mirrored)."""
@@ -106,13 +106,13 @@ class InvariantTeacher(Lifter):
     def _upright(self, joints: Tensor) -> Tensor:
         return joints * torch.stack((torch.ones_like(self.handedness.sign),) * 2 + (self.handedness.sign,))
 
-    def random_turns(self, seeds: Tensor) -> Tensor:
-        """(B, V, 3, 3) turns of a batch's poses, see `sides`."""
+    def random_rotations(self, seeds: Tensor) -> Tensor:
+        """(B, V, 3, 3) rotations of a batch's poses, see `view_rotations`."""
         noise = uniform_noise(seeds, (self.views, 3))
-        return random_turn(noise, math.pi) if self.sides == "sphere" else random_view(noise[..., :2])
+        return random_axis_angle(noise, math.pi) if self.view_rotations == "sphere" else random_view(noise[..., :2])
 
     def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
-        """Re-projection, invariance of the canonical pose over random turns, and what else has a weight."""
+        """Re-projection, invariance of the canonical pose over random rotations, and what else has a weight."""
         assert batch.seeds is not None
         observed = self.observe(batch)
         points, visible, w = observed.values, observed.visible, self.weights
@@ -126,9 +126,9 @@ class InvariantTeacher(Lifter):
         if w.compactness > 0:
             terms["compactness"] = w.compactness * self.basis.away_from_mean(canonical).mean()
         if w.invariance > 0 or w.cycle > 0:
-            turns = self.random_turns(batch.seeds)
+            rotations = self.random_rotations(batch.seeds)
             with frozen_statistics(self.network):
-                again, back = seen_again(self.estimate, self.project, pose, turns)
+                again, back = lifted_again(self.estimate, self.project, pose, rotations)
             if w.invariance > 0:
                 terms["invariance"] = w.invariance * (again - canonical[:, None]).norm(dim=-1).mean()
             if w.cycle > 0:

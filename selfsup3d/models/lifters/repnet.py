@@ -67,7 +67,7 @@ class RepNet(Lifter):
         frame: of the critic's poses, and so of the pose network's output: "body" (the camera network finds the whole
             rotation) or "camera" (poses as random cameras see them; the camera network corrects).
         chain: the critic has its kinematic-chain path.
-        critic_turns: turns of the critic for each of the lifter.
+        critic_updates: updates of the critic for each of the lifter.
     """
 
     requires = ("joints_2d", "unpaired", "unpaired_camera", "seeds")
@@ -81,13 +81,13 @@ class RepNet(Lifter):
         weights: RepNetWeights = RepNetWeights(),
         frame: Literal["body", "camera"] = "camera",
         chain: bool = True,
-        critic_turns: int = 1,
+        critic_updates: int = 1,
     ) -> None:
         super().__init__(Normalizer("centred"))
         self.pose_network = ResidualMLP(2 * NUM_JOINTS, 3 * NUM_JOINTS, width, 2, activation="leaky_relu")
         self.camera_network = ResidualMLP(2 * NUM_JOINTS, 6, width, 2, activation="leaky_relu")
         self.critic = ChainCritic(width, chain)
-        self.weights, self.frame, self.critic_turns = weights, frame, critic_turns
+        self.weights, self.frame, self.critic_updates = weights, frame, critic_updates
         self.register_buffer("pose_scale", torch.ones(()))
         weight = torch.ones(NUM_JOINTS)
         weight[list(_DISTAL)] = weights.distal
@@ -99,8 +99,8 @@ class RepNet(Lifter):
         return {"lifter": lifter, "critic": self.critic.parameters()}
 
     def updates(self, step: int, progress: float) -> list[Update]:
-        """`critic_turns` of the critic, one of the lifter."""
-        critics = [Update(f"critic/{k}", ("critic",), "critic") for k in range(self.critic_turns)]
+        """`critic_updates` of the critic, one of the lifter."""
+        critics = [Update(f"critic/{k}", ("critic",), "critic") for k in range(self.critic_updates)]
         return [*critics, Update("lifter", ("lifter",), "lifter")]
 
     def fit_poses(self, batches: list[Batch]) -> None:
@@ -118,7 +118,7 @@ class RepNet(Lifter):
         return pose - pose[:, :1], self.camera_network(observed.features).unflatten(-1, (2, 3))
 
     def lift(self, observed: Normalized) -> Tensor:
-        """(B, 17, 3) metres: the estimated pose, turned by the estimated camera."""
+        """(B, 17, 3) metres: the estimated pose, rotated by the estimated camera."""
         pose, camera = self.estimate(observed)
         return rotate(view_axes(camera), pose) * self.pose_scale
 

@@ -54,7 +54,7 @@ class Critic(nn.Module):
 def kinematic_chain(joints: Tensor) -> Tensor:
     """Kinematic chain space: all inner products of bone vectors, b_i . b_j (Wandt & Rosenhahn 2019, eq. 9).
 
-    The diagonal holds squared bone lengths, the rest the angles between bones; no turn or shift of the pose changes it.
+    The diagonal holds squared bone lengths, the rest the angles between bones; no rotation or shift of the pose changes it.
 
     Args:
         joints: (..., 17, 3).
@@ -177,17 +177,17 @@ def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     return across_processes(0.5 * ((real > 0).float().mean() + (fake <= 0).float().mean()))
 
 
-def leave_out(told: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
-    """Weights 0 or 1 of the critic's and the generator's turn, given the critic's accuracy (Kudo et al. 2018).
+def leave_out(reached: Tensor, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Weights 0 or 1 of the critic's and the generator's update, given the critic's accuracy (Kudo et al. 2018).
 
     The critic rests while it tells more than `high` rightly, the generator while it tells less than `low`. Turns
-    depend on the step only, so a skipped turn is one whose loss is multiplied by 0 here: its gradients are 0, and
+    depend on the step only, so a skipped update is one whose loss is multiplied by 0 here: its gradients are 0, and
     what is left of its step is the optimizer's momentum.
 
     Args:
-        told: () accuracy of the critic, the same in all processes.
+        reached: () accuracy of the critic, the same in all processes.
 
     Returns:
         (critic's weight (), generator's weight ()).
     """
-    return (told <= high).float(), (told >= low).float()
+    return (reached <= high).float(), (reached >= low).float()

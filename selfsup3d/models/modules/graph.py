@@ -51,9 +51,11 @@ class GraphConvolution(nn.Module):
         diagonal = torch.diagonal(weights, dim1=-2, dim2=-1)  # (C, 17)
         own = torch.diag_embed(diagonal)
         gather = torch.cat((own, weights - own), -1)  # (C, 17, 34): from what joints say to themselves and to others
-        told = torch.stack((self.own.weight, self.neighbours.weight), 1).flatten(0, 1) @ x.flatten(1)
+        messages = torch.stack((self.own.weight, self.neighbours.weight), 1).flatten(0, 1) @ x.flatten(1)
         bias = (diagonal * self.own.bias[:, None])[..., None]
-        return torch.baddbmm(bias.to(told.dtype), gather.to(told.dtype), told.view(-1, 2 * NUM_JOINTS, x.shape[-1]))
+        return torch.baddbmm(
+            bias.to(messages.dtype), gather.to(messages.dtype), messages.view(-1, 2 * NUM_JOINTS, x.shape[-1])
+        )
 
 
 class GraphBlock(nn.Module):

@@ -288,8 +288,8 @@ def fill_missing(values: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor)
     system = mask[:, :, None] * covariance * mask[:, None, :] + (1 - mask)[:, :, None] * eye
     system = system + _KEYPOINT_NOISE**2 * eye
     weights = torch.linalg.solve(system, mask * (some - mean))
-    told = mean + (weights * mask) @ covariance
-    filled = flat.index_copy(0, partial, torch.where(mask > 0, some, told))
+    expected = mean + (weights * mask) @ covariance
+    filled = flat.index_copy(0, partial, torch.where(mask > 0, some, expected))
     return filled.view(values.shape)
 
 

@@ -1,6 +1,6 @@
-"""What lifters with canonical poses share: rotations as their networks tell them, and turned views seen again.
+"""What lifters with canonical poses share: rotations as their networks give them, and rotated views lifted again.
 
-A rotation is told as axis times angle, or as two columns, which have no jump anywhere.
+A rotation is given as axis times angle, or as two columns, which have no jump anywhere.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from selfsup3d.geometry.rotation import axis_angle_to_matrix, rotate, rotation_6d_to_matrix
 
-__all__ = ["ROTATION_NUMBERS", "RotationKind", "seen_again", "told_rotation"]
+__all__ = ["ROTATION_NUMBERS", "RotationKind", "lifted_again", "predicted_rotation"]
 
 RotationKind = Literal["so3", "6d"]
 
 ROTATION_NUMBERS: dict[RotationKind, int] = {"so3": 3, "6d": 6}
-"""How many numbers tell a rotation."""
+"""How many numbers give a rotation."""
 
 _IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def told_rotation(numbers: Tensor, kind: RotationKind) -> Tensor:
+def predicted_rotation(numbers: Tensor, kind: RotationKind) -> Tensor:
     """(..., 3 or 6) -> (..., 3, 3), of zeros the identity.
 
-    "so3" = axis times angle, which jumps at half a turn; "6d" = two columns (Zhou et al. 2019), added to those of the
+    "so3" = axis times angle, which jumps at half a revolution; "6d" = two columns (Zhou et al. 2019), added to those of the
     identity **[ours]**.
     """
     if kind == "so3":
@@ -33,26 +33,26 @@ def told_rotation(numbers: Tensor, kind: RotationKind) -> Tensor:
     return rotation_6d_to_matrix(numbers + numbers.new_tensor(_IDENTITY_6D))
 
 
-def seen_again(
+def lifted_again(
     estimate: Callable[[Tensor], tuple[Tensor, Tensor]],
     project: Callable[[Tensor], Tensor],
     pose: Tensor,
-    turns: Tensor,
+    rotations: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """What a lifter with canonical poses finds in the images of turned poses.
+    """What a lifter with canonical poses finds in the images of rotated poses.
 
     Args:
         estimate: (N, 17, 2) -> canonical poses (N, 17, 3) and rotations (N, 3, 3).
         project: (..., 17, 3) -> (..., 17, 2).
         pose: (B, 17, 3) lifted.
-        turns: (B, V, 3, 3).
+        rotations: (B, V, 3, 3).
 
     Returns:
-        Canonical poses (B, V, 17, 3), right where they do not depend on the view; and poses (B, V, 17, 3) turned back,
+        Canonical poses (B, V, 17, 3), right where they do not depend on the view; and poses (B, V, 17, 3) rotated back,
         right where they are `pose`.
     """
-    view = project(rotate(turns, pose[:, None]))
+    view = project(rotate(rotations, pose[:, None]))
     canonical, rotation = estimate(view.flatten(0, 1))
     canonical = canonical.view(*view.shape[:2], *canonical.shape[1:])
-    found = rotate(rotation.view(turns.shape), canonical)
-    return canonical, rotate(turns.transpose(-1, -2), found)
+    found = rotate(rotation.view(rotations.shape), canonical)
+    return canonical, rotate(rotations.transpose(-1, -2), found)

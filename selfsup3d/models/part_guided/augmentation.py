@@ -1,7 +1,7 @@
-"""Images made harder to read: by a cheap camera, and for a student that must read what its teacher saw plainly.
+"""Camera degradation, and the strong augmentation of the images that a student learns pseudo-labels from.
 
-After Xie et al. 2020, "Self-training with Noisy Student": a student learns more than it is told if it is told on clear
-images and asked on spoilt ones. Which noise: **[ours]**.
+After Xie et al. 2020, "Self-training with Noisy Student": a student learns more from pseudo-labels if
+the teacher sees clear images and the student augmented ones. Which augmentation: **[ours]**.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from selfsup3d.structures.random import uniform_noise
 
 __all__ = ["strongly_augmented", "camera_degradation"]
 
-_STREAMS = {"recording": 2, "grain": 3, "holes": 5}
+_STREAMS = {"camera": 2, "grain": 3, "holes": 5}
 _HOLES = 3
 _HOLE = (0.03, 0.12)  # half sides, of the image's
 _FREQUENCY = 0.6  # of each hole
@@ -43,11 +43,11 @@ def strongly_augmented(images: Tensor, seeds: Tensor) -> Tensor:
 
 def camera_degradation(image: Tensor, seeds: Tensor) -> Tensor:
     """Blur, exposure and noise of a cheap camera on (B, 3, H, W), by the samples' seeds."""
-    u = uniform_noise(seeds, (4,), _STREAMS["recording"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
+    u = uniform_noise(seeds, (4,), _STREAMS["camera"])[:, :, None, None, None]  # (B, 4, 1, 1, 1)
     blurred = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     image = torch.lerp(image, blurred, 0.8 * (u[:, 0] - 0.5).clamp_min(0.0))
     image = (0.8 + 0.4 * u[:, 1]) * image + 0.1 * (u[:, 2] - 0.5)
-    # Grain from two short hashed rows: hashing every pixel would cost more than painting it.
+    # Grain from two short hashed rows: hashing every pixel would cost more than rendering it.
     grain = uniform_noise(seeds, (image.shape[-1],), _STREAMS["grain"])  # (B, W)
     rows = grain[:, None, :, None] * 37.0 + grain[:, None, None, :] * 91.0  # (B, 1, W, W)
     noise = torch.frac(torch.sin(rows * 12.9898) * 43758.5453) - 0.5

@@ -1,6 +1,6 @@
 """A decoded person over another background.
 
-The decoder paints people over its constant colour BG_c, so its images are C = F + (1 - a) BG_c with the person's share
+The decoder draws people over its constant colour BG_c, so its images are C = F + (1 - a) BG_c with the person's share
 F already weighed by the coverage a: over a background they are C + (1 - a)(background - BG_c) (constant-colour matting: Smith & Blinn
 1996). Blended as if the constant colour were the person's, they would keep a rim of it.
 """
@@ -16,7 +16,7 @@ __all__ = ["coverage", "composite"]
 def coverage(image: Tensor, maps: Tensor, colour: Tensor) -> Tensor:
     """(N, 1, H, W) share of each pixel that the person covers **[ours]**.
 
-    All that the part maps cover, since the decoder paints the puppet there; and wherever else the image departs from
+    All that the part maps cover, since the decoder draws the puppet there; and wherever else the image departs from
     the constant colour (hair, clothes), the least share of any colour in [0, 1] that explains it. `Decoded.alpha` does
     not serve: a short training leaves the background's probability near one third in the empty part of the image,
     and a grey veil over every background.

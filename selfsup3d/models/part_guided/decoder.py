@@ -1,6 +1,6 @@
 """The decoder D: appearance and part maps to an image and its part segmentation.
 
-Up-convolutions conditioned at every scale on the part maps and on the appearance painted through them; two small ends,
+Up-convolutions conditioned at every scale on the part maps and on the appearance mixed through them; two small ends,
 D_I for the image and D_seg for the parts (Kundu et al. 2020, suppl.). The finest level is thin: most of a step's time
 would go there.
 """
@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
         return 1.0 - self.segmentation.float().softmax(1)[:, -1:]
 
     def over(self, background: Tensor) -> Tensor:
-        """The person laid over a background (N, 3, H, W) by `alpha`."""
+        """The person composited over a background (N, 3, H, W) by `alpha`."""
         alpha = self.alpha
         return alpha * self.image + (1.0 - alpha) * background
 
@@ -81,7 +81,7 @@ class Decoder(nn.Module):
                 f"a decoder of {depth + 1} levels needs sides that divide by {2**depth}, got {height}x{width}"
             )
         x = self.whole(appearance[:, -1])[:, :, None, None].expand(-1, -1, height >> depth, width >> depth)
-        # Channels last: convolutions of few channels at full resolution take half the time, and painting is one product.
+        # Channels last: convolutions of few channels at full resolution take half the time, and spreading the appearance is one product.
         x = x.contiguous(memory_format=torch.channels_last)
         per_part, maps = appearance[:, :-1].to(x.dtype), maps.to(x.dtype, memory_format=torch.channels_last)
         for level, layers in enumerate(self.levels):
@@ -89,17 +89,17 @@ class Decoder(nn.Module):
                 x = F.interpolate(self.narrow[level - 1](x), scale_factor=2, mode="nearest")
             shrink = 2 ** (depth - level)
             scaled = F.avg_pool2d(maps, shrink) if shrink > 1 else maps
-            painted = paint(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
-            x = layers(torch.cat([x, scaled, painted], 1))
+            mixed = mixed_appearance(per_part if shrink > 1 else per_part[..., :COLOUR], scaled)
+            x = layers(torch.cat([x, scaled, mixed], 1))
         # The image is a correction of the puppet in the source's colours, and starts as that.
-        correction = self.to_image(torch.cat([x, painted], 1)).float()
+        correction = self.to_image(torch.cat([x, mixed], 1)).float()
         empty = (1.0 - maps.float().sum(1, keepdim=True)).clamp_min(0.0)
-        base = painted.float() + empty * self.background.view(1, COLOUR, 1, 1)
+        base = mixed.float() + empty * self.background.view(1, COLOUR, 1, 1)
         image = torch.sigmoid(correction + torch.logit(base.clamp(0.02, 0.98)))
         return Decoded(image, self.to_parts(torch.cat([x, scaled], 1)).float())
 
 
-def paint(appearance: Tensor, maps: Tensor) -> Tensor:
+def mixed_appearance(appearance: Tensor, maps: Tensor) -> Tensor:
     """Each pixel's mixture of part appearances: (N, P, C), (N, P, H, W) -> (N, C, H, W).
 
     sum_l φ_l a_l / max(1, sum_l φ_l): where parts overlap their vectors are averaged, outside them it is zero.

@@ -1,9 +1,9 @@
 """The encoder E: an image to keypoints, canonical limb vectors, camera and appearance.
 
-A window around the person is found and magnified (`models.zoom`). One backbone (any `timm` network by name) reads it
-and feeds a small feature pyramid; soft-argmax keypoints with a depth each come from its finest level, limbs are told
-apart (`models.sides`), and a vector head turns them, a closer look at the head and the pooled top feature into limb
-vectors and camera. Keypoints ahead of the vector head made it learn several times faster than plain regression. The
+The localizer crops the person (`localizer`). One backbone (any `timm` network by name) reads the crop and feeds a small
+feature pyramid; soft-argmax keypoints with a depth each come from its finest level, limbs are assigned to left and right
+(`left_right`), and a vector head makes limb vectors and camera from them, from a crop of the head and from the pooled
+top feature. Keypoints ahead of the vector head made it learn several times faster than plain regression. The
 appearance has a small network of its own that trains along with the decoder while the pose path may be frozen.
 """
 
@@ -19,8 +19,8 @@ from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.part_guided.layers import COLOUR, ChannelwiseLinear, ConvNormAct, standardized
-from selfsup3d.models.part_guided.left_right import swap_sides
-from selfsup3d.models.part_guided.localizer import Localizer, into_image, zoom
+from selfsup3d.models.part_guided.left_right import assign_limbs
+from selfsup3d.models.part_guided.localizer import Localizer, crop_images, into_image
 from selfsup3d.structures.batch import Camera, TensorFields
 from selfsup3d.structures.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
 
@@ -37,25 +37,25 @@ class PoseCode(TensorFields):
     """The pose that the encoder reads from images (N, 3, H, W).
 
     Attributes:
-        window: (N, 3) the square that was read: centre and half side, in units of the image's side.
+        crop: (N, 3) the square that was read: centre and half side, in units of the image's side.
         located: (N, 3) the square that the encoder found; the same, unless it was given one.
-        swapped: (N, 2) bool, legs and arms: the limb order that was read. side_logits: (N, 2) of its being so; the
-            decision follows their sign, unless the encoder was given it (`models.sides`).
-        log_heat: (N, 17, h, w) log-probability of each joint's place in the window; the channels of a right limb are
+        assignment: (N, 2) bool, the left/right assignment of legs and arms that was used (`left_right`).
+        assignment_logits: (N, 2) its logits; the assignment is their sign, unless the encoder was given one.
+        log_heat: (N, 17, h, w) log-probability of each joint's place in the crop; the channels of a right limb are
             for the limb further left in the image, whosever it is.
-        part_logits: (N, P+1, h, w) the person's own part at each cell of the window, background last; where the
-            appearance looks.
-        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax), limbs by the person's own sides.
+        part_logits: (N, P+1, h, w) the person's own part at each cell of the crop, background last; where the
+            attention of the appearance starts.
+        keypoints: (N, 17, 2) px of the image, the heat's mean (soft-argmax), limbs by the person's own left and right.
         keypoint_depths: (N, 17) depth relative to the root, metres; limbs likewise.
         local_vectors: (N, 13, 3) unit vectors. hip_angle: (N, 2) (cos, sin). Both zero where the kinematics is ablated.
         camera: body -> camera. Where the kinematics is ablated its rotation is the identity.
         joints: (N, 17, 3) joints in camera axes, root-relative, metres, where the kinematics is ablated; else None.
     """
 
-    window: Tensor
+    crop: Tensor
     located: Tensor
-    swapped: Tensor
-    side_logits: Tensor
+    assignment: Tensor
+    assignment_logits: Tensor
     log_heat: Tensor
     part_logits: Tensor
     keypoints: Tensor
@@ -73,27 +73,27 @@ class Encoding(PoseCode):
     appearance: Tensor
 
 
-class Glimpse(nn.Module):
-    """A closer look at the head: a few pixels there say which way a person faces, and drown in the whole **[ours]**.
+class HeadCropBranch(nn.Module):
+    """Features of a crop of the head: a few pixels there say which way a person faces, and drown in the whole **[ours]**.
 
     Args:
         features: per cell of its 6 x 6 map.
     """
 
     SIDE = 24
-    REACH = 0.25  # of the window
+    REACH = 0.25  # of the crop
 
     def __init__(self, features: int = 16) -> None:
         super().__init__()
-        self.look = nn.Sequential(
+        self.layers = nn.Sequential(
             ConvNormAct(3, 32, stride=2), ConvNormAct(32, 64, stride=2), nn.Conv2d(64, features, 1), nn.Flatten()
         )
         self.outputs = features * (self.SIDE // 4) ** 2
 
-    def forward(self, crops: Tensor, head: Tensor) -> Tensor:
+    def forward(self, images: Tensor, head: Tensor) -> Tensor:
         """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
-        window = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
-        return self.look(standardized(zoom(crops, window, side=self.SIDE)))
+        crop = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
+        return self.layers(standardized(crop_images(images, crop, side=self.SIDE)))
 
 
 class AppearanceBranch(nn.Module):
@@ -162,9 +162,9 @@ class Encoder(nn.Module):
         self.local = nn.Conv2d(width, LOCAL, 1)
         self.kinematics = kinematics
         outputs = 3 + (NUM_LOCAL * 3 + 2 + 6 if kinematics else NUM_JOINTS * 3)
-        self.glimpse = Glimpse()
-        inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.glimpse.outputs + 3
-        self.sides = VectorHead(inputs, hidden // 2, 2, blocks=1)
+        self.head_crop = HeadCropBranch()
+        inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.head_crop.outputs + 3
+        self.left_right = VectorHead(inputs, hidden // 2, 2, blocks=1)
         self.head = VectorHead(inputs, hidden, outputs)
         self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
 
@@ -196,16 +196,16 @@ class Encoder(nn.Module):
         images: Tensor,
         K: Tensor,
         freeze_pose: bool = False,
-        window: Tensor | None = None,
-        swapped: Tensor | None = None,
+        crop: Tensor | None = None,
+        assignment: Tensor | None = None,
         pose_images: Tensor | None = None,
     ) -> Encoding:
         """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
 
         Args:
             freeze_pose: keep no graph of the pose path.
-            window: (N, 3) where the person is; None = as the encoder finds it (`models.zoom`).
-            swapped: (N, 2) bool, how the limbs lie; None = as the encoder decides it (`models.sides`).
+            crop: (N, 3) where the person is; None = as the encoder finds it (`localizer`).
+            assignment: (N, 2) bool, the left/right assignment; None = as the encoder decides it (`left_right`).
             pose_images: what the pose is read from in place of the images, which give the appearance alone.
 
         Raises:
@@ -217,15 +217,19 @@ class Encoder(nn.Module):
         read = images if pose_images is None else pose_images
         with torch.set_grad_enabled(learning):
             located = self.localizer(read.contiguous(memory_format=torch.channels_last))
-        window = located.detach() if window is None else window
-        crops = zoom(images, window).contiguous(memory_format=torch.channels_last)
-        spoilt = crops if pose_images is None else zoom(read, window).contiguous(memory_format=torch.channels_last)
+        crop = located.detach() if crop is None else crop
+        cropped = crop_images(images, crop).contiguous(memory_format=torch.channels_last)
+        pose_input = cropped
+        if pose_images is not None:
+            pose_input = crop_images(read, crop).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(learning):
-            pose = self.pose_path(spoilt, window, located, swapped, K)
-        return Encoding(**vars(pose), appearance=self.appearance(crops, pose.part_logits.detach()))
+            pose = self.pose_path(pose_input, crop, located, assignment, K)
+        return Encoding(**vars(pose), appearance=self.appearance(cropped, pose.part_logits.detach()))
 
-    def pose_path(self, images: Tensor, window: Tensor, located: Tensor, swapped: Tensor | None, K: Tensor) -> PoseCode:
-        """The pose alone, from magnified windows (N, 3, S, S), as many px as the image has.
+    def pose_path(
+        self, images: Tensor, crop: Tensor, located: Tensor, assignment: Tensor | None, K: Tensor
+    ) -> PoseCode:
+        """The pose alone, from the cropped images (N, 3, S, S), as many px as the image has.
 
         Fixed factors bring what the heads read to order one, and what they give to its usual size at the start.
         """
@@ -233,17 +237,17 @@ class Encoder(nn.Module):
         log_heat, depth, parts, local, top = self.dense_maps(images)
         heat = log_heat.exp()
         inside, depths = soft_argmax(heat, depth)
-        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), window[:, 2:]
-        ray = (window[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the window lies in
-        face = self.glimpse(images, inside[:, _HEAD].mean(1).detach()).float()
+        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), crop[:, 2:]
+        ray = (crop[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the crop lies in
+        face = self.head_crop(images, inside[:, _HEAD].mean(1).detach()).float()
         whole = torch.cat([top, face, ray * 4.0, torch.log(half) + 1.0], 1)
         confidence = heat.amax((2, 3))
         places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
         seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
-        side_logits = self.sides(torch.cat([seen.flatten(1), whole], 1)).float()
-        swapped = side_logits.detach() > 0 if swapped is None else swapped
-        raw = self.head(torch.cat([swap_sides(seen, swapped).flatten(1), whole], 1)).float()
-        unit, depths = into_image(swap_sides(inside, swapped), window), swap_sides(depths, swapped)
+        assignment_logits = self.left_right(torch.cat([seen.flatten(1), whole], 1)).float()
+        assignment = assignment_logits.detach() > 0 if assignment is None else assignment
+        raw = self.head(torch.cat([assign_limbs(seen, assignment).flatten(1), whole], 1)).float()
+        unit, depths = into_image(assign_limbs(inside, assignment), crop), assign_limbs(depths, assignment)
         camera_raw, body_raw = raw[:, :3], raw[:, 3:]
         # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
         pelvis = (unit[:, 0] + 0.2 * half * camera_raw[:, :2]) * size
@@ -257,15 +261,15 @@ class Encoder(nn.Module):
             zeros = torch.zeros(raw.shape[0], NUM_LOCAL, 3, device=raw.device)
             camera = Camera(identity, translation, K)
             heading = zeros[:, 0, :2]
-            found = (window, located, swapped, side_logits, log_heat, parts)
+            found = (crop, located, assignment, assignment_logits, log_heat, parts)
             return PoseCode(*found, unit * size, depths, zeros, heading, camera, joints)
         vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
         hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
         return PoseCode(
-            window=window,
+            crop=crop,
             located=located,
-            swapped=swapped,
-            side_logits=side_logits,
+            assignment=assignment,
+            assignment_logits=assignment_logits,
             log_heat=log_heat,
             part_logits=parts,
             keypoints=unit * size,

@@ -21,12 +21,12 @@ from selfsup3d.models.part_guided.augmentation import strongly_augmented
 from selfsup3d.models.part_guided.decoder import Decoded
 from selfsup3d.models.part_guided.encoder import Encoding
 from selfsup3d.models.part_guided.layers import COLOUR
-from selfsup3d.models.part_guided.left_right import sides_of, swap_sides
-from selfsup3d.models.part_guided.localizer import into_window, window_of, zoom
+from selfsup3d.models.part_guided.left_right import assign_limbs, assignment_of
+from selfsup3d.models.part_guided.localizer import crop_around, crop_images, into_crop
 from selfsup3d.models.part_guided.network import PartGuidedNetwork
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of_joints
 from selfsup3d.models.part_guided.pseudo_labels import flip_averaged_joints
-from selfsup3d.models.part_guided.puppet_images import known_places, painted_puppets
+from selfsup3d.models.part_guided.puppet_images import known_places, rendered_puppets
 from selfsup3d.puppet.labels import Labels, part_labels, soft_silhouette
 from selfsup3d.structures.batch import Batch
 
@@ -82,15 +82,15 @@ class ForwardPass:
 
     @cached_property
     def encoding_t(self) -> Encoding:
-        """Encoding of the target; what a teacher reads there, the student must read from a strongly augmented copy."""
-        told, settings = self.told, self.network.settings
-        if told and settings.supervision == "teacher" and settings.strong_augmentation:
-            told |= {"pose_images": strongly_augmented(self.target, self.need("seeds"))}
-        return self.network.encoder(self.target, self.K, self.freeze_pose, **told)
+        """Encoding of the target; the student learns the teacher's pseudo-labels from a strongly augmented copy."""
+        given, settings = self.given, self.network.settings
+        if given and settings.supervision == "teacher" and settings.strong_augmentation:
+            given |= {"pose_images": strongly_augmented(self.target, self.need("seeds"))}
+        return self.network.encoder(self.target, self.K, self.freeze_pose, **given)
 
     @cached_property
-    def told(self) -> dict[str, Tensor]:
-        """What labels, or a teacher, tell the encoder of the target; nothing in the unsupervised variants."""
+    def given(self) -> dict[str, Tensor]:
+        """Crop and left/right assignment of the target, from labels or pseudo-labels; nothing in the unsupervised variants."""
         kind = self.network.settings.supervision
         if kind not in ("teacher", "2d", "3d") or self.freeze_pose:
             return {}
@@ -101,7 +101,7 @@ class ForwardPass:
 
     @cached_property
     def known_joints(self) -> Tensor:
-        """Camera-frame joints (B, 17, 3) of the target: its labels, or what the teacher reads.
+        """Camera-frame joints (B, 17, 3) of the target: its labels, or the teacher's pseudo-labels.
 
         Raises:
             InputError: there is no teacher.
@@ -158,9 +158,9 @@ class ForwardPass:
 
     @cached_property
     def encoding_z(self) -> Encoding:
-        """E(Î_{a_s}^{p_z}): the decoded person is laid over a background first, since the encoder must see whole images."""
-        painted = self.decoded["sz"]
-        image = painted.over(self.need("unpaired_background")) if self.network.settings.composite else painted.image
+        """E(Î_{a_s}^{p_z}): the decoded person is composited over a background first, since the encoder must see whole images."""
+        decoded = self.decoded["sz"]
+        image = decoded.over(self.need("unpaired_background")) if self.network.settings.composite else decoded.image
         K = self.pose_z.camera.K
         if self.network.settings.optimizers == "per_loss":
             # The appearance reads from the pose path where to look, but sends no gradient back through it.
@@ -203,8 +203,8 @@ class ForwardPass:
         return objectives.silhouette(soft_silhouette(self.maps_t[0]), self.need("target_saliency"))
 
     def pose_terms(self) -> dict[str, Tensor]:
-        """What teaches the pose path directly (B,): painted puppets, and what a teacher reads from the
-        real images, or their labels in a supervised settings.
+        """What teaches the pose path directly (B,): rendered puppets, and pseudo-labels of the real images or, in the
+        supervised variants, their labels.
         """
         settings = self.network.settings
         terms = self.puppet_terms() if settings.pretrain.source != "none" else {}
@@ -222,19 +222,19 @@ class ForwardPass:
         return terms
 
     def puppet_terms(self) -> dict[str, Tensor]:
-        """The warm-up's: puppets are painted at the unpaired poses, so theirs are known."""
-        image, labels = painted_puppets(self.network.puppet, self.pose_z, self.batch, self.size)
-        told = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
-        encoding = self.network.encoder(image, self.pose_z.camera.K, **told)
+        """Terms (B,) of the synthetic pre-training: puppets are rendered at the unpaired poses, so theirs are known."""
+        image, labels = rendered_puppets(self.network.puppet, self.pose_z, self.batch, self.size)
+        given = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
+        encoding = self.network.encoder(image, self.pose_z.camera.K, **given)
         terms = self.pose_distance(encoding, self.pose_z)
-        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_window(labels, encoding.window))
+        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_crop(labels, encoding.crop))
         terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         return terms
 
     @staticmethod
-    def in_window(labels: Tensor, window: Tensor) -> Tensor:
-        """What a window shows of labels (B, H, W)."""
-        return zoom(labels[:, None].float(), window, mode="nearest")[:, 0].long()
+    def in_crop(labels: Tensor, crop: Tensor) -> Tensor:
+        """Labels (B, H, W) of the image, cropped."""
+        return crop_images(labels[:, None].float(), crop, mode="nearest")[:, 0].long()
 
     def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
         """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""
@@ -249,17 +249,18 @@ class ForwardPass:
         return terms
 
     def place_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
-        """Terms (B,) of where things are in the image: window, limbs as the image shows them, and which is whose."""
+        """Terms (B,) of where things are in the image: crop, limbs as the image shows them, and their left/right assignment."""
         place = truth.pixels / float(self.size[1])
-        swapped, apart = sides_of(place)
-        window = window_of(place)
-        place, depths = swap_sides(place, swapped), swap_sides(truth.posed[..., 2], swapped)
-        keypoints = swap_sides(encoding.keypoints / float(self.size[1]), encoding.swapped)
-        likelihood = objectives.heatmap_likelihood(encoding.log_heat, into_window(place, encoding.window))
+        assignment, apart = assignment_of(place)
+        crop = crop_around(place)
+        place, depths = assign_limbs(place, assignment), assign_limbs(truth.posed[..., 2], assignment)
+        keypoints = assign_limbs(encoding.keypoints / float(self.size[1]), encoding.assignment)
+        likelihood = objectives.heatmap_likelihood(encoding.log_heat, into_crop(place, encoding.crop))
         return {
             "keypoints": 2.0 * objectives.joint_distance(keypoints, place),
             "heat": 0.3 * likelihood,
-            "depths": (swap_sides(encoding.keypoint_depths, encoding.swapped) - depths).abs().mean(-1),
-            "window": 0.2 * objectives.window_distance(encoding.located, window),
-            "sides": 0.3 * objectives.side_likelihood(encoding.side_logits, swapped, apart / window[:, 2:]),
+            "depths": (assign_limbs(encoding.keypoint_depths, encoding.assignment) - depths).abs().mean(-1),
+            "crop": 0.2 * objectives.crop_distance(encoding.located, crop),
+            "left_right": 0.3
+            * objectives.assignment_likelihood(encoding.assignment_logits, assignment, apart / crop[:, 2:]),
         }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 __all__ = ["COLOUR", "ChannelwiseLinear", "ConvNormAct", "group_norm", "standardized"]
 
 COLOUR = 3
-"""The first channels of a part's appearance are its colour: the encoder puts it there, the decoder paints with it."""
+"""The first channels of a part's appearance are its colour: the encoder puts it there, the decoder draws with it."""
 
 
 def group_norm(channels: int, **options: Any) -> nn.GroupNorm:

@@ -28,9 +28,9 @@ __all__ = [
     "pose_energy",
     "reconstruction",
     "segmentation",
-    "side_likelihood",
+    "assignment_likelihood",
     "silhouette",
-    "window_distance",
+    "crop_distance",
 ]
 
 _EMPTY = 1e-3
@@ -178,20 +178,20 @@ def heatmap_likelihood(heat: Tensor, position: Tensor) -> Tensor:
     return torch.where(inside, value, 0.0).sum(-1) / inside.sum(-1).clamp_min(1)
 
 
-def side_likelihood(logits: Tensor, swapped: Tensor, apart: Tensor) -> Tensor:
-    """Binary cross-entropy (B,) of how limbs lie, mean over limbs **[ours]**.
+def assignment_likelihood(logits: Tensor, assignment: Tensor, apart: Tensor) -> Tensor:
+    """Binary cross-entropy (B,) of the left/right assignment, mean over limbs **[ours]**.
 
-    Limbs that lie over one another are neither way round: they count less the nearer they are, below 0.1.
+    Limbs that lie over one another have no assignment: they count less the nearer they are, below 0.1.
 
     Args:
-        logits, swapped: (B, L). apart: (B, L) distance of the two limbs, in units of the window's half side.
+        logits, assignment: (B, L). apart: (B, L) distance of the two limbs, in units of the crop's half side.
     """
-    loss = F.binary_cross_entropy_with_logits(logits, swapped.to(logits.dtype), reduction="none")
+    loss = F.binary_cross_entropy_with_logits(logits, assignment.to(logits.dtype), reduction="none")
     return (loss * (apart.detach() * 10.0).clamp(max=1.0)).mean(1)
 
 
-def window_distance(found: Tensor, true: Tensor) -> Tensor:
-    """Distance (B,) of windows (B, 3; centre x, y and half side) in units of the true one, sizes by ratio **[ours]**."""
+def crop_distance(found: Tensor, true: Tensor) -> Tensor:
+    """Distance (B,) of crops (B, 3; centre x, y and half side) in units of the true one, sizes by ratio **[ours]**."""
     true = true.detach()
     centre = (found[:, :2] - true[:, :2]).abs().sum(-1) / true[:, 2]
     return centre + (found[:, 2] / true[:, 2]).log().abs()
@@ -219,7 +219,7 @@ def coarse_parts(logits: Tensor, labels: Tensor) -> Tensor:
 def part_colours(colours: Tensor, image: Tensor, labels: Tensor) -> Tensor:
     """Mean absolute difference (B,) of each part's colour from the mean colour of its visible pixels **[ours]**.
 
-    On painted puppets, whose labels are known, it teaches the appearance where to look. Parts with fewer than four
+    On rendered puppets, whose labels are known, it teaches the appearance where to look. Parts with fewer than four
     visible pixels are left out.
 
     Args:

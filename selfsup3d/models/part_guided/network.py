@@ -36,7 +36,8 @@ class PartGuidedNetwork(nn.Module):
     Args:
         encoder, decoder: the networks.
         puppet: part table; None = the default of 10 parts.
-        settings: of the system, None = the defaults; here they say which frames and bone lengths a pose has and whether there is a decoder.
+        settings: of the system, None = the defaults; here they say which frames and bone lengths a pose has and
+            whether there is a decoder.
     """
 
     predict_requires = ("target",)
@@ -109,7 +110,8 @@ class PartGuidedNetwork(nn.Module):
 
     @torch.no_grad()
     def decode_over(self, batch: Batch, joints: Tensor, K: Tensor, background: Tensor | None) -> Tensor:
-        """The person of `batch.source` in camera-frame joints (B, 17, 3), over `background` (B, 3, H, W), or the constant colour if None."""
+        """The person of `batch.source` in camera-frame joints (B, 17, 3), over `background` (B, 3, H, W), or the
+        constant colour if None."""
         source = batch.need("source", by="PartGuided.decode_over")
         size = (source.shape[-2], source.shape[-1])
         maps, _ = self.maps(joints, K, size)
@@ -130,13 +132,13 @@ class PartGuidedNetwork(nn.Module):
 
     @torch.no_grad()
     def novel_view(self, batch: Batch) -> Tensor:
-        """`target`'s person from `second_view_camera`, with the pose predicted from `target` turned between views."""
+        """`target`'s person from `second_view_camera`, with the pose predicted from `target` rotated between views."""
         names = ("target", "joints_3d", "second_view_joints_3d")
         target, first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
         assert batch.second_view_camera is not None
         predicted = self.pose(self.encode(target, intrinsics_of(batch)))
-        turn = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
-        joints = predicted.posed @ turn.transpose(-1, -2) + second[:, :1]
+        rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
+        joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
         return self.decode_over(replace(batch, source=target), joints, batch.second_view_camera.K, None)
 
     @torch.no_grad()

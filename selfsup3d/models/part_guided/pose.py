@@ -46,7 +46,7 @@ class BodyPose(TensorFields):
 def pose_of(encoding: PoseCode, bone_lengths: Tensor, frames: Frames) -> BodyPose:
     """The pose that an encoding stands for: T_fk on its limb vectors, or its camera-frame joints in the ablation.
 
-    Without kinematics there is no body frame: `canonical` holds the joints in camera axes and the camera turns nothing.
+    Without kinematics there is no body frame: `canonical` holds the joints in camera axes and the camera rotates nothing.
 
     Args:
         bone_lengths: (17,) or (N, 17) metres. frames: frame field of the kinematics.

@@ -84,25 +84,25 @@ class PartGuided(PartGuidedNetwork, Student):
     def updates(self, step: int, progress: float) -> list[Update]:
         """The updates of a step; odd steps adapt the encoder, even ones the decoder (Algorithm 1)."""
         encoder, everything = ("pose", "appearance"), ("pose", "appearance", "decoder")
-        # Puppets teach where the appearance looks, too; labelled poses say nothing of it.
-        taught = encoder if self.settings.pretrain.source != "none" else ("pose",)
+        # Puppets train the attention of the appearance, too; labelled poses say nothing of it.
+        posed = encoder if self.settings.pretrain.source != "none" else ("pose",)
         stage = self.stage(progress)
         adapted = "encoder" if step % 2 else "decoder"
         if stage == "pretrain":
-            return [Update("pretrain", taught, "pretrain", self.span("pretrain"))]
+            return [Update("pretrain", posed, "pretrain", self.span("pretrain"))]
         if self.settings.optimizers == "fused":
             if stage == "decoder":
                 return [Update("decoder", ("appearance", "decoder"), "decoder", self.span("decoder"))]
             return [Update(f"joint/{adapted}", everything, "joint", self.span("joint"))]
         # The unpaired pose is given: of the images' losses, only L_I_u's gradient reaches a predicted one.
-        painting = ("appearance", "decoder")
-        updates = [Update("L_I_u", painting if stage == "decoder" else everything, "L_I_u")]
-        updates += [Update(name, painting, name) for name in ("L_I_c", "L_seg")]
+        decoding = ("appearance", "decoder")
+        updates = [Update("L_I_u", decoding if stage == "decoder" else everything, "L_I_u")]
+        updates += [Update(name, decoding, name) for name in ("L_I_c", "L_seg")]
         if stage == "joint":
             if self.has_known_poses:
-                updates.insert(0, Update("pretrain", taught, "pretrain"))
+                updates.insert(0, Update("pretrain", posed, "pretrain"))
             if self.settings.adaptation:
-                # Where the appearance looks is data to it: of the encoder, L_a's gradient reaches that branch alone.
+                # The attention of the appearance is data to it: of the encoder, L_a's gradient reaches that branch alone.
                 groups = {"L_p": encoder, "L_a": ("appearance",)} if adapted == "encoder" else {}
                 energies = [
                     Update(f"{name}/{adapted}", groups.get(name, ("decoder",)), name) for name in ("L_p", "L_a")

@@ -35,7 +35,7 @@ def test_groups_are_disjoint_and_every_parameter_is_trained(case: Case):
 
 
 @cases
-def test_a_step_changes_the_turn_s_parameters_and_no_others(case: Case):
+def test_a_step_changes_the_parameters_of_its_update_only(case: Case):
     system = case.fitted().train()
     groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
     for update in system.updates(0, 0.0):

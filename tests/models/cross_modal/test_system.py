@@ -159,7 +159,7 @@ def test_several_encoders_predict_together():
     assert not torch.allclose(together, alone[1])
 
 
-def test_draws_of_a_mixture_come_from_its_experts_in_turn():
+def test_samples_of_a_mixture_alternate_between_its_experts():
     case = next(case for case in CASES if case.name == "mixture")
     system = case.fitted().eval()
     batch = case.batch()

@@ -29,7 +29,7 @@ def test_every_kind_of_lifter_is_here():
 
 
 @cases
-def test_only_the_turn_s_parameters_have_an_optimizer_s_gradient_and_all_are_trained(case: Case):
+def test_an_update_gives_gradients_to_its_own_parameters_and_all_are_trained(case: Case):
     system = case.fitted().train()
     groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
     counted = [id(p) for parameters in groups.values() for p in parameters]
@@ -49,7 +49,7 @@ def test_only_the_turn_s_parameters_have_an_optimizer_s_gradient_and_all_are_tra
 
 
 @cases
-def test_a_step_changes_the_turn_s_parameters_and_no_others(case: Case):
+def test_a_step_changes_the_parameters_of_its_update_only(case: Case):
     system = case.fitted().train()
     groups = {name: list(parameters) for name, parameters in system.parameter_groups().items()}
     for progress in PROGRESS:
@@ -176,7 +176,7 @@ def test_missing_fields_are_named(case: Case):
 
 
 @cases
-def test_turns_depend_on_the_step_alone_and_losses_are_means_over_samples(case: Case):
+def test_updates_depend_on_the_step_alone_and_losses_are_means_over_samples(case: Case):
     """Two halves of a batch average to the whole, where no BatchNorm or running statistic is in between."""
     system = case.fitted().eval()
     batch = case.batch(size=16)

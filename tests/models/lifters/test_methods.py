@@ -153,8 +153,12 @@ def test_repnet_s_unit_is_that_of_the_poses_its_critic_sees(name):
     assert system.unit == "m"
 
 
-def test_critic_turns_come_before_the_lifter_s():
-    assert [update.name for update in RepNet(20, critic_turns=2).updates(0, 0.0)] == ["critic/0", "critic/1", "lifter"]
+def test_critic_updates_come_before_the_lifter_s():
+    assert [update.name for update in RepNet(20, critic_updates=2).updates(0, 0.0)] == [
+        "critic/0",
+        "critic/1",
+        "lifter",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------ adversarial
@@ -221,9 +225,9 @@ def test_the_teacher_learns_one_canonical_pose_from_all_sides():
     def drift():
         with torch.no_grad():
             pose = system.lifted(points)
-            turns = random_rotation(torch.rand(64, 3, generator=torch.Generator().manual_seed(1)))
+            rotations = random_rotation(torch.rand(64, 3, generator=torch.Generator().manual_seed(1)))
             first, _ = system.estimate(points)
-            again, _ = system.estimate(system.project(rotate(turns, pose)))
+            again, _ = system.estimate(system.project(rotate(rotations, pose)))
         spread = (first - first.mean(0)).norm(dim=-1).mean()
         return ((again - first).norm(dim=-1).mean() / spread).item()
 
@@ -282,13 +286,13 @@ def test_the_teacher_s_switches_change_its_terms():
     assert terms(cycle=1.0) == {"reprojection", "invariance", "cycle"}
 
 
-def test_turned_views_of_the_teacher_are_those_that_people_are_seen_from():
+def test_view_rotations_of_the_teacher_tilt_people_by_at_most_20_degrees():
     seeds = TEACHER.batch(size=512).seeds
     up = torch.tensor([0.0, 1.0, 0.0])
     tilt = {}
-    for sides in ("sphere", "views"):
-        turned = InvariantTeacher(width=16, bottleneck=8, blocks=1, sides=sides).random_turns(seeds) @ up
-        tilt[sides] = torch.rad2deg(torch.acos(turned[..., 1].clamp(-1, 1)))
+    for kind in ("sphere", "views"):
+        rotated = InvariantTeacher(width=16, bottleneck=8, blocks=1, view_rotations=kind).random_rotations(seeds) @ up
+        tilt[kind] = torch.rad2deg(torch.acos(rotated[..., 1].clamp(-1, 1)))
     assert tilt["views"].max() < 20.1
     assert tilt["sphere"].max() > 150
 
@@ -347,7 +351,7 @@ def test_a_student_without_a_teacher_says_what_to_do():
 
 
 @pytest.mark.parametrize(("sign", "zero"), [(1.0, True), (-1.0, False)])
-def test_equivariance_is_zero_for_a_student_that_turns_with_the_pose(sign, zero, monkeypatch):
+def test_equivariance_is_zero_for_a_student_that_rotates_with_the_pose(sign, zero, monkeypatch):
     """A student that knows the true depths of every view it is shown, and one that has them mirrored there."""
     case = BY_NAME["ites_student"]
     alone = replace(case, system=case.system | {"weights": {"equivariance": 1.0, "distillation": 0.0}})
@@ -355,8 +359,8 @@ def test_equivariance_is_zero_for_a_student_that_turns_with_the_pose(sign, zero,
     depth = torch.randn(16, 17) * 0.2
     depth[:, 0] = 0
     pose = system.placed(system.observe(batch).values, depth)
-    turns = random_axis_rotation(uniform_noise(batch.seeds, (system.views,)), "y", 0.0, 2 * torch.pi)
-    shown = rotate(turns, pose[:, None])  # (16, views, 17, 3): the views that the loss makes of it
+    rotations = random_axis_rotation(uniform_noise(batch.seeds, (system.views,)), "y", 0.0, 2 * torch.pi)
+    shown = rotate(rotations, pose[:, None])  # (16, views, 17, 3): the views that the loss makes of it
     depths = [depth, sign * shown[..., 2].flatten(0, 1)]
     monkeypatch.setattr(system, "offsets", lambda points: depths.pop(0))
     equivariance = system(batch, "lifter", 0.0)["equivariance"]
@@ -382,7 +386,7 @@ def test_c3dpo_tells_hidden_keypoints_from_those_at_the_root():
     assert not torch.allclose(canonical[0], canonical[1])
 
 
-def test_c3dpo_s_in_plane_rotation_turns_input_and_target_alike():
+def test_c3dpo_augmentation_rotates_input_and_target_alike():
     """The re-projection term of an untrained network is not zero, and augmentation changes what is asked of it."""
     case = BY_NAME["c3dpo"]
     with_, without = case.fitted().eval(), case.fitted().eval()
@@ -392,7 +396,7 @@ def test_c3dpo_s_in_plane_rotation_turns_input_and_target_alike():
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_c3dpo_is_shown_people_turned_about_their_vertical_axis(augment, monkeypatch):
+def test_c3dpo_sees_people_rotated_about_their_vertical_axis(augment, monkeypatch):
     """What asks for one canonical pose and a way back is zero for an estimator that has them, whichever way up the
     image is, and not for one that bends people instead of turning them."""
     weights = {"facing": 0.0, "invariance": 1.0, "cycle": 1.0}
@@ -456,19 +460,19 @@ def test_dictionaries_are_tied_and_fall_from_125_to_10():
     assert len(list(system.dictionaries)) == 2  # no second set for the decoder
 
 
-def test_turning_the_image_turns_the_camera():
+def test_rotating_the_image_rotates_the_camera():
     torch.manual_seed(0)
     system = DeepNRSfM((20, 12, 6))
     update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
     points = torch.randn(4, 17, 2)
     _, camera = system.estimate(points)
-    _, turned = system.estimate(points @ update)
-    torch.testing.assert_close(turned, camera @ update, atol=1e-4, rtol=1e-3)
+    _, rotated = system.estimate(points @ update)
+    torch.testing.assert_close(rotated, camera @ update, atol=1e-4, rtol=1e-3)
     assert camera.std(0).mean() > 0.1, "another pose, another camera: it must not start frozen"
 
 
 def test_block_thresholds_leave_the_camera_in_the_blocks():
-    """Turning the image turns every block of a block-sparse code, and nothing else."""
+    """Turning the image rotations every block of a block-sparse code, and nothing else."""
     torch.manual_seed(0)
     system = DeepNRSfM((20, 12, 6), threshold="block")
     update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
@@ -494,8 +498,8 @@ def test_elepose_levels_the_camera_by_the_angle_it_finds():
     system.elevation.copy_(torch.tensor([0.0, 0.0]))  # no spread: views are level
     angle = torch.full((16,), 0.3)
     tilted_up = torch.tensor([0.0, -torch.tensor(0.3).cos(), -torch.tensor(0.3).sin()])  # an upright body as it is seen
-    turned = rotate(system._turns(angle, case.batch().seeds), tilted_up.expand(16, 1, 3))[:, 0]
-    torch.testing.assert_close(turned, torch.tensor([0.0, -1.0, 0.0]).expand(16, 3), atol=1e-5, rtol=0)
+    rotated = rotate(system._rotations(angle, case.batch().seeds), tilted_up.expand(16, 1, 3))[:, 0]
+    torch.testing.assert_close(rotated, torch.tensor([0.0, -1.0, 0.0]).expand(16, 3), atol=1e-5, rtol=0)
 
 
 def test_a_model_that_turned_out_mirrored_predicts_the_mirror_image():

@@ -24,10 +24,10 @@ def test_kinematic_chain_is_the_gram_matrix_of_bone_vectors():
     torch.testing.assert_close(torch.diagonal(kinematic_chain(joints), dim1=-2, dim2=-1), lengths)
 
 
-def test_kinematic_chain_ignores_turns_and_shifts_and_notices_bends():
+def test_kinematic_chain_is_invariant_to_rotations_and_shifts_but_not_to_bends():
     joints = torch.randn(4, 17, 3, dtype=torch.float64)
-    turned = rotate(random_rotation(torch.rand(4, 3, dtype=torch.float64)), joints) + 3.0
-    torch.testing.assert_close(kinematic_chain(turned), kinematic_chain(joints))
+    rotated = rotate(random_rotation(torch.rand(4, 3, dtype=torch.float64)), joints) + 3.0
+    torch.testing.assert_close(kinematic_chain(rotated), kinematic_chain(joints))
     bent = joints.clone()
     bent[:, 16] += 0.1
     assert (kinematic_chain(bent) - kinematic_chain(joints)).abs().max() > 1e-3

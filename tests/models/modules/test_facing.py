@@ -24,8 +24,8 @@ def test_knees_tell_people_from_mirror_images(poses):
 
 
 def test_knees_do_not_care_where_the_camera_is(poses):
-    turned = 3.0 * rotate(random_rotation(torch.rand(300, 3)), poses)
-    torch.testing.assert_close(knees_forward(turned), knees_forward(poses), atol=1e-4, rtol=1e-3)
+    rotated = 3.0 * rotate(random_rotation(torch.rand(300, 3)), poses)
+    torch.testing.assert_close(knees_forward(rotated), knees_forward(poses), atol=1e-4, rtol=1e-3)
 
 
 def test_a_nose_ahead_of_the_neck_faces_forward():

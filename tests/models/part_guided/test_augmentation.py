@@ -29,16 +29,16 @@ def test_the_pose_is_read_from_the_augmented_and_the_appearance_from_the_image(m
     system.fit([batch])
     other = strongly_augmented(batch.target, batch.seeds)
     plain = system.encoder(batch.target, batch.K)
-    window, swapped = plain.window, plain.swapped
-    told = {"window": window, "swapped": swapped}
-    mixed = system.encoder(batch.target, batch.K, **told, pose_images=other)
-    spoilt = system.encoder(other, batch.K, **told)
+    crop, assignment = plain.crop, plain.assignment
+    given = {"crop": crop, "assignment": assignment}
+    mixed = system.encoder(batch.target, batch.K, **given, pose_images=other)
+    spoilt = system.encoder(other, batch.K, **given)
     torch.testing.assert_close(mixed.keypoints, spoilt.keypoints)
     torch.testing.assert_close(system.pose(mixed).joints, system.pose(spoilt).joints)
     assert (mixed.appearance - spoilt.appearance).abs().max() > 1e-4
 
 
-def test_only_what_a_teacher_tells_is_read_from_augmented_images(make_system, batch, monkeypatch):
+def test_only_self_training_reads_augmented_images(make_system, batch, monkeypatch):
     calls = []
     monkeypatch.setattr(
         "selfsup3d.models.part_guided.forward_pass.strongly_augmented",

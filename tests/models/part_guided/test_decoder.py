@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup3d.models.part_guided.decoder import Decoded, Decoder, paint
+from selfsup3d.models.part_guided.decoder import Decoded, Decoder, mixed_appearance
 
 
 def test_paint_gives_each_pixel_its_part():
@@ -10,8 +10,8 @@ def test_paint_gives_each_pixel_its_part():
     maps[0, 0, 0, 0] = 1.0  # the first alone
     maps[0, 1, 0, 1] = 0.5  # half of the second
     maps[0, :, 0, 2] = 1.0  # both
-    painted = paint(appearance, maps)[0, :, 0]
-    torch.testing.assert_close(painted.T, torch.tensor([[1.0, 2.0], [1.5, 2.0], [2.0, 3.0], [0.0, 0.0]]))
+    mixed = mixed_appearance(appearance, maps)[0, :, 0]
+    torch.testing.assert_close(mixed.T, torch.tensor([[1.0, 2.0], [1.5, 2.0], [2.0, 3.0], [0.0, 0.0]]))
 
 
 def test_over_is_alpha_blending():

@@ -7,7 +7,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.part_guided.encoder import AppearanceBranch, Encoder, soft_argmax
-from selfsup3d.models.part_guided.left_right import swap_sides
+from selfsup3d.models.part_guided.left_right import assign_limbs
 from selfsup3d.models.part_guided.localizer import into_image
 from selfsup3d.models.part_guided.presets import PRESETS, build_networks
 from selfsup3d.structures.skeleton import H36M_17
@@ -51,28 +51,28 @@ def test_log_heat_is_a_distribution_and_its_mean_the_keypoint():
     heat = encoding.log_heat.exp()
     torch.testing.assert_close(heat.sum((2, 3)), torch.ones(2, 17))
     at = (torch.arange(heat.shape[-1]) + 0.5) / heat.shape[-1]
-    mean = torch.stack([(heat.sum(2) * at).sum(-1), (heat.sum(3) * at).sum(-1)], -1)  # in the window
-    seen = swap_sides(encoding.keypoints, encoding.swapped)
-    torch.testing.assert_close(into_image(mean, encoding.window) * 32, seen)
+    mean = torch.stack([(heat.sum(2) * at).sum(-1), (heat.sum(3) * at).sum(-1)], -1)  # in the crop
+    seen = assign_limbs(encoding.keypoints, encoding.assignment)
+    torch.testing.assert_close(into_image(mean, encoding.crop) * 32, seen)
 
 
-def test_told_how_the_limbs_lie_the_encoder_exchanges_their_keypoints():
+def test_a_given_assignment_exchanges_the_keypoints_of_the_limbs():
     encoder, images, K = small_encoder(), torch.rand(2, 3, 32, 32), intrinsics(2, 32)
-    straight, crossed = (encoder(images, K, swapped=torch.full((2, 2), swap)) for swap in (False, True))
+    straight, crossed = (encoder(images, K, assignment=torch.full((2, 2), swap)) for swap in (False, True))
     torch.testing.assert_close(crossed.keypoints, straight.keypoints[:, list(H36M_17.flip_order)])
     assert (crossed.local_vectors - straight.local_vectors).abs().max() > 0  # and reads another pose from them
     decided = encoder(images, K)
-    assert torch.equal(decided.swapped, decided.side_logits > 0)
+    assert torch.equal(decided.assignment, decided.assignment_logits > 0)
 
 
-def test_a_person_reads_the_same_anywhere_in_the_image():
-    # The same pixels in the same window: what is left is the ray, and the decoder of the window's place.
+def test_the_encoding_is_the_same_wherever_the_person_is_in_the_image():
+    # The same pixels in the same crop: what is left is the ray, and the decoder of the crop's place.
     encoder, image = small_encoder(), torch.rand(1, 3, 16, 16)
     images = torch.zeros(2, 3, 32, 32)
     images[0, :, :16, :16], images[1, :, 16:, 16:] = image, image
     K = intrinsics(2, 32).clone()
     K[:, :2, 2] = torch.tensor([[8.0, 8.0], [24.0, 24.0]])  # each seen along the camera's axis
-    encoding = encoder(images, K, window=torch.tensor([[0.25, 0.25, 0.2], [0.75, 0.75, 0.2]]))
+    encoding = encoder(images, K, crop=torch.tensor([[0.25, 0.25, 0.2], [0.75, 0.75, 0.2]]))
     first, second = encoding.keypoints
     torch.testing.assert_close(second, first + 16)
     torch.testing.assert_close(*encoding.local_vectors)
@@ -97,9 +97,9 @@ def test_the_pelvis_of_the_camera_projects_to_where_the_image_shows_it():
     encoding = encoder(torch.rand(3, 3, 32, 32), K)
     root = encoding.camera.translation
     torch.testing.assert_close(project(root[:, None], K)[:, 0], encoding.keypoints[:, 0])
-    # A metre to the right of the pelvis is a fixed share of the window away.
+    # A metre to the right of the pelvis is a fixed share of the crop away.
     beside = project(root[:, None] + torch.tensor([1.0, 0, 0]), K)[:, 0, 0] - encoding.keypoints[:, 0, 0]
-    torch.testing.assert_close(beside / (2 * encoding.window[:, 2] * 32), torch.full((3,), -1.0).exp())
+    torch.testing.assert_close(beside / (2 * encoding.crop[:, 2] * 32), torch.full((3,), -1.0).exp())
 
 
 def test_twice_the_focal_length_is_twice_as_far():
@@ -136,7 +136,7 @@ def test_appearance_starts_as_the_colour_of_the_image():
     torch.testing.assert_close(slots[0, :, :3], colour.expand(4, 3))
 
 
-def test_a_slot_looks_where_its_part_is():
+def test_a_slot_attends_to_its_part():
     torch.manual_seed(0)
     branch = AppearanceBranch(slots=3, channels=8, width=8, grid=4)
     image = torch.zeros(1, 3, 32, 32)

@@ -1,6 +1,6 @@
 import torch
 
-from selfsup3d.models.part_guided.left_right import sides_of, swap_sides
+from selfsup3d.models.part_guided.left_right import assign_limbs, assignment_of
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 
@@ -13,41 +13,41 @@ def facing_the_camera() -> torch.Tensor:
 
 
 def test_somebody_who_faces_the_camera_is_not_swapped():
-    swapped, apart = sides_of(facing_the_camera())
-    assert not swapped.any()
+    assignment, apart = assignment_of(facing_the_camera())
+    assert not assignment.any()
     torch.testing.assert_close(apart, torch.full((1, 2), 0.2))
 
 
 def test_somebody_seen_from_behind_is_swapped():
     points = facing_the_camera()
-    assert sides_of(1 - points)[0].all()
+    assert assignment_of(1 - points)[0].all()
 
 
-def test_legs_and_arms_are_told_apart():
+def test_legs_and_arms_have_assignments_of_their_own():
     points = facing_the_camera()
-    crossed = swap_sides(points, torch.tensor([[True, False]]))
-    assert sides_of(crossed)[0].tolist() == [[True, False]]
+    crossed = assign_limbs(points, torch.tensor([[True, False]]))
+    assert assignment_of(crossed)[0].tolist() == [[True, False]]
     unmoved = [joint_index(n) for n in ("pelvis", "neck", "left_wrist", "right_shoulder")]
     torch.testing.assert_close(crossed[:, unmoved], points[:, unmoved])
 
 
-def test_a_limb_is_told_by_the_joints_that_are_seen():
+def test_the_assignment_uses_seen_joints_only():
     points = facing_the_camera()
     seen = torch.ones(1, 17, dtype=torch.bool)
     for name in ("left_wrist", "left_elbow"):
         points[:, joint_index(name)] = torch.nan
         seen[:, joint_index(name)] = False
-    swapped, apart = sides_of(points, seen)
-    assert not swapped.any()
+    assignment, apart = assignment_of(points, seen)
+    assert not assignment.any()
     assert (apart > 0).all()
-    assert sides_of(1 - points, seen)[0].all()
-    assert sides_of(points, torch.zeros_like(seen))[1].eq(0).all()
+    assert assignment_of(1 - points, seen)[0].all()
+    assert assignment_of(points, torch.zeros_like(seen))[1].eq(0).all()
 
 
 def test_swapping_is_its_own_inverse_and_orders_the_limbs():
     torch.manual_seed(0)
     points = torch.rand(20, 17, 2)
-    swapped, _ = sides_of(points)
-    ordered = swap_sides(points, swapped)
-    assert not sides_of(ordered)[0].any()
-    torch.testing.assert_close(swap_sides(ordered, swapped), points)
+    assignment, _ = assignment_of(points)
+    ordered = assign_limbs(points, assignment)
+    assert not assignment_of(ordered)[0].any()
+    torch.testing.assert_close(assign_limbs(ordered, assignment), points)

@@ -142,18 +142,18 @@ def test_hidden_parts_have_no_colour_to_learn():
 
 def test_windows_differ_by_shift_and_by_ratio_of_sizes():
     true = torch.tensor([[0.5, 0.5, 0.2]])
-    assert objectives.window_distance(true, true).item() == 0
-    shifted = objectives.window_distance(torch.tensor([[0.6, 0.5, 0.2]]), true)
+    assert objectives.crop_distance(true, true).item() == 0
+    shifted = objectives.crop_distance(torch.tensor([[0.6, 0.5, 0.2]]), true)
     torch.testing.assert_close(shifted, torch.tensor([0.5]))
     for size in (0.1, 0.4):
-        scaled = objectives.window_distance(torch.tensor([[0.5, 0.5, size]]), true)
+        scaled = objectives.crop_distance(torch.tensor([[0.5, 0.5, size]]), true)
         torch.testing.assert_close(scaled, torch.tensor([math.log(2)]))
 
 
 def test_limbs_over_one_another_say_nothing_of_sides():
     logits = torch.tensor([[3.0, -3.0]], requires_grad=True)
-    swapped = torch.tensor([[True, True]])
-    right = objectives.side_likelihood(logits, swapped, torch.tensor([[1.0, 0.0]]))
+    assignment = torch.tensor([[True, True]])
+    right = objectives.assignment_likelihood(logits, assignment, torch.tensor([[1.0, 0.0]]))
     torch.testing.assert_close(right, torch.tensor([math.log1p(math.exp(-3.0)) / 2]))
-    wrong = objectives.side_likelihood(logits, swapped, torch.tensor([[0.0, 1.0]]))
+    wrong = objectives.assignment_likelihood(logits, assignment, torch.tensor([[0.0, 1.0]]))
     torch.testing.assert_close(wrong, torch.tensor([math.log1p(math.exp(3.0)) / 2]))

@@ -38,7 +38,7 @@ def overfit(frames: Batch, bone_lengths: str, steps: int = 700) -> tuple[PartGui
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps)
     for step in range(steps):
         optimizer.zero_grad()
-        drawn = replace(frames, seeds=torch.arange(8) + 8 * step)  # windows a little off, each time anew
+        drawn = replace(frames, seeds=torch.arange(8) + 8 * step)  # crops a little off, each time anew
         sum(system(drawn, "pretrain", 0.0).values()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -14,7 +14,7 @@ def teacher(make_system, batch):
     return system
 
 
-def test_a_mirrored_image_is_read_as_the_mirrored_person(teacher, batch):
+def test_a_mirrored_image_gives_the_mirrored_pose(teacher, batch):
     still = torch.eye(3).expand(4, 3, 3)
     mirrored = mirror_camera(still, torch.zeros(4, 3), batch.K, batch.target.shape[-1])[2]
     plain, other = (
@@ -26,17 +26,17 @@ def test_a_mirrored_image_is_read_as_the_mirrored_person(teacher, batch):
     assert (plain - once).norm(dim=-1).max() > 1e-3  # one look is not enough for that
 
 
-def test_looks_that_disagree_about_the_sides_are_not_mixed(teacher, batch):
+def test_predictions_with_different_assignments_are_not_averaged(teacher, batch):
     torch.manual_seed(2)
     images, K = torch.rand(16, 3, 32, 32), batch.K[:1].expand(16, 3, 3)
     both = torch.cat([images, images.flip(-1)]), torch.cat([K, K])  # the pinhole lies in the middle
     with torch.no_grad():  # an untrained network is of one mind: move it to where it is undecided
-        teacher.encoder.sides.leave[-1].bias -= teacher.encode(*both).side_logits.median(0).values
+        teacher.encoder.left_right.leave[-1].bias -= teacher.encode(*both).assignment_logits.median(0).values
         looks = teacher.encode(*both)
         poses = teacher.pose(looks).joints
     read = flip_averaged_joints(teacher, images, K)
     plain, other = poses[:16], mirror_joints(poses[16:], axis=0)
-    same = (looks.swapped[:16] == looks.swapped[16:]).all(1)
+    same = (looks.assignment[:16] == looks.assignment[16:]).all(1)
     assert 0 < same.sum() < 16
     for n in range(16):
         candidates = [(plain[n] + other[n]) / 2] if same[n] else [plain[n], other[n]]
@@ -66,7 +66,7 @@ def test_no_label_reaches_a_self_trained_system(make_system, batch):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_missing_teacher_is_told(make_system, batch):
+def test_missing_teacher_raises(make_system, batch):
     system = make_system(supervision="teacher")
     system._teachers = ()
     with pytest.raises(InputError, match=r"--system\.teacher"):

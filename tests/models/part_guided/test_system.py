@@ -41,7 +41,7 @@ def fitted(system: PartGuided, batch: Batch) -> PartGuided:
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("step", [2, 3])
 @pytest.mark.parametrize("stage", list(STAGE_PROGRESS))
-def test_every_turn_of_every_variant_has_finite_gradients_for_its_parameters(make_system, batch, variant, stage, step):
+def test_every_update_of_every_variant_gives_its_parameters_finite_gradients(make_system, batch, variant, stage, step):
     system = fitted(make_system(**variant), batch)
     progress = STAGE_PROGRESS[stage]
     for update in system.updates(step, progress):
@@ -96,7 +96,7 @@ def test_literal_energies_pass_through_both(make_system, batch):
         assert all(energy_gradients(system, batch, adapted).values())
 
 
-def test_a_literal_turn_decodes_only_what_its_loss_looks_at(make_system, batch):
+def test_a_per_loss_update_decodes_only_the_images_of_its_loss(make_system, batch):
     system = fitted(make_system(optimizers="per_loss"), batch)
     decoded = []
     system.decoder.register_forward_hook(lambda _, __, out: decoded.append(len(out.image) // len(batch)))
@@ -230,9 +230,7 @@ def test_supervision_overfits_a_few_samples(make_system, batch):
     before = error()
     for step in range(150):
         optimizer.zero_grad()
-        batch = replace(
-            batch, seeds=torch.arange(len(batch)) + step * len(batch)
-        )  # windows a little off, each time anew
+        batch = replace(batch, seeds=torch.arange(len(batch)) + step * len(batch))  # crops a little off, each time anew
         sum(system(batch, "pretrain", 0.0).values()).backward()
         optimizer.step()
     assert error() < 0.35 * before

@@ -1,4 +1,4 @@
-"""Paint puppets: the encoder's first images, poses drawn over backgrounds in random clothes, with nothing learned.
+"""Rendering puppets: the encoder's first images, poses drawn over backgrounds in random textures, with nothing learned.
 
 Every choice is a function of uniform numbers that the caller draws, so that a sample looks the same in any run, batch
 or process. The nearest parts of each pixel are blended by their coverage: depth order is respected pixel by pixel and
@@ -18,7 +18,7 @@ from selfsup3d.puppet.stack import TileStack, flat_parts, inverse_depth
 from selfsup3d.puppet.transform import PartGeometry
 from selfsup3d.structures.skeleton import joint_index
 
-__all__ = ["Look", "draw_look", "look_uniforms", "paint_puppet"]
+__all__ = ["Texture", "draw_texture", "texture_uniforms", "render_puppet"]
 
 _SHARED = 32  # uniforms a person; each part has _OWN more
 _OWN = 12
@@ -27,21 +27,21 @@ _SKIN = ((0.98, 0.86, 0.76), (0.27, 0.17, 0.11))  # lightest and darkest
 
 
 @dataclass(frozen=True)
-class Look:
-    """How B puppets look; B people of P parts.
+class Texture:
+    """Textures, light and build of B puppets of P parts.
 
     Attributes:
         colours: (B, P, 3) in [0, 1].
         second: (B, P, 3) the other colour of a pattern.
         tip: (B, P, 3) beyond the end joint: hands, shoes.
-        pattern: (B, P, 5) wave vector along and across the part (cycles a length, a width), phase (turns), share of the
+        pattern: (B, P, 5) wave vector along and across the part (cycles a length, a width), phase (cycles), share of the
             second colour and strength in [0, 1].
         mottle: (B, P, 3) amplitude, cycles along, phase of an uneven brightness.
         hair: (B, 3).
         light: (B, 3) unit vector towards the light, camera frame.
         ambient: (B,) brightness of what the light does not reach.
         width_factors: (B, P) for `part_geometry`.
-        splay: (B, 2) radians by which the left and the right toes turn outwards. foot: (B,) length of a foot in torso
+        splay: (B, 2) radians by which the left and the right toes point outwards. foot: (B,) length of a foot in torso
             lengths. Both for `parts.feet`.
     """
 
@@ -58,21 +58,21 @@ class Look:
     foot: Tensor
 
 
-def look_uniforms(puppet: Puppet) -> int:
-    """How many uniforms in [0, 1) `draw_look` takes for one person."""
+def texture_uniforms(puppet: Puppet) -> int:
+    """How many uniforms in [0, 1) `draw_texture` takes for one person."""
     return _SHARED + _OWN * len(puppet)
 
 
-def draw_look(
+def draw_texture(
     uniforms: Tensor, puppet: Puppet, asymmetric: float = 0.15, patterned: float = 0.5, width_range: float = 0.2
-) -> Look:
-    """Update uniforms into people's looks.
+) -> Texture:
+    """Textures from uniform random numbers.
 
     People are dressed symmetrically: partners share their colours and patterns, except in a share of the people.
     Arms are sleeved or bare below the elbow, legs below the knee; hands are skin, feet shoes.
 
     Args:
-        uniforms: (B, look_uniforms(puppet)) in [0, 1).
+        uniforms: (B, texture_uniforms(puppet)) in [0, 1).
         puppet: the table of parts.
         asymmetric: share of people whose every part has its own colour and pattern.
         patterned: share of parts with stripes or checks.
@@ -82,8 +82,8 @@ def draw_look(
         ValueError: wrong number of uniforms.
     """
     B, P = uniforms.shape[0], len(puppet)
-    if uniforms.shape[1:] != (look_uniforms(puppet),):
-        raise ValueError(f"expected uniforms (B, {look_uniforms(puppet)}), got {tuple(uniforms.shape)}")
+    if uniforms.shape[1:] != (texture_uniforms(puppet),):
+        raise ValueError(f"expected uniforms (B, {texture_uniforms(puppet)}), got {tuple(uniforms.shape)}")
     u, own = uniforms[:, :_SHARED], uniforms[:, _SHARED:].unflatten(1, (P, _OWN))
     odd = (u[:, 0] < asymmetric)[:, None, None]
     leader = [min(part.id, part.partner) for part in puppet.parts]
@@ -120,7 +120,7 @@ def draw_look(
     azimuth, height = 2 * torch.pi * u[:, 20], 2 * u[:, 21] - 1.0
     light = torch.stack((azimuth.cos(), azimuth.sin() - 0.5, height - 0.7), -1)  # mostly from above and the front
     factors = 1.0 + width_range * ((2 * u[:, 22:23] - 1) + (2 * u[:, 23:24] - 1) * (2 * own[..., 3] - 1)) / 2
-    return Look(
+    return Texture(
         colours=colours,
         second=own[..., [1, 2, 0]],
         tip=tip,
@@ -136,10 +136,10 @@ def draw_look(
 
 
 @torch.no_grad()
-def paint_puppet(
-    maps: Tensor, geometry: PartGeometry, joints_camera: Tensor, background: Tensor, look: Look, puppet: Puppet
+def render_puppet(
+    maps: Tensor, geometry: PartGeometry, joints_camera: Tensor, background: Tensor, texture: Texture, puppet: Puppet
 ) -> Tensor:
-    """Paint B puppets over their backgrounds.
+    """Render B puppets over their backgrounds.
 
     Limbs are shaded as cylinders, the head as a ball whose face side (skin) and back (hair) follow the pose, which is
     what tells front from back.
@@ -149,7 +149,7 @@ def paint_puppet(
         geometry: what they were drawn from, leading dimension B.
         joints_camera: (B, 17 or more, 3) metres, for the way the head faces.
         background: (B, 3, H, W) in [0, 1].
-        look: of `draw_look`.
+        texture: of `draw_texture`.
         puppet: the table of parts.
 
     Returns:
@@ -165,7 +165,7 @@ def paint_puppet(
     drawn = stack.gather(maps)
     coverage = stack.spread(drawn)  # (T, P, TILE²)
     keys = stack.spread(stack.keys(inverse_depth(parts, tiles)) * (drawn > 0))
-    paint = _paint_box(parts, joints_camera.to(maps.dtype), look, puppet)
+    table = _pixel_table(parts, joints_camera.to(maps.dtype), texture, puppet)
 
     rows = background.to(maps.dtype).permute(0, 2, 3, 1).reshape(-1, 3)  # (B · H · W, 3), a copy
     layers = []
@@ -182,7 +182,7 @@ def paint_puppet(
     for tile, pixel, part, alpha in reversed(layers):
         image, x, y = stack.locate(tile, pixel)
         target = (image * H + y) * W + x
-        colour = _shade(paint.index_select(0, image * P + part), x + 0.5, y + 0.5)
+        colour = _shade(table.index_select(0, image * P + part), x + 0.5, y + 0.5)
         rows[target] = torch.lerp(rows[target], colour, alpha[:, None])
     return rows.view(B, H, W, 3).permute(0, 3, 1, 2).contiguous().to(background.dtype)
 
@@ -203,30 +203,38 @@ def _facing(joints: Tensor) -> tuple[Tensor, Tensor]:
     return unit(out + 0.05 * chest, dim=-1), axis
 
 
-def _paint_box(parts: PartGeometry, joints: Tensor, look: Look, puppet: Puppet) -> Tensor:
+def _pixel_table(parts: PartGeometry, joints: Tensor, texture: Texture, puppet: Puppet) -> Tensor:
     """(B · P, 39) all that the colour of a part's pixels depends on, one row a part; columns as `_shade` reads them."""
-    B, P = look.colours.shape[:2]
+    B, P = texture.colours.shape[:2]
     facing, axis = _facing(joints)
-    head = torch.zeros(B, P, 1).to(look.colours)
+    head = torch.zeros(B, P, 1).to(texture.colours)
     if "head" in puppet.names:
         head[:, puppet["head"].id] = 1.0
-    person = torch.cat((look.hair, look.light, look.ambient[:, None], facing, axis), -1)  # (B, 13)
-    columns = (look.colours, look.second, look.tip, look.pattern, look.mottle, head, person[:, None].expand(-1, P, -1))
+    person = torch.cat((texture.hair, texture.light, texture.ambient[:, None], facing, axis), -1)  # (B, 13)
+    columns = (
+        texture.colours,
+        texture.second,
+        texture.tip,
+        texture.pattern,
+        texture.mottle,
+        head,
+        person[:, None].expand(-1, P, -1),
+    )
     rows = torch.cat([column.to(joints.dtype) for column in columns], -1).flatten(0, 1)
     direction = torch.nn.functional.normalize(parts.matrix[:, 0, :2], dim=-1)
     return torch.cat((parts.matrix.flatten(1), rows, direction), 1)
 
 
-def _shade(paint: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Colours (N, 3) of pixels (x, y) (N,) px of parts with the paint (N, 39)."""
+def _shade(table: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Colours (N, 3) of pixels (x, y) (N,) px of parts with the rows (N, 39) of `_pixel_table`."""
     widths = (3, 3, 3, 3, 3, 5, 3, 1, 3, 3, 1, 3, 3, 2)
-    columns = paint.t().contiguous().split(widths)  # (width, N) each
+    columns = table.t().contiguous().split(widths)  # (width, N) each
     along, across, base, second, tip, pattern, mottle, head, hair, light, ambient, face, axis, e = columns
     u = along[0] * x + along[1] * y + along[2]
     v = across[0] * x + across[1] * y + across[2]
     is_head = head[0] > 0
-    turns = pattern[0] * u + pattern[1] * v + pattern[2]
-    colour = torch.lerp(base, second, (turns - turns.floor() < pattern[3]) * pattern[4])
+    phase = pattern[0] * u + pattern[1] * v + pattern[2]
+    colour = torch.lerp(base, second, (phase - phase.floor() < pattern[3]) * pattern[4])
     colour = torch.where((u > 0.5) & ~is_head, tip, colour)
 
     side = (2 * v).clamp(-1, 1)
