@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import PosePrior
 from selfsup3d.data.sampling.augmentation import Augmentation
+from selfsup3d.data.sampling.dataset import Split
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.shards import ShardSource
@@ -27,7 +27,6 @@ from selfsup3d.errors import InputError
 
 __all__ = ["indexed_rows", "indexed_source", "open_indexed", "shard_source"]
 
-Split = Literal["train", "val", "test"]
 
 _READ_IMAGES = ("part_guided", "image_root")
 """Systems that look at images; cross-modal ones may, all others take joints alone."""

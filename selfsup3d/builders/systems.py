@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
@@ -31,8 +31,9 @@ from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import MocapPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import PairSource
+from selfsup3d.data.sampling.dataset import Dataset, Split
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
-from selfsup3d.data.sampling.mixture import Mixture, Source
+from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.cache import cache_root, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
 from selfsup3d.data.synthetic.prior import ProceduralPrior
@@ -46,7 +47,6 @@ from selfsup3d.puppet.puppet import default_puppet
 
 __all__ = [
     "OneDataset",
-    "Split",
     "build_labelled",
     "build_prior",
     "build_source",
@@ -55,7 +55,6 @@ __all__ = [
     "load_system",
 ]
 
-Split = Literal["train", "val", "test"]
 OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
 
 
@@ -143,7 +142,7 @@ SYSTEMS: dict[str, Callable[[Config], System]] = {
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
-def build_source(config: Config, split: Split) -> Source:
+def build_source(config: Config, split: Split) -> Dataset:
     """The data of a split; what is not prepared yet (rendered, cropped) is prepared, with a progress bar.
 
     Training data hold labels only where the system's config asks for supervision. Every other split has the ground
@@ -158,7 +157,7 @@ def build_source(config: Config, split: Split) -> Source:
     return DATASETS[data.kind](config, data, split)
 
 
-def build_labelled(config: Config) -> Source | None:
+def build_labelled(config: Config) -> Dataset | None:
     """Training frames with their labels, for the baselines printed beside a result; None where there are none."""
     data = evaluated(config)
     if isinstance(data, SyntheticConfig):
@@ -180,7 +179,7 @@ def build_prior(data: OneDataset) -> MocapPrior | ProceduralPrior:
     return ProceduralPrior() if data.prior is None else MocapPrior(data.prior)
 
 
-def _synthetic(config: Config, data: OneDataset, split: Split) -> Source:
+def _synthetic(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(SyntheticConfig, data)
     prepare(settings.root, settings.preset, settings.size, (split,))
     if split != "train":
@@ -201,7 +200,7 @@ def _synthetic(config: Config, data: OneDataset, split: Split) -> Source:
     return PairSource(clips, pose_prior, camera_prior, name="synthetic", augmentation=augmentation)
 
 
-def _videos(config: Config, data: OneDataset, split: Split) -> Source:
+def _videos(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(VideosConfig, data)
     if settings.root is None:
         raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
@@ -220,20 +219,20 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Source:
     return PairSource(clips, build_prior(settings), camera_prior, augmentation=augmentation)
 
 
-def _projected(config: Config, data: OneDataset, split: Split) -> Source:
+def _projected(config: Config, data: OneDataset, split: Split) -> Dataset:
     return projected_poses(cast(ProjectedConfig, data), split)
 
 
-def _indexed(config: Config, data: OneDataset, split: Split) -> Source:
+def _indexed(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(IndexedConfig, data)
     return indexed_source(config, settings, split, build_prior(data), _needs_labels(config))
 
 
-def _shards(config: Config, data: OneDataset, split: Split) -> Source:
+def _shards(config: Config, data: OneDataset, split: Split) -> Dataset:
     return shard_source(config, cast(ShardsConfig, data), split, build_prior(data), _needs_labels(config))
 
 
-DATASETS: dict[str, Callable[[Config, OneDataset, Split], Source]] = {
+DATASETS: dict[str, Callable[[Config, OneDataset, Split], Dataset]] = {
     "synthetic": _synthetic,
     "videos": _videos,
     "projected": _projected,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
@@ -20,7 +21,6 @@ from selfsup3d.structures.skeleton import FK_PARENTS, NUM_JOINTS
 
 __all__ = [
     "Baselines",
-    "FrameSource",
     "NearestNeighbour",
     "bone_floor",
     "features_of",
@@ -35,23 +35,6 @@ __all__ = [
 
 Numbers = dict[str, float | None]
 """Metric -> value, None = missing."""
-
-
-class FrameSource(Protocol):
-    """What the evaluator needs of a dataset."""
-
-    @property
-    def name(self) -> str:
-        """E.g. "synthetic"."""
-        ...
-
-    def __len__(self) -> int:
-        """Evaluation frames."""
-        ...
-
-    def frames(self, indices: np.ndarray) -> Batch:
-        """Evaluation frames with ground truth, where there is any."""
-        ...
 
 
 def mean_pose(joints: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -156,7 +139,7 @@ class Baselines:
 
 
 def labelled_baselines(
-    train: FrameSource, *, limit: int = 2000, batch_size: int = 250
+    train: Dataset, *, limit: int = 2000, batch_size: int = 250
 ) -> tuple[Tensor | None, NearestNeighbour | None]:
     """Mean pose and nearest neighbour from the evaluation frames of a training split (labels serve the baselines only).
 

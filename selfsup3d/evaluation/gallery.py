@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.evaluation.baselines import FrameSource, known_joints
+from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.evaluation.baselines import known_joints
 from selfsup3d.evaluation.metrics import root_relative
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch, PoseOutput
@@ -54,7 +55,7 @@ def ranked_rows(errors: np.ndarray, count: int, people: np.ndarray | None = None
 @torch.inference_mode()
 def error_sheet(
     system: System,
-    source: FrameSource,
+    source: Dataset,
     indices: np.ndarray,
     errors: Mapping[int, float],
     device: torch.device | str,

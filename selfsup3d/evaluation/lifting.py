@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.baselines import Baselines, FrameSource
+from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.evaluator import evaluate_frames
 from selfsup3d.evaluation.protocols import Protocol
 from selfsup3d.models.lifters.base import require_lifter
@@ -40,7 +41,7 @@ class SeenJoints:
     Joints are pixels of the crop, K is the crop's (the default one where the data have none): as the system saw it.
     """
 
-    def __init__(self, system: System, source: FrameSource) -> None:
+    def __init__(self, system: System, source: Dataset) -> None:
         self._system, self._source = system, source
         self._device = next(iter(system.parameters())).device
 
@@ -80,7 +81,7 @@ class SeenJoints:
 def lifted_frames(
     system: System,
     lifter: System,
-    source: FrameSource,
+    source: Dataset,
     *,
     protocol: Protocol,
     batch_size: int = 64,

@@ -11,15 +11,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from selfsup3d.builders.systems import OneDataset, Split, build_prior, evaluated
+from selfsup3d.builders.systems import OneDataset, build_prior, evaluated
 from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.data.mocap.mocap import load_mocap
-from selfsup3d.data.sampling.mixture import Source
+from selfsup3d.data.sampling.dataset import Dataset, Split
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
-from selfsup3d.evaluation.baselines import Baselines, FrameSource, labelled_baselines, mean_canonical_pose
+from selfsup3d.evaluation.baselines import Baselines, labelled_baselines, mean_canonical_pose
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.images import find_lpips
 from selfsup3d.evaluation.protocols import dataset_protocol
@@ -51,7 +51,7 @@ _CMU = (
 def evaluate_system(
     config: Config,
     system: System,
-    source: Source,
+    source: Dataset,
     baselines: Baselines,
     split: Split = "val",
     *,
@@ -74,7 +74,7 @@ def evaluate_system(
     )
 
 
-def run_baselines(config: Config, system: System, labelled: FrameSource | None) -> Baselines:
+def run_baselines(config: Config, system: System, labelled: Dataset | None) -> Baselines:
     """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
     # Poses without images cost little, and a neighbour is nearer the more there are.
     limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000
@@ -88,7 +88,7 @@ def run_baselines(config: Config, system: System, labelled: FrameSource | None) 
     )
 
 
-def example_frames(source: Source, count: int) -> Batch | None:
+def example_frames(source: Dataset, count: int) -> Batch | None:
     """`count` frames, evenly spread over a dataset: the images that a run shows again and again."""
     if count == 0:
         return None

@@ -11,7 +11,7 @@ import torch
 from selfsup3d.builders.systems import build_source, load_system
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config
-from selfsup3d.data.sampling.mixture import Source
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.models.system import System
 from selfsup3d.training.run_folder import MODEL
 
@@ -41,7 +41,7 @@ def _epochs(config: Config, samples: int) -> str:
     return f"{samples / poses:.1f}" if poses else "-"
 
 
-def poses_per_second(system: System, source: Source, repeats: int = 5) -> float:
+def poses_per_second(system: System, source: Dataset, repeats: int = 5) -> float:
     """Speed of `predict` on one large batch, median of some repeats, on the device of the system."""
     device = next(system.parameters()).device
     batch = source.frames(np.arange(min(_FRAMES, len(source)))).to(device)

@@ -17,7 +17,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.keypoint_files import KeypointSequence
-from selfsup3d.inference.records import PoseRecord, Unit
+from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import Windows, cut
 from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, read_frames, read_image
@@ -25,7 +25,7 @@ from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.puppet.labels import part_labels
-from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.batch import Batch, PoseOutput, Unit
 from selfsup3d.structures.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 
 __all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "images_of", "smoothed", "somebody_of"]

@@ -11,11 +11,10 @@ import numpy as np
 
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
+from selfsup3d.structures.batch import Unit
 from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["FRAME", "PoseRecord", "Unit", "load_record"]
-
-Unit = Literal["m", "head=1", "relative"]
+__all__ = ["FRAME", "PoseRecord", "load_record"]
 
 FRAME = "camera: x right, y down, z forward; relative to the pelvis"
 """Of `joints_3d`, in words; written into every file."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from selfsup3d.errors import InputError
 from selfsup3d.structures.skeleton import H36M_17, Skeleton
 
-__all__ = ["Batch", "Camera", "MissingFieldError", "PoseOutput", "TensorFields"]
+__all__ = ["Batch", "Camera", "MissingFieldError", "PoseOutput", "TensorFields", "Unit"]
 
 
 class TensorFields:
@@ -49,6 +49,10 @@ class TensorFields:
     def __getitem__(self, index: slice | Tensor) -> Self:
         """Samples `index` of every tensor's first dimension."""
         return self.map(lambda t: t[index])
+
+
+Unit = Literal["m", "head=1", "relative"]
+"""Of a pose: metres, head lengths, or no known scale."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ class PoseOutput(TensorFields):
     """
 
     pose: Tensor
-    unit: Literal["m", "head=1", "relative"] = "m"
+    unit: Unit = "m"
     root: Tensor | None = None
     camera: Camera | None = None
     canonical: Tensor | None = None

@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader
 from selfsup3d.config.run import Config
 from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.config.upgrade import upgrade_tensors
-from selfsup3d.data.sampling.step_dataset import SampleSource, StepStream
+from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
 from selfsup3d.models.system import System, Update
@@ -66,7 +67,7 @@ class TrainResult:
 def train(
     config: Config,
     system: System,
-    source: SampleSource,
+    source: Dataset,
     *,
     images: Batch | None = None,
     evaluate: Callable[[System], dict[str, float]] | None = None,
@@ -168,7 +169,7 @@ def _save(config: Config, state: TrainingState, accelerator: Accelerator) -> Non
 
 
 def _prepare(
-    config: Config, system: System, source: SampleSource, accelerator: Accelerator, found: Path | None
+    config: Config, system: System, source: Dataset, accelerator: Accelerator, found: Path | None
 ) -> tuple[TrainingState, nn.Module]:
     """State at the first step to take (new, from given weights, or resumed), and the module to call."""
     settings = config.trainer

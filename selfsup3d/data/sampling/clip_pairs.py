@@ -5,32 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.priors.camera_prior import UprightPoses
-from selfsup3d.data.priors.pose_prior import PosePrior, UprightPrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
+from selfsup3d.data.priors.pose_prior import PosePrior
+from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_store import Clip, ClipStore
+from selfsup3d.data.sampling.dataset import CameraPrior, training_sample
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.io.stored_arrays import StoredArray
-from selfsup3d.structures.batch import Batch, Camera
+from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["CameraPrior", "PairSource"]
+__all__ = ["PairSource"]
 
 _MEMORY_LIMIT = 2 * 2**30  # bytes of frames that are copied into memory rather than mapped
-
-
-class CameraPrior(Protocol):
-    """Anything that gives cameras for draws."""
-
-    def sample(self, streams: RandomStreams, K: Tensor | None = None, poses: UprightPoses | None = None) -> Camera:
-        """Cameras with these (B, 3, 3) pinholes, before people who stand as `poses` do where that is known."""
-        ...
 
 
 class PairSource:
@@ -117,26 +109,8 @@ class PairSource:
         rows = self._first[clip]
         batch = self._gather(rows + source, rows + target, clip)
         background = _to_float(self._read("background", other))
-        if self._augmentation is not None:
-            batch = augment(batch, streams, self._augmentation)
-            background = augment_background(background, streams, self._augmentation)
-        unpaired, upright = self._unpaired(streams)
-        camera = None if self._camera_prior is None else self._camera_prior.sample(streams, batch.K, upright)
-        return replace(
-            batch,
-            index=torch.from_numpy(streams.indices.copy()),
-            seeds=torch.from_numpy(streams.seeds),
-            unpaired=unpaired,
-            unpaired_camera=camera,
-            unpaired_background=background,
-            meta=self._meta(clip, target),
-        )
-
-    def _unpaired(self, streams: RandomStreams) -> tuple[Tensor | None, UprightPoses | None]:
-        if isinstance(self._pose_prior, UprightPrior):
-            upright = self._pose_prior.sample_upright(streams)
-            return upright.joints, upright
-        return None if self._pose_prior is None else self._pose_prior.sample(streams), None
+        sample = training_sample(batch, streams, background, self._augmentation, self._pose_prior, self._camera_prior)
+        return replace(sample, meta=self._meta(clip, target))
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames `indices` in [0, len(self)); `source` is the frame half a clip away. No ground truth."""

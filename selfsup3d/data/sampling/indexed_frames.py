@@ -18,10 +18,10 @@ from selfsup3d.data.datasets.backgrounds import Backgrounds, saliency_of_crop
 from selfsup3d.data.datasets.frame_index import FrameIndex, Take
 from selfsup3d.data.datasets.masks import GivenMasks
 from selfsup3d.data.priors.pose_prior import PosePrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
+from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
+from selfsup3d.data.sampling.dataset import training_sample
 from selfsup3d.data.sampling.row_sampler import Balance, Keypoints, RowDraws, meta_of
-from selfsup3d.data.sampling.unpaired import draw_unpaired
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.io.crops import Frames, cube_squares, map_pixels, read_view, squares_of_boxes, virtual_view
@@ -127,7 +127,7 @@ class IndexedFrames:
         """Training samples.
 
         Raises:
-            InputError: an image is missing or damaged (`data.stream` replaces the sample and counts it).
+            InputError: an image is missing or damaged (`step_dataset` replaces the sample and counts it).
         """
         target = self._rows.target(streams)
         source = (
@@ -136,18 +136,7 @@ class IndexedFrames:
         other = self._rows.target(streams)
         batch = self._gather(target, source, labels=self._labels)
         background = None if self._backgrounds is None else self._background(other)
-        if self._augmentation is not None:
-            batch = augment(batch, streams, self._augmentation)
-            background = None if background is None else augment_background(background, streams, self._augmentation)
-        unpaired, camera = draw_unpaired(streams, *self._priors, batch.K)
-        return replace(
-            batch,
-            index=torch.from_numpy(streams.indices.copy()),
-            seeds=torch.from_numpy(streams.seeds),
-            unpaired=unpaired,
-            unpaired_camera=camera,
-            unpaired_background=background,
-        )
+        return training_sample(batch, streams, background, self._augmentation, *self._priors)
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames with ground truth; `source` is another frame of the same take.

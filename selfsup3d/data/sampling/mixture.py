@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from selfsup3d.data.sampling.collate import concatenate
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["Mixture", "Source"]
-
-
-class Source(Protocol):
-    """A dataset: training samples by draws, evaluation frames by number."""
-
-    name: str
-    image_size: int
-
-    def __len__(self) -> int: ...
-
-    def batch(self, streams: RandomStreams) -> Batch:
-        """Training samples for these draws."""
-        ...
-
-    def frames(self, indices: np.ndarray) -> Batch:
-        """Evaluation frames."""
-        ...
+__all__ = ["Mixture"]
 
 
 class Mixture:
@@ -48,7 +31,7 @@ class Mixture:
     """
 
     def __init__(
-        self, sources: Sequence[Source], weights: Sequence[float] | None = None, name: str = "mixture"
+        self, sources: Sequence[Dataset], weights: Sequence[float] | None = None, name: str = "mixture"
     ) -> None:
         self.sources = tuple(sources)
         self.name = name

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from selfsup3d.data.priors.pose_prior import PosePrior
-from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_background
+from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
+from selfsup3d.data.sampling.dataset import training_sample
 from selfsup3d.data.sampling.shards_write import FORMAT, LISTING, Record, webdataset_library
-from selfsup3d.data.sampling.unpaired import draw_unpaired
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.quiet_codecs import silent
@@ -62,7 +62,7 @@ class ShardSource:
         samples_per_step: of all ranks and micro-batches together.
         split_by: ranks times micro-batches of a step; lanes are a multiple of it where that is possible.
         labels: training samples hold joints too, where the shards have them.
-        pose_prior, camera_prior, augmentation: as of `data.pairs.PairSource`.
+        pose_prior, camera_prior, augmentation: as of `clip_pairs.PairSource`.
 
     Raises:
         InputError: no finished shards there, of another version, or crops smaller than `size`.
@@ -133,18 +133,7 @@ class ShardSource:
         lent = [self._read(s, int(u * len(self._shard(s).samples))) for (s, _), u in zip(places, other, strict=True)]
         batch = _batch(target, source, self._labels, self.name)
         background = _images([r.background for r in lent])
-        if self._augmentation is not None:
-            batch = augment(batch, streams, self._augmentation)
-            background = None if background is None else augment_background(background, streams, self._augmentation)
-        unpaired, camera = draw_unpaired(streams, *self._priors, batch.K)
-        return replace(
-            batch,
-            index=torch.from_numpy(streams.indices.copy()),
-            seeds=torch.from_numpy(streams.seeds),
-            unpaired=unpaired,
-            unpaired_camera=camera,
-            unpaired_background=background,
-        )
+        return training_sample(batch, streams, background, self._augmentation, *self._priors)
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Samples in the order of the shards, with what labels they have."""

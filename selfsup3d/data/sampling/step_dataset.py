@@ -11,37 +11,27 @@ gives the same samples for every n, and two processes together draw what one wit
 from __future__ import annotations
 
 import multiprocessing
-from typing import Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils import data
 
 from selfsup3d.data.sampling.collate import concatenate
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.stored_arrays import refuse_limit
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["SampleSource", "StepStream", "TooManyBadSamplesError"]
+__all__ = ["StepStream", "TooManyBadSamplesError"]
 
 _REPLACEMENT = 0x0BAD_5EED  # keeps the draws of a replacement apart from every draw of the run
-
-
-class SampleSource(Protocol):
-    """What a dataset offers to training."""
-
-    name: str
-
-    def batch(self, streams: RandomStreams) -> Batch:
-        """Training samples for these draws, one each."""
-        ...
 
 
 class TooManyBadSamplesError(FatalInputError):
     """More samples than tolerated could not be read; the message names the first."""
 
 
-class StepStream(Dataset):
+class StepStream(data.Dataset):
     """Micro-batches of this rank for each step.
 
     Sample numbers of a step: micro-batch m of rank r holds (m * world + r) * batch_size ... + batch_size. One process
@@ -60,7 +50,7 @@ class StepStream(Dataset):
 
     def __init__(
         self,
-        source: SampleSource,
+        source: Dataset,
         seed: int,
         batch_size: int,
         accumulation: int = 1,

@@ -1,6 +1,6 @@
 """synth-v1 with its ground truth: evaluation frames, and labelled training samples for the supervised variants.
 
-The unsupervised path never comes here: it reads the clips' store through `data.pairs`, which holds no truth.
+The unsupervised path never comes here: it reads the clips' store through `clip_pairs`, which holds no truth.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class SyntheticTruth:
         return self._with_truth(self.pairs.frames(indices), views=self.split != "train")
 
     def batch(self, streams: RandomStreams) -> Batch:
-        """Labelled training samples: pairs as of `data.pairs`, with joints, labels and bone lengths of the target."""
+        """Labelled training samples: pairs as of `clip_pairs`, with joints, labels and bone lengths of the target."""
         batch = self._with_truth(self.pairs.batch(streams), views=False)
         if self._augmentation is None:
             return batch

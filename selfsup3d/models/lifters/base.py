@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,9 @@ from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.models.modules.pose_panels import lifted_panels
 from selfsup3d.models.modules.poses import middle_frame
 from selfsup3d.models.system import System, Update
-from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.batch import Batch, PoseOutput, Unit
 
 __all__ = ["Lifter", "mean_over_joints", "require_lifter"]
-
-Unit = Literal["m", "head=1", "relative"]
 
 
 def mean_over_joints(values: Tensor, visible: Tensor) -> Tensor:
