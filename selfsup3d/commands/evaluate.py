@@ -13,6 +13,11 @@ Two systems on the same frames: --per-frame a.npz for the first, --compare a.npz
 Image -> 2D -> 3D: the 2D joints that an image model finds are lifted too, frame by frame, by the same rules. Two rows
 beside the model's own 3D poses: lifted from its own 2D joints, and lifted from the data's (what better 2D joints could
 bring); and the interval of the difference that lifting makes.
+
+    python launch/evaluate.py --checkpoint MODEL --dataset videos --data.root CLIPS --reference reference_2d.npz
+
+Real videos against a 2D reference: keypoints and projected joints, for each clip and group, beside trivial baselines;
+--page FILE.md adds the result to a page of results, or takes the place of the one that was read alike.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from selfsup3d.builders.evaluation_data import DATASETS, DataOptions, Evaluation
 from selfsup3d.builders.mixtures import add_datasets
 from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import Parser
+from selfsup3d.commands.evaluate_clips import CLIP_FLAGS, evaluate_clips
 from selfsup3d.config.run import Config
 from selfsup3d.data.datasets.mpi_inf_3dhp import Annotation
 from selfsup3d.data.datasets.threedpw import JointSource
@@ -47,6 +53,7 @@ from selfsup3d.evaluation.protocols import PRESETS, Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.evaluation.report import difference, save_result, text
 from selfsup3d.experiments.latent_report import write_latent_report
+from selfsup3d.experiments.real_clips import CLIP_CROPS
 from selfsup3d.experiments.release import run_baselines
 from selfsup3d.io.files import write_json
 from selfsup3d.models.cross_modal.system import CrossModalVAE
@@ -61,7 +68,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
     parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}; default: what it was trained on, of a mixture each")
     parser.add_argument("--split", help="of the dataset; default: its usual one")
-    parser.add_argument("--data.root", dest="root", type=Path, help="where the dataset lies")
+    parser.add_argument("--data.root", "--root", dest="root", type=Path, help="where the dataset lies")
     parser.add_argument("--data.preset", dest="preset", help="of the synthetic dataset: quickstart, v1 ...")
     parser.add_argument("--data.every", dest="every", type=int, default=1, help="real datasets: every n-th frame")
     parser.add_argument("--data.annotation", dest="annotation", choices=get_args(Annotation), default="metric")
@@ -81,17 +88,36 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="at most so many frames, evenly spaced")
     parser.add_argument("--samples", type=int, default=1, help="hypotheses of a probabilistic system")
     parser.add_argument("--batch-size", type=int, default=64, help="frames at a time")
+    parser.add_argument(
+        "--reference", type=Path, help="2D reference (npz) of real videos: NAME/pixels, NAME/visibility"
+    )
+    parser.add_argument("--clips", help="with --reference: names of clips, joined by commas; default: all")
+    parser.add_argument(
+        "--crop", choices=CLIP_CROPS, help="with --reference: what of each frame is read; default: whole"
+    )
+    parser.add_argument("--crop-factor", type=float, help="with --reference: side of found crops over the joints' box")
+    parser.add_argument("--page", type=Path, help="with --reference: page of results (.md), with a .json beside it")
+    parser.add_argument(
+        "--no-baselines", action="store_true", default=None, help="with --reference: leave out the trivial baselines"
+    )
     parser.add_argument("--rows", type=int, default=8, help="rows of the report's images")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto = the GPU where there is one")
     args = parser.parse_args(argv)
     for name in ("every", "limit", "samples", "batch_size", "rows"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
+    for name in CLIP_FLAGS:
+        if args.reference is None and getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} needs --reference FILE.npz")
+    if args.crop_factor is not None and not 0.5 <= args.crop_factor <= 10:
+        parser.error(f"--crop-factor {args.crop_factor}: expected 0.5 to 10")
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
+    if args.reference is not None:
+        return evaluate_clips(args)
     other = None if args.compare is None else load_frames(args.compare)
     lpips = find_lpips(args.lpips)
     accelerator = Accelerator(cpu=args.device == "cpu")

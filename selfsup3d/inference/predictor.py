@@ -45,6 +45,7 @@ class PosedFrame:
         window: (3,) x, y, side; None = nobody was found, and the rest is None too.
         joints_3d: (17, 3) camera axes, relative to the pelvis.
         joints_2d: (17, 2) px of the full frame, NaN where the system predicts none.
+        keypoints: (17, 2) likewise: where the heat maps see the joints, before any skeleton is fitted.
         root: (3,) metres, NaN likewise.
         parts: (S, S) uint8 part labels of the window, background last, where the system predicts them.
     """
@@ -54,6 +55,7 @@ class PosedFrame:
     window: np.ndarray | None = None
     joints_3d: np.ndarray | None = None
     joints_2d: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
     root: np.ndarray | None = None
     parts: np.ndarray | None = None
 
@@ -158,17 +160,17 @@ class Predictor:
         pose = output.pose[:, 0].float().cpu()
         count = len(pose)
         root = torch.full((count, 3), torch.nan) if output.root is None else output.root[:, 0].float().cpu()
-        pixels = torch.full((count, NUM_JOINTS, 2), torch.nan)
-        if output.joints_2d is not None:
-            pixels = output.joints_2d[:, 0].float().cpu()
+        unknown = torch.full((count, NUM_JOINTS, 2), torch.nan)
+        pixels = unknown if output.joints_2d is None else output.joints_2d[:, 0].float().cpu()
+        keypoints = unknown if output.keypoints is None else output.keypoints.float().cpu()
         results = []
         for k, (number, image, window) in enumerate(seen):
             turn = self._to_image(window, image)
             side = float(window[2]) / self.size
-            full = pixels[k].numpy() * side + window[:2]
+            full, seen_at = (points[k].numpy() * side + window[:2] for points in (pixels, keypoints))
             joints, place = (pose[k] @ turn.T).numpy(), (turn @ root[k]).numpy()
             results.append(
-                PosedFrame(number, image, window, joints, full, place, None if labels is None else labels[k])
+                PosedFrame(number, image, window, joints, full, seen_at, place, None if labels is None else labels[k])
             )
         return results
 
@@ -179,9 +181,13 @@ class Predictor:
             output = system.predict(Batch(target=images, K=K))
             known = output.segmentation is not None and self.parts != "none"
             return output, output.segmentation.argmax(1).byte().cpu().numpy() if known else None  # type: ignore[union-attr]
-        body = system.pose(system.encode(images, K))
+        encoding = system.encode(images, K)
+        body = system.pose(encoding)
         output = PoseOutput(
-            pose=body.posed[:, None], root=body.camera.translation[:, None], joints_2d=body.pixels[:, None]
+            pose=body.posed[:, None],
+            root=body.camera.translation[:, None],
+            joints_2d=body.pixels[:, None],
+            keypoints=encoding.keypoints,
         )
         if self.parts == "none":
             return output, None

@@ -186,6 +186,7 @@ class PoseOutput(TensorFields):
         camera: the predicted body -> camera transform, where the head has one.
         canonical: (B, S, J, 3) body frame, where the head has one.
         joints_2d: (B, S, J, 2) px, where the head has them.
+        keypoints: (B, J, 2) px, the means of the heat maps, where the head has any; `joints_2d` are the pose, projected.
         latent: (B, D).
         image: (B, 3, H, W) the reconstruction.
         segmentation: (B, P+1, H, W) probabilities, background last.
@@ -197,6 +198,7 @@ class PoseOutput(TensorFields):
     camera: Camera | None = None
     canonical: Tensor | None = None
     joints_2d: Tensor | None = None
+    keypoints: Tensor | None = None
     latent: Tensor | None = None
     image: Tensor | None = None
     segmentation: Tensor | None = None

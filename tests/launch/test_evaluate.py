@@ -265,3 +265,19 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
     assert baselines["copy_source"]["psnr_transfer"] > 0
     assert baselines["bone_floor"]["mpjpe"] > 0
     assert results[0]["reasons"]["baselines.nearest_neighbour"] == "the training images are not rendered here"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--clips", "a"], "--clips needs --reference"),
+        (["--reference", "r.npz"], "needs --dataset videos --data.root"),
+        (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--limit", "3"], "--limit has no meaning"),
+        (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--samples", "3"], "--protocol, --samples"),
+        (["--reference", "r.npz", "--dataset", "videos", "--root", "."], "r.npz: no such file"),
+        (["--reference", "r.npz", "--crop-factor", "0"], "expected 0.5 to 10"),
+    ],
+)
+def test_options_that_a_2d_reference_has_no_use_for_are_refused(script, options, told, capsys):
+    assert run(lambda: script.main(["--checkpoint", "none", *options])) == 2
+    assert told in capsys.readouterr().err

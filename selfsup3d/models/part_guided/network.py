@@ -103,6 +103,7 @@ class PartGuidedNetwork(nn.Module):
             camera=body.camera,
             canonical=body.canonical[:, None] if self.settings.kinematics else None,
             joints_2d=body.pixels[:, None],
+            keypoints=encoding.keypoints,
             latent=encoding.appearance.flatten(1),
             image=image,
             segmentation=parts,

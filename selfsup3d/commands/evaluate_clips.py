@@ -1,0 +1,77 @@
+"""`evaluate --dataset videos --reference FILE.npz`: a system on real videos against a 2D reference."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from selfsup3d import __version__
+from selfsup3d.builders.systems import evaluated, load_system
+from selfsup3d.errors import InputError
+from selfsup3d.evaluation.bootstrap import compare_frames
+from selfsup3d.evaluation.records import load_frames, save_frames
+from selfsup3d.evaluation.reference_2d import load_reference
+from selfsup3d.evaluation.reference_2d_report import add_to_page, real_clips_text
+from selfsup3d.evaluation.report import difference
+from selfsup3d.experiments.real_clips import CLIP_METRICS, ClipReading, facing_pose, measure_clips
+from selfsup3d.experiments.release import run_baselines
+from selfsup3d.inference.predictor import Predictor
+from selfsup3d.io.files import write_json
+from selfsup3d.training.device import pick_device
+
+__all__ = ["CLIP_FLAGS", "evaluate_clips"]
+
+CLIP_FLAGS = ("clips", "crop", "crop_factor", "page", "no_baselines")
+"""Options of `evaluate` that need `--reference`."""
+
+_UNUSED = ("split", "preset", "regressed", "report", "upper_bound", "lifter", "lpips", "limit")
+
+
+def evaluate_clips(args: argparse.Namespace) -> int:
+    """Measure, print, and write what is asked for in files.
+
+    Raises:
+        InputError: an option that a 2D reference has no use for; see also `measure_clips`.
+    """
+    if args.dataset != "videos" or args.root is None:
+        raise InputError("--reference is of real videos: it needs --dataset videos --data.root FOLDER")
+    for name in _UNUSED:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} has no meaning beside --reference; leave it out")
+    if args.protocol != "strict" or args.samples != 1 or args.every != 1:
+        raise InputError("--protocol, --samples and --data.every have no meaning beside --reference; leave them out")
+    references = load_reference(args.reference)
+    other = None if args.compare is None else load_frames(args.compare)
+    system, config = load_system(args.checkpoint, pick_device(args.device))
+    size = int(getattr(evaluated(config), "size", 64))
+    reading = ClipReading(args.crop or "whole", 1.5 if args.crop_factor is None else args.crop_factor)
+    guess = None if args.no_baselines else run_baselines(config, system, None).mean_canonical
+    result, frames = measure_clips(
+        Predictor(system, size, args.batch_size, parts="none"),
+        args.root,
+        references,
+        reading,
+        clips=[name for name in (args.clips or "").split(",") if name],
+        guess=None if guess is None else facing_pose(guess.numpy()),
+    )
+    result = {
+        "dataset": "videos",
+        "reference": str(args.reference.name),
+        **result,
+        "checkpoint": str(args.checkpoint),
+        "config_hash": config.hash,
+        "versions": {"selfsup3d": __version__, "torch": torch.__version__},
+    }
+    print(real_clips_text(result))
+    if other is not None:
+        print(difference(compare_frames(other, frames, CLIP_METRICS), str(args.compare)))
+    if args.json is not None:
+        write_json(args.json, result)
+    if args.per_frame is not None:
+        save_frames(args.per_frame, frames)
+    if args.page is not None:
+        for path in add_to_page(args.page, result):
+            print(path, file=sys.stderr)
+    return 0

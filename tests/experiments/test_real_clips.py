@@ -1,0 +1,131 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from selfsup3d.errors import InputError
+from selfsup3d.evaluation.reference_2d import Reference2D
+from selfsup3d.evaluation.reference_2d_report import add_to_page, real_clips_text
+from selfsup3d.experiments.real_clips import ClipReading, facing_pose, measure_clips
+from selfsup3d.inference.predictor import Predictor
+from selfsup3d.structures.batch import PoseOutput
+from selfsup3d.structures.skeleton import H36M_17, joint_index
+
+SIDE, FRAMES = 96, 4
+
+
+class Known(torch.nn.Module):
+    """Sees the joints where they are in the whole frame; its keypoints lie `off` px of the crop beside them."""
+
+    predict_requires = ("target",)
+
+    def __init__(self, unit, off=0.0):
+        super().__init__()
+        self.unit, self.off = torch.nn.Parameter(torch.from_numpy(unit).float()), off
+
+    def predict(self, batch, samples=1):
+        count, size = len(batch.target), batch.target.shape[-1]
+        pixels = (self.unit.detach() * size).expand(count, 17, 2)
+        return PoseOutput(torch.zeros(count, 1, 17, 3), joints_2d=pixels[:, None], keypoints=pixels + self.off)
+
+
+@pytest.fixture
+def unit():
+    """(17, 2) a standing person in units of the frame's side."""
+    canonical = np.zeros((17, 3))
+    for j, name in enumerate(H36M_17.joint_names):
+        height = {"hip": 0.0, "knee": -0.4, "ankle": -0.8, "shoulder": 0.5, "elbow": 0.3, "wrist": 0.1}
+        side, _, limb = name.partition("_")
+        centre = {"spine": 0.25, "neck": 0.5, "nose": 0.6, "head": 0.7}
+        canonical[j, 2] = height.get(limb, centre.get(name, 0.0))
+        canonical[j, 1] = {"left": 0.2, "right": -0.2}.get(side, 0.0)
+    return facing_pose(canonical) * 0.4 + 0.5
+
+
+@pytest.fixture
+def clips(tmp_path, unit):
+    """Two clips: one of a whole body, one whose reference shows no legs; and one without a reference."""
+    rng = np.random.default_rng(0)
+    for name in ("walk", "sign", "other"):
+        folder = tmp_path / "clips" / name / "frames"
+        folder.mkdir(parents=True)
+        for k in range(FRAMES):
+            cv2.imwrite(str(folder / f"{k:04d}.png"), rng.integers(0, 255, (SIDE, SIDE, 3), np.uint8))
+    (tmp_path / "clips" / "clips.json").write_text(json.dumps({n: {"fps": 10} for n in ("walk", "sign", "other")}))
+    references = {n: Reference2D(np.tile(unit * SIDE, (FRAMES, 1, 1)), np.ones((FRAMES, 17))) for n in ("walk", "sign")}
+    for limb in ("knee", "ankle"):
+        references["sign"].visibility[:, [joint_index(f"{s}_{limb}") for s in ("left", "right")]] = 0.0
+    references["walk"].visibility[0] = 0.0
+    return tmp_path / "clips", references
+
+
+def test_keypoints_and_projected_joints_are_measured_apart_and_everything_is_counted(clips, unit):
+    root, references = clips
+    predictor = Predictor(Known(unit, off=3.0), 32, parts="none")  # 3 px of 32 are 9 of 96; a torso has 19.2
+    result, frames = measure_clips(predictor, root, references, ClipReading(), guess=unit, progress=False)
+    assert list(result["groups"]) == ["whole body", "upper body", "all"]
+    whole = result["groups"]["whole body"]
+    assert whole["clips"] == 1
+    assert whole["rows"]["joints"]["pck_0.2"] == 1.0
+    assert whole["rows"]["keypoints"]["pck_0.5"] == 0.0
+    assert whole["rows"]["keypoints"]["error"] == pytest.approx(9 * 2**0.5 / 19.2, abs=1e-3)
+    assert whole["rows"]["mean_pose_in_reference_box"]["pck_0.2"] == 1.0  # here the guess is the truth
+    assert result["frames"] == 2 * FRAMES - 1
+    assert result["skipped"]["frames_without_reference"] == 1
+    assert result["skipped"]["clips_without_reference"] == ["other"]
+    assert frames["person"].tolist() == ["sign"] * FRAMES + ["walk"] * FRAMES
+    assert np.isnan(frames["pck_0.2"][FRAMES])
+    assert "crop=whole" in real_clips_text(result)
+
+
+@pytest.mark.parametrize("crop", ["found", "reference"])
+def test_cropped_readings_come_back_in_full_frame_pixels(clips, unit, crop):
+    """The system puts its joints at fixed places of whatever it is shown, so a crop moves them with it."""
+    root, references = clips
+    seen = []
+
+    class Watching(Known):
+        def predict(self, batch, samples=1):
+            seen.append(batch.target)
+            return super().predict(batch, samples)
+
+    result, _ = measure_clips(
+        Predictor(Watching(unit), 32, parts="none"), root, references, ClipReading(crop, 1.0), progress=False
+    )
+    extent = np.ptp(unit, axis=0).max() * SIDE  # a square as high as the person, about their middle
+    torso = (unit[0] - unit[joint_index("neck")])[1]
+    offset = (unit - 0.5) * extent + 0.5 * (unit.min(0) + unit.max(0)) * SIDE - unit * SIDE
+    row = result["clips"]["walk"]["rows"]["joints"]
+    assert row["error"] == pytest.approx(np.linalg.norm(offset, axis=-1).mean() / (torso * SIDE), abs=0.05)
+    assert len(seen) == (4 if crop == "found" else 2)
+
+
+def test_wrong_clips_and_lengths_are_refused(clips, unit):
+    root, references = clips
+    predictor = Predictor(Known(unit), 32, parts="none")
+    with pytest.raises(InputError, match=r"wlak.*walk"):
+        measure_clips(predictor, root, references, ClipReading(), clips=["wlak"], progress=False)
+    with pytest.raises(InputError, match=r"other.*the reference does not"):
+        measure_clips(predictor, root, references, ClipReading(), clips=["other"], progress=False)
+    short = {"walk": Reference2D(references["walk"].pixels[1:], references["walk"].visibility[1:])}
+    with pytest.raises(InputError, match="4 frames, the reference of 'walk' has 3"):
+        measure_clips(predictor, root, short, ClipReading(), progress=False)
+    with pytest.raises(InputError, match="none of its 3 clips has a reference"):
+        measure_clips(predictor, root, {"x": references["walk"]}, ClipReading(), progress=False)
+
+
+def test_a_page_keeps_one_result_of_each_model_and_reading(clips, unit, tmp_path):
+    root, references = clips
+    predictor = Predictor(Known(unit), 32, parts="none")
+    page = tmp_path / "page.md"
+    for name, crop in (("a", "whole"), ("a", "found"), ("b", "whole"), ("a", "whole")):
+        result, _ = measure_clips(predictor, root, references, ClipReading(crop), progress=False)
+        add_to_page(page, {**result, "checkpoint": name})
+    told = page.read_text()
+    assert told.count("\n## ") == 3
+    assert told.count("crop=found") == 2  # in the table, and above its own
+    (tmp_path / "page.json").write_text("[]")
+    with pytest.raises(InputError, match="not the data of a page"):
+        add_to_page(page, {**result, "checkpoint": "a"})
