@@ -26,7 +26,7 @@ _HEADER = [
 
 def reading_line(result: Mapping[str, Any]) -> str:
     """One line that says how the frames were read and by which rules they were measured."""
-    reading = {key: "none" if value in (None, False) else value for key, value in result["reading"].items()}
+    reading = {key: value for key, value in result["reading"].items() if value is not None}
     rules = result["rules"]
     return " ".join(
         [
@@ -72,8 +72,8 @@ def add_to_page(page: Path, result: Mapping[str, Any]) -> list[Path]:
     return [page, store]
 
 
-def _identity(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    return result["checkpoint"], sorted(result["clips"]), sorted(result["reading"].items())
+def _identity(result: Mapping[str, Any]) -> tuple[str, list[str], str]:
+    return str(result["checkpoint"]), sorted(result["clips"]), reading_line(result)
 
 
 def _page(results: Sequence[Mapping[str, Any]]) -> str:

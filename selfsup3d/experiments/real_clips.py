@@ -9,7 +9,7 @@ frames. The reference validates, and is never trained on.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,11 @@ class ClipReading:
     crop: ClipCrop = "whole"
     crop_factor: float = 1.5
 
+    def told(self) -> dict[str, Any]:
+        """What was used, for the result."""
+        factor = self.crop_factor if self.crop in ("found", "reference") else None
+        return {"crop": self.crop, "crop_factor": factor}
+
 
 def measure_clips(
     predictor: Predictor,
@@ -109,7 +114,7 @@ def measure_clips(
             for title, names in groups.items()
             if names
         },
-        "reading": asdict(reading),
+        "reading": reading.told(),
         "rules": {"visible": VISIBLE, "apart": APART, "unit": "torso lengths", "reference": "2D, validation only"},
         "frames": sum(fact["counted_frames"] for fact in facts.values()),
         "skipped": {
