@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import os
 import re
 import sys
@@ -22,9 +23,11 @@ from pydantic import BaseModel
 
 from selfsup3d.config.load import load_config, nearest, validate
 from selfsup3d.config.run import Config
+from selfsup3d.data.mocap.convert import MocapOptions
+from selfsup3d.data.mocap.recording import UP_AXES
 from selfsup3d.errors import InputError
 
-__all__ = ["Parser", "image_size", "parse_config", "refuse_overwrite", "run"]
+__all__ = ["Parser", "add_motion_flags", "image_size", "motion_options", "parse_config", "refuse_overwrite", "run"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +49,27 @@ def image_size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected WIDTHxHEIGHT in pixels, such as 1280x720")
     return int(found[1]), int(found[2])
+
+
+def add_motion_flags(parser: Any) -> None:
+    """Flags of every command that reads motion capture: what its files do not say, or say wrong."""
+    parser.add_argument("--up", choices=UP_AXES, help="axis that points up in the files (--up=-z); default: they say")
+    parser.add_argument("--unit", type=float, help="metres of one unit of the files; default: they say")
+    parser.add_argument("--table", type=Path, help="YAML joint table for BVH of an unknown kind")
+    parser.add_argument("--source-fps", type=float, help="true rate of the files, where they do not say or say wrong")
+
+
+def motion_options(args: argparse.Namespace, **further: Any) -> MocapOptions:
+    """What `add_motion_flags` was given, with `further` options.
+
+    Raises:
+        InputError: a unit or rate that is not above 0.
+    """
+    for name in ("unit", "source_fps"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} {value:g}: must be more than 0")
+    return MocapOptions(fps=args.source_fps, table=args.table, unit=args.unit, up=args.up, **further)
 
 
 def refuse_overwrite(paths: Sequence[Path], overwrite: bool) -> None:

@@ -28,7 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from selfsup3d.builders.systems import load_system
-from selfsup3d.cli import Parser, image_size, refuse_overwrite
+from selfsup3d.cli import Parser, add_motion_flags, image_size, motion_options, refuse_overwrite
+from selfsup3d.data.mocap.convert import MocapOptions
 from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
 from selfsup3d.inference.keypoint_files import read_keypoints
@@ -62,6 +63,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
     parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
     parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
+    add_motion_flags(parser)
     parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
     parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
     parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
@@ -86,6 +88,10 @@ def main(argv: list[str] | None = None) -> int:
     for path in (*args.appearance, *args.driving):
         if not path.exists():
             raise InputError(f"{path}: no such file")
+    if motion_options(args) != MocapOptions() and args.driving[0].suffix.lower() not in MOCAP_SUFFIXES:
+        raise InputError(
+            f"{args.driving[0]}: --up, --unit, --table and --source-fps are for {', '.join(MOCAP_SUFFIXES)}"
+        )
     many = len(args.appearance) > 1 or len(args.driving) > 1
     motion = not many and not _is_image(args.driving[0])
     if many and not all(_is_image(path) for path in args.driving):
@@ -178,7 +184,8 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
         record = lift_keypoints(lifter, keypoints, source=str(path))
         motion = motion_of_record(smoothed(record, OneEuro(USUAL_FPS)) if args.smooth else record)
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
-        motion = load_motion(path, args.sequence, args.azimuth, args.elevation)
+        motion = load_motion(path, args.sequence, args.azimuth, args.elevation, motion_options(args))
+        print("\n".join(f"{path.name}: {line}" for line in motion.taken), end="\n" * bool(motion.taken))
     elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
         predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
         return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)

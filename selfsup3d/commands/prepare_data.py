@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from selfsup3d.cli import Parser
+from selfsup3d.cli import Parser, add_motion_flags, motion_options
 from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.dataset_tree import Tree
 from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split
@@ -31,7 +31,7 @@ from selfsup3d.data.datasets.index_check import Findings, check_index, statistic
 from selfsup3d.data.datasets.mpi_inf_3dhp import USUAL_CAMERAS, Annotation, find_mpi_inf_3dhp
 from selfsup3d.data.datasets.threedpw import JointSource, find_threedpw
 from selfsup3d.data.datasets.threedpw_joints import write_regressed
-from selfsup3d.data.mocap.convert import MocapOptions, subjects_of
+from selfsup3d.data.mocap.convert import subjects_of, summary
 from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json
@@ -81,8 +81,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     group.add_argument("--max-fps", type=float, default=15.0, help="frames are skipped down to this rate (default: 15)")
     group = parser.add_argument_group("motion capture")
     group.add_argument("--fps", type=float, default=20.0, help="of the npz (default: 20)")
-    group.add_argument("--source-fps", type=float, help="true rate of the files, where they do not say or say wrong")
-    group.add_argument("--table", type=Path, help="YAML joint table for BVH of an unknown kind")
+    add_motion_flags(group)
     group.add_argument("--skeleton", type=Path, help="BVH whose bone lengths exponential maps take")
     group.add_argument("--retarget", type=Path, help="npz whose mean bone lengths every recording takes")
     group.add_argument("--body-model", action="append", default=[], metavar="GENDER=FILE", help="SMPL family, npz")
@@ -219,15 +218,18 @@ def _table(findings: Findings) -> str:
 
 
 def _mocap(args: argparse.Namespace) -> int:
-    options = MocapOptions(
-        fps=args.source_fps, table=args.table, skeleton=args.skeleton, body_models=_models(args) or None
-    )
+    options = motion_options(args, skeleton=args.skeleton, body_models=_models(args) or None)
     recordings, failed = prepare_mocap(
         args.root, _output(args), options, args.fps, args.max_failed, args.workers, not args.quiet, args.retarget
     )
     counts = subjects_of(recordings)
     print("\n".join(f"  {subject:12}  {count:>9,} frames" for subject, count in counts.items()))
-    _print_some("unreadable", list(failed.values()))
+    _print_some("what the files say, and what was taken for them", summary(recordings))
+    used = {"--table": "_bvh", "--skeleton": "expmap_txt", "--body-model": "amass"}
+    for flag, kind in used.items():
+        if getattr(args, flag[2:].replace("-", "_")) and not any(r.kind.endswith(kind) for r in recordings):
+            print(f"WARNING: {flag} was not used: no file of its kind was read", file=sys.stderr)
+    _print_some("left out", list(failed.values()))
     print(f"{_output(args)}: {len(recordings)} recordings of {len(counts)} subjects at {args.fps:g} frames/s")
     return 0
 

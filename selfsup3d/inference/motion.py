@@ -11,14 +11,14 @@ Motion capture has no camera: it is seen by a level one that the person faces in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.mocap.convert import read_recording
+from selfsup3d.data.mocap.convert import MocapOptions, read_recording, summary
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import orbit_rotation
@@ -56,6 +56,7 @@ class Motion(TensorFields):
         translation: (T, 3) pelvis in the camera frame, metres; None = not known, the synthesised person's is kept.
         drift: (T, 3) what is added to that place, camera frame, metres: people who crouch come down.
         fps: frames per second, 0 where unknown.
+        taken: lines for people: what was read into the file, see `mocap.convert.summary`.
     """
 
     canonical: Tensor
@@ -63,27 +64,36 @@ class Motion(TensorFields):
     translation: Tensor | None = None
     drift: Tensor | None = None
     fps: float = 0.0
+    taken: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.canonical)
 
 
-def load_motion(path: str | Path, sequence: str | None = None, azimuth: float = 0.0, elevation: float = 0.0) -> Motion:
+def load_motion(
+    path: str | Path,
+    sequence: str | None = None,
+    azimuth: float = 0.0,
+    elevation: float = 0.0,
+    options: MocapOptions | None = None,
+) -> Motion:
     """A motion from a file of 3D poses.
 
     Args:
         path: npz of predicted poses or of motion capture, .bvh, .amc or .c3d.
         sequence: name of the recording in a motion-capture npz; None = its first.
         azimuth, elevation: of the camera that sees motion capture, degrees; 0 = the person faces it at first.
+        options: of .bvh, .amc and .c3d: joint table, unit, up axis, rate, where the file does not say them.
 
     Raises:
         InputError: missing, damaged, of an unknown kind; an unknown sequence.
     """
     path = Path(path)
     if path.suffix.lower() in MOCAP_SUFFIXES:
-        recording = read_recording(path)
+        recording = read_recording(path, options)
         x, y, z = np.moveaxis(recording.positions, -1, 0)  # y up
-        return motion_of_world(np.stack([z, x, y], -1), recording.fps, azimuth, elevation, str(path))
+        motion = motion_of_world(np.stack([z, x, y], -1), recording.fps, azimuth, elevation, str(path))
+        return replace(motion, taken=tuple(summary([recording])))
     if path.suffix.lower() != ".npz":
         raise InputError(f"{path}: not a file of poses; expected .npz, {', '.join(MOCAP_SUFFIXES)}")
     if not path.is_file():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.frame_index import FrameIndex, Take, load_index, select_split, with_images
 from selfsup3d.data.mocap.convert import MocapOptions, find_recordings, read_recording
-from selfsup3d.data.mocap.mocap import load_mocap
+from selfsup3d.data.mocap.mocap import check_poses, load_mocap, z_up
 from selfsup3d.data.mocap.recording import Recording, retarget, write_mocap
 from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
@@ -174,16 +174,20 @@ def prepare_mocap(
             None = everyone keeps their own.
 
     Returns:
-        The recordings, and file -> reason of those that could not be read.
+        The recordings, and file -> reason of those that were left out: unreadable, slower than `fps`, or with poses that
+        `load_mocap` would refuse.
 
     Raises:
         InputError: nothing there, or more than `max_failed` files failed (the first is named).
     """
     files = find_recordings(folder)
+    lengths: np.ndarray | None = None
+    if body is not None:
+        lengths = bone_lengths(torch.from_numpy(load_mocap(body, "all").positions).double()).mean(0).numpy()
     found: dict[Path, Recording] = {}
     failed: dict[str, str] = {}
     with tqdm(total=len(files), desc="motion capture", unit="file", disable=not progress) as bar:
-        for path, (recording, reason) in _spread(partial(_read_one, options), files, workers):
+        for path, (recording, reason) in _spread(partial(_read_one, options, fps, lengths), files, workers):
             bar.update()
             if recording is not None:
                 found[path] = recording
@@ -197,15 +201,25 @@ def prepare_mocap(
     recordings = [found[path] for path in files if path in found]
     if not recordings:
         raise InputError(f"{folder}: no file can be read; the first: {next(iter(failed.values()))}")
-    if body is not None:
-        poses = torch.from_numpy(load_mocap(body, "all").positions).double()
-        recordings = [retarget(r, bone_lengths(poses).mean(0).numpy()) for r in recordings]
     write_mocap(output, recordings, fps)
     return recordings, failed
 
 
-def _read_one(options: MocapOptions, path: Path) -> tuple[Recording | None, str]:
+def _read_one(
+    options: MocapOptions, fps: float, lengths: np.ndarray | None, path: Path
+) -> tuple[Recording | None, str]:
+    """A recording that the npz can hold and `load_mocap` reads, or why there is none."""
     try:
-        return read_recording(path, options), ""
+        recording = read_recording(path, options)
+        if recording.fps < fps - 1e-3:
+            raise InputError(
+                f"{path}: {recording.fps:g} frames/s, less than the {fps:g} of the npz; give a lower --fps"
+            )
+        if lengths is not None:
+            recording = retarget(recording, lengths)
+        check_poses(z_up(recording.positions), np.zeros(len(recording), int), [recording.name], path)
+        return recording, ""
     except InputError as error:
         return None, str(error)
+    except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, OSError) as error:
+        return None, f"{path}: {type(error).__name__}: {error}"  # one damaged file never ends a folder

@@ -17,6 +17,7 @@ from selfsup3d.structures.random import RandomStreams
 from tests.data.generators import h36m as generate_h36m
 from tests.data.generators import mpi_inf_3dhp as generate_3dhp
 from tests.data.generators import threedpw as generate_3dpw
+from tests.data.mocap.test_dialects import bvh_text
 from tests.video_fixtures import make_toy_clip
 
 for package in ("h5py", "cdflib", "scipy", "webdataset"):
@@ -216,3 +217,21 @@ def test_bad_input_is_a_message_and_exit_code_2(tmp_path, monkeypatch, capsys, a
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_mocap_says_what_it_took_and_what_it_left_out(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.bvh").write_text(bvh_text(frames=5).replace("Frames: 5", "Frames: 4"))
+    (tmp_path / "in/b.bvh").write_text(bvh_text().replace("Frame Time: 0.05\n", ""))
+    table = ("--dataset", "mocap", "--root", tmp_path / "in", "--output", tmp_path / "m.npz", "--skeleton", "x.bvh")
+    assert call(*table, "--up", "z", "--unit", 0.02) == 0
+    told = capsys.readouterr()
+    assert "biped_bvh, 20 frames/s, table biped, z up (given), 1 unit = 0.02 m (given) (a)" in told.out
+    assert "note: it announces 4 frames and has 5: all 5 are kept (a)" in told.out
+    assert "left out: 1" in told.out
+    assert "b.bvh: not a readable BVH (it has no `Frame Time:`" in told.out
+    assert "--skeleton was not used" in told.err
+    assert call(*table, "--source-fps", 20) == 0
+    assert "2 recordings" in capsys.readouterr().out
+    assert call(*table, "--unit", -1) == 2
+    assert "--unit -1: must be more than 0" in capsys.readouterr().err

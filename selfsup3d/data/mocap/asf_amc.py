@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from selfsup3d.data.mocap.hierarchy import euler_to_matrix
-from selfsup3d.data.mocap.recording import Recording
+from selfsup3d.data.mocap.recording import NO_RATE, Recording, to_y_up
 from selfsup3d.errors import InputError
 from selfsup3d.structures.skeleton import FOREIGN
 
@@ -145,37 +145,53 @@ def _parents(hierarchy: str) -> dict[str, str]:
     return parents
 
 
-def read_amc(path: str | Path) -> dict[str, np.ndarray]:
-    """Channels by bone: name -> (T, channels), file units.
+def read_amc(path: str | Path) -> tuple[dict[str, np.ndarray], bool | None]:
+    """Channels by bone: name -> (T, channels), file units; and whether its header says degrees (None = nothing).
 
     Raises:
         InputError: absent, no frames, or a frame that lacks a bone the first has.
     """
     path = Path(path)
     frames: list[dict[str, list[float]]] = []
+    degrees: bool | None = None
     try:
         for line in _text(path).splitlines():
-            words = line.split()
+            words = line.split("#")[0].split()
             if len(words) == 1 and words[0].isdigit():
                 frames.append({})
+            elif not frames and words and words[0].upper() in (":DEGREES", ":RADIANS"):
+                degrees = words[0].upper() == ":DEGREES"
             elif frames and words:
                 frames[-1][words[0]] = [float(w) for w in words[1:]]
         if not frames:
             raise ValueError("no frames")
-        return {name: np.array([frame[name] for frame in frames]) for name in frames[0]}
+        motion = {name: np.array([frame[name] for frame in frames]) for name in frames[0]}
+        damaged = [name for name, values in motion.items() if not np.isfinite(values).all()]
+        if damaged:
+            raise ValueError(f"bone {damaged[0]} has numbers that are not finite")
+        return motion, degrees
     except KeyError as error:
         raise InputError(f"{path}: a frame lacks bone {error}; the file is cut off or damaged") from error
     except ValueError as error:
         raise InputError(f"{path}: not an AMC motion ({error})") from error
 
 
-def bone_ends(skeleton: AsfSkeleton, motion: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def bone_ends(
+    skeleton: AsfSkeleton, motion: Mapping[str, np.ndarray], degrees: bool | None = None
+) -> dict[str, np.ndarray]:
     """World position of each bone's end in metres: name -> (T, 3); "root" is the root itself.
 
+    Args:
+        degrees: whether the motion's angles are in degrees; None = as the skeleton's.
+
     Raises:
-        ValueError: a bone's channels do not fit the skeleton.
+        ValueError: a bone's channels do not fit the skeleton, or bones change their length.
     """
-    unit = np.pi / 180.0 if skeleton.degrees else 1.0
+    degrees = skeleton.degrees if degrees is None else degrees
+    strangers = sorted(set(motion) - set(skeleton.bones) - {"root"})
+    if strangers:
+        raise ValueError(f"it moves bones that the skeleton lacks: {', '.join(strangers)}")
+    unit = np.pi / 180.0 if degrees else 1.0
     channels = motion["root"]
     moved = dict(zip(skeleton.root_order, channels.T, strict=True))
     count = len(channels)
@@ -188,6 +204,9 @@ def bone_ends(skeleton: AsfSkeleton, motion: Mapping[str, np.ndarray]) -> dict[s
         if values.shape != (count, len(bone.dof)):
             raise ValueError(f"bone {name} has {values.shape[-1]} channels, the skeleton {len(bone.dof)}")
         turn = [d for d in bone.dof if d.startswith("r")]
+        shifted = [k for k, d in enumerate(bone.dof) if not d.startswith("r")]
+        if np.any(values[:, shifted]):
+            raise ValueError(f"bone {name} changes its length or place ({', '.join(bone.dof)}), which is not read")
         angles = np.stack([values[:, bone.dof.index(d)] * unit for d in turn], -1) if turn else np.zeros((count, 0))
         local = bone.rest @ euler_to_matrix(angles[:, ::-1], [d[1] for d in turn][::-1]) @ bone.rest.T
         frames[name] = frames[bone.parent] @ local
@@ -196,7 +215,14 @@ def bone_ends(skeleton: AsfSkeleton, motion: Mapping[str, np.ndarray]) -> dict[s
 
 
 def read_asf_amc(
-    amc: str | Path, asf: str | Path | None = None, *, subject: str = "", action: str = "", fps: float = 120.0
+    amc: str | Path,
+    asf: str | Path | None = None,
+    *,
+    subject: str = "",
+    action: str = "",
+    fps: float | None = None,
+    up: str | None = None,
+    unit: float | None = None,
 ) -> Recording:
     """One take as 17 joints.
 
@@ -204,14 +230,18 @@ def read_asf_amc(
         amc: motion file, such as `02_01.amc`.
         asf: skeleton file; None = the ASF beside it whose name the motion's starts with (`02.asf`).
         subject, action: text; an empty subject is "cmu" and the skeleton's number in three digits, where it is one.
-        fps: the format does not say; 120 at CMU, save for a few subjects at 60.
+        fps: the format does not say; None = 120, as at CMU, save for a few subjects at 60.
+        up: the axis that points up; None = y, as at CMU.
+        unit: metres of one file unit; None = by the skeleton's `length`.
 
     Raises:
         InputError: a file is absent or damaged, or the skeleton has other bones than CMU's.
     """
     amc = Path(amc)
     asf = Path(asf) if asf is not None else _beside(amc)
-    skeleton, motion = read_asf(asf), read_amc(amc)
+    skeleton, (motion, degrees) = read_asf(asf), read_amc(amc)
+    if unit is not None:
+        skeleton = replace(skeleton, metres=unit)
     table = FOREIGN["cmu_mocap"]
     absent = [name for name in table.joint_names if name != "root" and name not in skeleton.bones]
     if absent or "root" not in motion:
@@ -219,13 +249,23 @@ def read_asf_amc(
             f"{asf}: lacks the bones {', '.join(absent) or 'root'} of CMU's skeleton, so it cannot be mapped"
         )
     try:
-        ends = bone_ends(skeleton, motion)
+        ends = bone_ends(skeleton, motion, degrees)
     except (ValueError, KeyError) as error:
         raise InputError(f"{amc}: does not belong to {asf.name}: {error}") from error
     joints, _ = table.convert(np.stack([ends[name] for name in table.joint_names], 1))
     stem = asf.stem
     subject = subject or (f"cmu{int(stem):03d}" if stem.isdigit() else stem)
-    return Recording(joints.astype(np.float32), fps, amc.stem, subject, action, "asf_amc")
+    return Recording(
+        positions=to_y_up(joints, up or "y").astype(np.float32),
+        fps=fps or 120.0,
+        name=amc.stem,
+        subject=subject,
+        action=action,
+        kind="asf_amc",
+        taken=f"{up or 'y'} up ({'given' if up else 'as at CMU'}), 1 unit = {skeleton.metres:.4g} m "
+        f"({'given' if unit else '`length` of the ASF'})",
+        notes=() if fps else (NO_RATE,),
+    )
 
 
 def _beside(amc: Path) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from selfsup3d.data.mocap.amass import BodyModel, load_body_model, read_amass
+from selfsup3d.data.mocap.amass import BodyModel, choose_body, load_body_model, read_amass
 from selfsup3d.data.mocap.asf_amc import read_asf_amc
 from selfsup3d.data.mocap.bvh import read_bvh_recording
 from selfsup3d.data.mocap.c3d_points import read_c3d
@@ -20,7 +19,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.io.files import visible_files
 from selfsup3d.io.safe_pickle import load_npz
 
-__all__ = ["SUFFIXES", "MocapOptions", "find_recordings", "read_recording", "subjects_of"]
+__all__ = ["SUFFIXES", "MocapOptions", "find_recordings", "read_recording", "subjects_of", "summary"]
 
 SUFFIXES = (".amc", ".bvh", ".c3d", ".txt", ".npz")
 """File kinds; `.txt` is exponential maps, `.npz` is AMASS."""
@@ -33,14 +32,14 @@ class MocapOptions:
     """What files of one collection need besides themselves.
 
     Attributes:
-        fps: true rate where a file does not say (AMC, text: 120) or says wrong (BVH).
-        table: YAML joint table for BVH of an unknown version.
+        fps: true rate where a file does not say (AMC, text: 120) or says wrong.
+        table: YAML joint table for BVH of an unknown version; no other format needs one.
         skeleton: BVH whose bone lengths exponential maps take.
         body_models: gender ("male", "female", "neutral") -> model npz, for AMASS.
         actions: file name without suffix -> action.
         keep_t_pose: keep the first frame of formats that open with a T-pose.
-        unit: metres of one BVH unit, where the table leaves it open.
-        up: "y" or "z", where a BVH's table leaves it open.
+        unit: metres of one file unit, in place of what a file or its table says; AMASS is always in metres.
+        up: the axis that points up, of `recording.UP_AXES`, in place of what a file or its table says.
     """
 
     fps: float | None = None
@@ -84,22 +83,14 @@ def read_recording(path: str | Path, options: MocapOptions | None = None) -> Rec
         InputError: unknown suffix, or whatever its reader refuses.
     """
     path, options = Path(path), options or MocapOptions()
-    action = (options.actions or {}).get(path.stem, "")
-    subject = _cmu_subject(path.stem)
+    text: dict[str, Any] = {"action": (options.actions or {}).get(path.stem, ""), "subject": _cmu_subject(path.stem)}
+    axes: dict[str, Any] = {"fps": options.fps, "up": options.up, "unit": options.unit}
     readers: dict[str, Callable[[], Recording]] = {
-        ".amc": lambda: read_asf_amc(path, subject=subject, action=action, fps=options.fps or 120.0),
-        ".bvh": lambda: read_bvh_recording(
-            path,
-            load_table(options.table) if options.table else None,
-            subject=subject,
-            action=action,
-            fps=options.fps,
-            unit=options.unit,
-            up=options.up,
-        ),
-        ".c3d": lambda: read_c3d(path, subject=subject, action=action),
-        ".txt": lambda: read_expmap(path, options.skeleton, action=action, fps=options.fps or 120.0),
-        ".npz": lambda: read_amass(path, _body_model(path, options), subject=_amass_subject(path), action=action),
+        ".amc": lambda: read_asf_amc(path, **text, **axes),
+        ".bvh": lambda: read_bvh_recording(path, load_table(options.table) if options.table else None, **text, **axes),
+        ".c3d": lambda: read_c3d(path, **text, **axes),
+        ".txt": lambda: read_expmap(path, options.skeleton, action=text["action"], **axes),
+        ".npz": lambda: _read_amass(path, options, text["action"]),
     }
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: not a known motion-capture format ({', '.join(SUFFIXES)})")
@@ -123,7 +114,7 @@ def _amass_subject(path: Path) -> str:
 _MODELS: dict[Path, BodyModel] = {}
 
 
-def _body_model(path: Path, options: MocapOptions) -> BodyModel:
+def _read_amass(path: Path, options: MocapOptions, action: str) -> Recording:
     models = options.body_models or {}
     if not models and "trans" not in load_npz(path, keys=("trans",)):
         raise InputError(f"{path}: not an AMASS file: it has no poses and trans")
@@ -132,16 +123,35 @@ def _body_model(path: Path, options: MocapOptions) -> BodyModel:
             f"{path}: AMASS files hold body-model parameters; give the model: --body-model neutral=/path/model.npz "
             "(from https://mano.is.tue.mpg.de or https://smpl.is.tue.mpg.de, under their licence)"
         )
-    chosen = Path(models.get(_gender(path), next(iter(models.values()))))
+    if options.unit is not None:
+        raise InputError(f"{path}: AMASS is in metres; --unit does not fit it")
+    gender, why = choose_body(path, models)
+    chosen = Path(models[gender])
     if chosen not in _MODELS:
         _MODELS[chosen] = load_body_model(chosen)
-    return _MODELS[chosen]
+    body = f"{gender} ({chosen.name})"
+    recording = read_amass(
+        path,
+        _MODELS[chosen],
+        subject=_amass_subject(path),
+        action=action,
+        up=options.up,
+        fps=options.fps,
+        body=body,
+    )
+    return replace(recording, notes=(why, *recording.notes)) if why else recording
 
 
-def _gender(path: Path) -> str:
-    value = load_npz(path, keys=("gender",)).get("gender", np.array("neutral"))
-    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+def summary(recordings: Sequence[Recording]) -> list[str]:
+    """One line for each kind of file and each thing that was taken or noted of it, with the number of files."""
+    counts: dict[str, list[str]] = {}
+    for recording in recordings:
+        counts.setdefault(f"{recording.kind}, {recording.fps:.4g} frames/s, {recording.taken}", []).append(
+            recording.name
+        )
+        for note in recording.notes:
+            counts.setdefault(f"note: {note}", []).append(recording.name)
+    return [f"{line} ({names[0] if len(names) == 1 else f'{len(names)} files'})" for line, names in counts.items()]
 
 
 def subjects_of(recordings: Iterable[Recording]) -> dict[str, int]:

@@ -17,7 +17,7 @@ import torch
 from selfsup3d.data.mocap.bvh import read_bvh
 from selfsup3d.data.mocap.hierarchy import Hierarchy, euler_to_matrix
 from selfsup3d.data.mocap.joint_tables import CGSPEED
-from selfsup3d.data.mocap.recording import Recording
+from selfsup3d.data.mocap.recording import NO_RATE, Recording, to_y_up
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import axis_angle_to_matrix
 
@@ -25,7 +25,14 @@ __all__ = ["default_hierarchy", "read_expmap"]
 
 
 def read_expmap(
-    path: str | Path, skeleton: str | Path | None = None, *, subject: str = "", action: str = "", fps: float = 120.0
+    path: str | Path,
+    skeleton: str | Path | None = None,
+    *,
+    subject: str = "",
+    action: str = "",
+    fps: float | None = None,
+    up: str | None = None,
+    unit: float | None = None,
 ) -> Recording:
     """One text file as 17 joints.
 
@@ -33,7 +40,8 @@ def read_expmap(
         path: comma- or space-separated, 117 columns.
         skeleton: a cgspeed BVH whose bone lengths to use; None = CMU subject 02's.
         subject, action: text; an empty subject is the file's name.
-        fps: the format does not say; 120 for CMU.
+        fps: the format does not say; None = 120, as at CMU.
+        up: the axis that points up; None = y. unit: metres of one unit; None = CMU's.
 
     Raises:
         InputError: absent, not numbers, another number of columns, or a skeleton with other joints.
@@ -48,8 +56,18 @@ def read_expmap(
     rotations[:, 0] = _with_order_zyx(rotations[:, 0])
     restored = CGSPEED.restored(hierarchy)
     positions, frames = restored.forward(rotations, values[:, :3])
-    joints = CGSPEED.convert(restored.names, positions, frames, source=str(path))
-    return Recording(joints.astype(np.float32), fps, path.stem, subject or path.stem, action, "expmap_txt")
+    joints, metres = CGSPEED.convert(restored.names, positions, frames, unit, str(path))
+    bones = "CMU subject 02's" if skeleton is None else Path(skeleton).name
+    return Recording(
+        positions=to_y_up(joints, up or "y").astype(np.float32),
+        fps=fps or 120.0,
+        name=path.stem,
+        subject=subject or path.stem,
+        action=action,
+        kind="expmap_txt",
+        taken=f"bone lengths {bones}, {up or 'y'} up, 1 unit = {metres:.4g} m ({'given' if unit else 'of CMU'})",
+        notes=() if fps else (NO_RATE,),
+    )
 
 
 def _table(path: Path, width: int) -> np.ndarray:

@@ -20,7 +20,7 @@ class Hierarchy:
     Attributes:
         names: (J,) unique.
         parents: (J,) indices, -1 at the root (the first).
-        offsets: (J, 3) from the parent, in the parent's frame, file units.
+        offsets: (J, 3), or (T, J, 3) where they change over time, from the parent, in the parent's frame, file units.
     """
 
     names: tuple[str, ...]
@@ -30,23 +30,25 @@ class Hierarchy:
     def __len__(self) -> int:
         return len(self.names)
 
-    def forward(self, rotations: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def forward(self, rotations: np.ndarray, translation: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """World positions (T, J, 3) and world rotations (T, J, 3, 3).
 
         Args:
             rotations: (T, J, 3, 3) of each joint's frame against its parent's; acting on its children's offsets.
-            translation: (T, 3) added to the root's offset.
+            translation: (T, 3) added to the root's offset; None = nothing.
         """
         local = torch.from_numpy(np.ascontiguousarray(rotations, dtype=np.float64))
         offsets = torch.from_numpy(np.ascontiguousarray(self.offsets, dtype=np.float64))
+        offsets = offsets.expand(len(local), len(self), 3)
+        moved = torch.zeros(3, dtype=torch.float64) if translation is None else torch.from_numpy(np.array(translation))
         positions: list[torch.Tensor] = []
         frames: list[torch.Tensor] = []
         for joint, parent in enumerate(self.parents):
             if parent < 0:
-                positions.append(torch.from_numpy(np.asarray(translation, dtype=np.float64)) + offsets[joint])
+                positions.append(moved.double() + offsets[:, joint])
                 frames.append(local[:, joint])
             else:
-                positions.append(positions[parent] + (frames[parent] @ offsets[joint][:, None])[..., 0])
+                positions.append(positions[parent] + (frames[parent] @ offsets[:, joint, :, None])[..., 0])
                 frames.append(frames[parent] @ local[:, joint])
         return torch.stack(positions, 1).numpy(), torch.stack(frames, 1).numpy()
 

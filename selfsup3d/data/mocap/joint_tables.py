@@ -6,6 +6,7 @@ mean equal points, so each table states its unit and was checked against the sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from selfsup3d.data.mocap.hierarchy import Hierarchy
+from selfsup3d.data.mocap.recording import UP_AXES
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_yaml
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
-__all__ = ["TABLES", "JointTable", "find_table", "load_table"]
+__all__ = ["TABLES", "JointTable", "find_table", "load_table", "rest_up"]
 
-_AXES = ("y", "z", "auto")
+_AXES = (*UP_AXES, "auto")
 _LEG = 0.85  # metres of thigh and shin of the body that unknown units are scaled to
 
 
@@ -33,7 +35,7 @@ class JointTable:
         joints: our joint -> joints of the file to average.
         offsets: our joint -> (x, y, z) metres, added in the frame of its (first) file joint.
         unit: metres of one file unit; None = scaled so that thigh and shin measure 0.85 m together.
-        up: the file's up axis: "y", "z" or "auto".
+        up: the file's up axis, of `recording.UP_AXES`, or "auto": y unless the rest pose says otherwise.
         along: joint of the file -> factor by which its offset from its parent is lengthened (a dropped bone).
         inserted: joints of the file that were moved onto their parent when a bone was dropped: child -> the joint
             whose offset is put back: its length up the parent's y axis, its sideways x, and forwards (z) `lean` of the
@@ -85,11 +87,11 @@ class JointTable:
         offsets = hierarchy.offsets.copy()
         place = {name: i for i, name in enumerate(hierarchy.names)}
         for child, bone in self.inserted.items():
-            like = hierarchy.offsets[place[bone]]
-            length = float(np.linalg.norm(like))
-            offsets[place[child]] = offsets[place[child]] + [like[0], length, self.lean * length]
+            like = hierarchy.offsets[..., place[bone], :]
+            length = np.linalg.norm(like, axis=-1)
+            offsets[..., place[child], :] += np.stack([like[..., 0], length, self.lean * length], -1)
         for child, factor in self.along.items():
-            offsets[place[child]] = offsets[place[child]] * factor
+            offsets[..., place[child], :] *= factor
         return replace(hierarchy, offsets=offsets)
 
     def convert(
@@ -99,8 +101,8 @@ class JointTable:
         rotations: np.ndarray,
         unit: float | None = None,
         source: str = "hierarchy",
-    ) -> np.ndarray:
-        """Our joints (T, 17, 3) in metres, the file's axes, pelvis in the middle of the hips.
+    ) -> tuple[np.ndarray, float]:
+        """Our joints (T, 17, 3) in metres, the file's axes, pelvis in the middle of the hips; and metres of one unit.
 
         Args:
             names: (J,) of the file.
@@ -123,7 +125,7 @@ class JointTable:
         joints[:, joint_index("pelvis")] = joints[:, hips].mean(1)
         if not np.isfinite(joints).all():
             raise InputError(f"{source}: its joints are not finite by the numbers of table {self.name!r}")
-        return joints
+        return joints, unit
 
     def _check_names(self, needed: set[str], names: Sequence[str], source: str) -> None:
         absent = sorted(needed - set(names))
@@ -142,20 +144,68 @@ def _unit_from_legs(joints: np.ndarray, source: str) -> float:
     return _LEG / total
 
 
-def find_table(names: Sequence[str], source: str) -> JointTable:
-    """The first known table all of whose joints are there.
+def find_table(
+    hierarchy: Hierarchy, source: str = "hierarchy", table: JointTable | None = None
+) -> tuple[JointTable, Hierarchy]:
+    """The first known table all of whose joints are there, and the hierarchy by the names that it knows.
+
+    Names are tried as they stand, without what stands before a colon (`mixamorig7:Hips`), and without a prefix that all
+    of them share (`Character1_Hips`).
+
+    Args:
+        table: the one to use; its names are looked for in the same way.
 
     Raises:
         InputError: none fits; the message lists the file's joints and how to give a table.
     """
-    for table in TABLES.values():
-        if table.needed.union(table.telling) <= set(names):
-            return table
+    for names in _spellings(hierarchy.names):
+        for known in TABLES.values() if table is None else (table,):
+            if known.needed.union(known.telling) <= set(names):
+                return known, replace(hierarchy, names=names)
+    if table is not None:
+        return table, hierarchy  # which says what is lacking
+    joints = ", ".join(n for n in hierarchy.names if not n.endswith("_end"))
     raise InputError(
-        f"{source}: no known table fits its joints ({', '.join(n for n in names if not n.endswith('_end'))}). Give one: "
+        f"{source}: no known table fits its joints ({joints}). Give one (--table FILE): "
         "a YAML file `joints: {pelvis: [Hips], right_hip: [RightUpLeg], ...}` naming all 17 of "
         f"{', '.join(H36M_17.joint_names)}, with `unit:` (metres) and `up:` (y or z)"
     )
+
+
+def _spellings(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The names as they stand and without their namespaces, as long as they stay apart."""
+    bare = tuple(re.split(r"[:|]", name)[-1] for name in names)
+    prefixes = [bare[0][: found.end()] for found in re.finditer(r"[_. -]", bare[0])]
+    shared = [prefix for prefix in prefixes if all(name.startswith(prefix) for name in bare)]
+    short = tuple(name.removeprefix(shared[-1]) for name in bare) if shared else bare
+    return [names, *(tried for tried in (bare, short) if len(set(tried)) == len(names) and all(tried))]
+
+
+def rest_up(hierarchy: Hierarchy, table: JointTable) -> str | None:
+    """The axis along which the rest pose (no joint turned) stands upright; None where it shows no standing person.
+
+    Trunk and both legs must leave the hips along one axis, in opposite senses, to 37 degrees. Many files rest in no
+    pose at all (every bone along its own x), and then nothing is told.
+    """
+    positions, _ = hierarchy.forward(np.broadcast_to(np.eye(3), (1, len(hierarchy), 3, 3)))
+    place = {name: i for i, name in enumerate(hierarchy.names)}
+
+    def at(ours: str) -> np.ndarray:
+        return positions[0, [place[name] for name in table.joints[ours]]].mean(0)
+
+    hips = 0.5 * (at("left_hip") + at("right_hip"))
+    ways = [at("neck") - hips, *(at(f"{side}_hip") - at(f"{side}_ankle") for side in ("left", "right"))]
+    lengths = [float(np.linalg.norm(way)) for way in ways]
+    if not min(lengths) > 0:
+        return None
+    upright = np.min([way / length for way, length in zip(ways, lengths, strict=True)], axis=0)  # (3,) all along +axis
+    downward = np.max([way / length for way, length in zip(ways, lengths, strict=True)], axis=0)
+    for k, axis in enumerate("xyz"):
+        if upright[k] > 0.8:
+            return axis
+        if downward[k] < -0.8:
+            return f"-{axis}"
+    return None
 
 
 _TYPES: dict[str, Callable[[Any], Any]] = {
@@ -257,9 +307,11 @@ BIPED = JointTable(  # Motion Builder's names, as in Rokoko's and many shops' fi
     },
 )
 
+MIXAMO = replace(BIPED, name="mixamo", joints={**BIPED.joints, "head": ("HeadTop_End",)})
+
 OWN = JointTable(  # what `export.bvh` writes
     "selfsup3d", {name: (name,) for name in H36M_17.joint_names}, unit=0.01, up="y", telling=("neck_base",)
 )
 
-TABLES: dict[str, JointTable] = {table.name: table for table in (OWN, CGSPEED, DAZ, BIPED)}
+TABLES: dict[str, JointTable] = {table.name: table for table in (OWN, CGSPEED, DAZ, MIXAMO, BIPED)}
 """Known versions, the most particular first."""

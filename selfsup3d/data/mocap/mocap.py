@@ -11,6 +11,7 @@ The file format (no pickled objects):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,7 +23,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import body_frame, canonicalize
 from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["TEST_SUBJECTS", "VALIDATION_SUBJECTS", "MotionCapture", "Split", "load_mocap"]
+__all__ = ["TEST_SUBJECTS", "VALIDATION_SUBJECTS", "MotionCapture", "Split", "check_poses", "load_mocap", "z_up"]
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -93,7 +94,7 @@ def load_mocap(path: str | Path, split: Split = "train", recentre: bool = True) 
         positions = positions.copy()
         positions[:, 0] = 0.5 * (positions[:, joint_index("left_hip")] + positions[:, joint_index("right_hip")])
     texts = {key: tuple(str(t) for t in arrays[key]) for key in ("names", "subjects", "actions")}
-    _check_poses(positions, sequence, texts["names"], Path(path))
+    check_poses(positions, sequence, texts["names"], Path(path))
 
     keep = np.array([_in_split(subject, split) for subject in texts["subjects"]], dtype=bool)
     if not keep.any():
@@ -192,8 +193,13 @@ def _z_up(positions: np.ndarray, up_axis: str, path: Path) -> np.ndarray:
         return positions
     if up_axis != "y":
         raise InputError(f"{path}: up_axis is {up_axis!r}; expected 'y' or 'z'")
+    return z_up(positions)
+
+
+def z_up(positions: np.ndarray) -> np.ndarray:
+    """World coordinates (..., 3) of y up with z up, by a quarter turn about x."""
     x, y, z = np.moveaxis(positions, -1, 0)
-    return np.stack([x, -z, y], axis=-1)  # a quarter turn about x: right-handed stays right-handed
+    return np.stack([x, -z, y], axis=-1)
 
 
 def _sequence_of_frame(arrays: dict[str, np.ndarray], frames: int, path: Path) -> np.ndarray:
@@ -205,28 +211,35 @@ def _sequence_of_frame(arrays: dict[str, np.ndarray], frames: int, path: Path) -
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _check_poses(positions: np.ndarray, sequence: np.ndarray, names: tuple[str, ...], path: Path) -> None:
-    """Raise for poses that no kinematics can use, and name the first."""
+def check_poses(positions: np.ndarray, sequence: np.ndarray, names: Sequence[str], source: str | Path) -> None:
+    """Raise for poses that no kinematics can use, and name the first.
+
+    Args:
+        positions: (N, 17, 3) metres, world with z up. sequence: (N,) index into `names`. source: what errors name.
+
+    Raises:
+        InputError: NaN, another unit than metres, bones of no length, hips in line with the spine.
+    """
     finite = np.isfinite(positions).all((1, 2))
     if not finite.all():
         first = int(np.argmin(finite))
-        raise InputError(f"{path}: {int((~finite).sum())} poses hold NaN, the first in {names[sequence[first]]}")
+        raise InputError(f"{source}: {int((~finite).sum())} poses hold NaN, the first in {names[sequence[first]]}")
     torso = float(np.median(np.linalg.norm(positions[:, 8] - positions[:, 0], axis=-1))) if len(positions) else 0.5
     if not _TORSO_RANGE[0] < torso < _TORSO_RANGE[1]:
         unit = {True: "millimetres", False: "another unit"}[_TORSO_RANGE[0] < torso / 1000 < _TORSO_RANGE[1]]
         if _TORSO_RANGE[0] < torso / 100 < _TORSO_RANGE[1]:
             unit = "centimetres"
         raise InputError(
-            f"{path}: pelvis and neck are {torso:.4g} apart (median); expected metres (0.3-0.7), this looks like {unit}"
+            f"{source}: pelvis and neck are {torso:.4g} apart (median); expected metres (0.3-0.7), this looks like {unit}"
         )
     parents = np.array(FK_PARENTS[1:])
     lengths = np.linalg.norm(positions[:, 1:] - positions[:, parents], axis=-1)
     if (lengths < 1e-4).any():
         frame, bone = np.argwhere(lengths < 1e-4)[0]
         raise InputError(
-            f"{path}: the bone to {H36M_17.joint_names[bone + 1]} has no length in {names[sequence[frame]]}"
+            f"{source}: the bone to {H36M_17.joint_names[bone + 1]} has no length in {names[sequence[frame]]}"
         )
     try:
         body_frame(torch.from_numpy(positions))
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{source}: {error}") from error

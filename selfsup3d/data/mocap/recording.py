@@ -15,7 +15,19 @@ from selfsup3d.geometry.rotation import rotate
 from selfsup3d.io.files import atomic_path
 from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, joint_index
 
-__all__ = ["Recording", "resample", "retarget", "to_y_up", "write_mocap"]
+__all__ = ["HEAD_LENGTH", "UP_AXES", "Recording", "resample", "retarget", "to_y_up", "with_head", "write_mocap"]
+
+UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
+"""What may point up in a file."""
+
+HEAD_LENGTH = 0.096
+"""Metres from our nose joint to the top of the head: the median of CMU's 66,484 poses in the project's motion capture."""
+
+NO_RATE = "the format has no frame rate: 120 frames/s are assumed"
+"""Note of readers of CMU's own formats."""
+
+_NO_LENGTH = 1e-4  # metres, as `mocap.check_poses`
+_ORDER = {"x": [2, 0, 1], "y": [0, 1, 2], "z": [1, 2, 0]}  # z as CMU's own BVH and AMC relate to its C3D
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Recording:
         fps: frames per second of the source.
         name, subject, action: text.
         kind: of the file it came from.
+        taken: what was read into the file beyond its numbers: up axis, unit, joint table, body model; one line.
+        notes: what a person should know besides: defects that were mended, assumptions.
     """
 
     positions: np.ndarray
@@ -35,6 +49,8 @@ class Recording:
     subject: str
     action: str = ""
     kind: str = ""
+    taken: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.positions.shape
@@ -49,23 +65,41 @@ class Recording:
 
 
 def to_y_up(positions: np.ndarray, up: str) -> np.ndarray:
-    """World coordinates (..., 3) with y up, by a rotation that permutes the axes.
+    """World coordinates (..., 3) with y up, by a rotation that permutes the axes (and turns two of them round).
 
     Args:
-        up: "y", "z", or "auto": of y and z the axis along which heads are above ankles; needs (T, 17, 3).
+        up: the axis that points up, of `UP_AXES`.
 
     Raises:
         ValueError: another `up`.
     """
-    if up == "auto":
-        ankles = positions[:, [joint_index("left_ankle"), joint_index("right_ankle")]].mean(1)
-        rise = (positions[:, joint_index("head")] - ankles).mean(0)
-        up = "y" if rise[1] >= rise[2] else "z"
-    if up == "y":
-        return positions
-    if up == "z":
-        return positions[..., [1, 2, 0]]  # (x, y, z) -> (y, z, x), as CMU's own BVH and AMC relate to its C3D
-    raise ValueError(f"up must be 'y', 'z' or 'auto', got {up!r}")
+    if up not in UP_AXES:
+        raise ValueError(f"up must be one of {', '.join(UP_AXES)}, got {up!r}")
+    turned = positions[..., _ORDER[up[-1]]]
+    return turned * np.array([1, -1, -1], turned.dtype) if up.startswith("-") else turned
+
+
+def with_head(joints: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Give a head that lies on the nose its usual length, on the line from the neck through the nose.
+
+    Many files end the head in an end site of no length; the kinematics need a direction.
+
+    Args:
+        joints: (T, 17, 3) metres.
+
+    Returns:
+        The joints, and whether any frame needed it.
+    """
+    neck, nose, head = (joints[:, joint_index(name)] for name in ("neck", "nose", "head"))
+    short = np.linalg.norm(head - nose, axis=-1) < _NO_LENGTH
+    upward = nose - neck
+    length = np.linalg.norm(upward, axis=-1)
+    short &= length > _NO_LENGTH
+    if not short.any():
+        return joints, False
+    joints = joints.copy()
+    joints[short, joint_index("head")] = nose[short] + HEAD_LENGTH * upward[short] / length[short, None]
+    return joints, True
 
 
 def resample(recording: Recording, fps: float) -> Recording:
@@ -132,6 +166,8 @@ def write_mocap(path: str | Path, recordings: Sequence[Recording], fps: float = 
             subjects=np.array([r.subject for r in thinned]),
             actions=np.array([r.action for r in thinned]),
             kinds=np.array([r.kind for r in thinned]),
+            taken=np.array([r.taken for r in thinned]),
+            notes=np.array(["; ".join(r.notes) for r in thinned]),
             source_fps=np.array([r.fps for r in recordings], dtype=np.float32),
             joint_names=np.array(H36M_17.joint_names),
             parents=np.array(FK_PARENTS),

@@ -12,7 +12,7 @@ from selfsup3d.data.mocap.convert import MocapOptions, find_recordings, read_rec
 from selfsup3d.data.mocap.expmap import default_hierarchy, read_expmap
 from selfsup3d.data.mocap.joint_tables import TABLES, load_table
 from selfsup3d.data.mocap.mocap import load_mocap
-from selfsup3d.data.mocap.recording import Recording, resample, to_y_up, write_mocap
+from selfsup3d.data.mocap.recording import UP_AXES, Recording, resample, to_y_up, write_mocap
 from selfsup3d.errors import InputError
 from selfsup3d.structures.skeleton import H36M_17
 
@@ -53,12 +53,12 @@ Frame Time: 0.04
 def test_bvh_applies_rotations_in_the_order_of_its_channels(tmp_path, order, angles, arm, end):
     (tmp_path / "a.bvh").write_text(BVH.format(order=order, angles=angles))
     bvh = read_bvh(tmp_path / "a.bvh")
-    positions, _ = bvh.hierarchy.forward(bvh.rotations(), bvh.translation())
+    positions, _ = bvh.joints()
     assert bvh.hierarchy.names == ("Hips", "Arm", "Arm_end")
     assert bvh.fps == pytest.approx(25)
-    np.testing.assert_allclose(positions[0], [(1, 0, 0), (1, 2, 0), (1, 2, 3)], atol=1e-12)
+    np.testing.assert_allclose(positions[0], [(0, 0, 0), (0, 2, 0), (0, 2, 3)], atol=1e-12)
     np.testing.assert_allclose(positions[1] - positions[1, 0], [(0, 0, 0), arm, end], atol=1e-12)
-    np.testing.assert_allclose(positions[1, 0], (11, 0, 0))
+    np.testing.assert_allclose(positions[1, 0], (10, 0, 0))  # the channels' place, not the rest pose's on top of it
 
 
 GOOD = BVH.format(order="Zrotation Yrotation Xrotation", angles="0 0 0")
@@ -70,8 +70,12 @@ GOOD = BVH.format(order="Zrotation Yrotation Xrotation", angles="0 0 0")
         "",
         "HIERARCHY\n",
         GOOD[: GOOD.index("MOTION")],
-        GOOD[:-20],
-        GOOD.replace("Frames: 2", "Frames: 3"),
+        GOOD[:-40],
+        GOOD.replace("Frames: 2", "Frames: 4"),
+        GOOD.replace("Frames: 2", "Images: 2"),
+        GOOD.replace("0 0 0 0 0 0 0 0 0", "0 0 0 0 0 0 0 0"),
+        GOOD.replace("JOINT Arm", "JOINT Hips"),
+        GOOD.replace("0.04", "0,04"),
         GOOD.replace("0.04", "0"),
         GOOD.replace("OFFSET 0 2 0", "OFFSET 0 two 0"),
         GOOD.replace("10 0 0", "nan 0 0"),
@@ -93,7 +97,7 @@ def test_unknown_joint_names_are_listed_and_a_table_helps(tmp_path):
     table = "joints:\n" + "".join(f"  {j}: Arm\n" for j in H36M_17.joint_names) + "unit: 0.01\nup: z\n"
     (tmp_path / "t.yaml").write_text(table)
     recording = read_bvh_recording(tmp_path / "a.bvh", load_table(tmp_path / "t.yaml"))
-    np.testing.assert_allclose(recording.positions[0, 3], (0.02, 0, 0.01), atol=1e-6)  # (x, y, z) -> (y, z, x)
+    np.testing.assert_allclose(recording.positions[0, 3], (0.02, 0, 0), atol=1e-6)  # (x, y, z) -> (y, z, x)
     (tmp_path / "t.yaml").write_text(table.replace("  neck: Arm\n", ""))
     with pytest.raises(InputError, match="no rule for neck"):
         load_table(tmp_path / "t.yaml")
@@ -105,7 +109,7 @@ def test_unknown_joint_names_are_listed_and_a_table_helps(tmp_path):
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
-        ("up: x", "up is 'x'"),
+        ("up: sky", "up is 'sky'"),
         ("unit: -1", "unit is -1.0"),
         ("unit: inch", "could not convert"),
         ("lean: .nan", "all of them finite"),
@@ -177,7 +181,9 @@ def test_asf_amc_by_hand(tmp_path, angle, quarter, length):
     (tmp_path / "a.asf").write_text(ASF.format(length=length, angle=angle, quarter=quarter))
     (tmp_path / "a_01.amc").write_text(AMC.format(a=quarter))
     skeleton = read_asf(tmp_path / "a.asf")
-    ends = bone_ends(skeleton, read_amc(tmp_path / "a_01.amc"))
+    motion, degrees = read_amc(tmp_path / "a_01.amc")
+    assert degrees is None
+    ends = bone_ends(skeleton, motion)
     unit = 0.0254 / float(length)
     start = np.array([1.0, 2, 3])
     # Frame 1: 90 degrees about the bone's own x, which its axis (a quarter turn about z) lays along the world's y:
@@ -352,8 +358,12 @@ def test_axes_turn_and_never_mirror():
     corner = np.eye(3)
     assert np.linalg.det(to_y_up(corner, "z")) == pytest.approx(1)
     np.testing.assert_array_equal(to_y_up(np.array([[0.0, 0, 1]]), "z"), [[0, 1, 0]])
+    for up in UP_AXES:
+        axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up.startswith("-") else 1)
+        assert np.linalg.det(to_y_up(corner, up)) == pytest.approx(1)
+        np.testing.assert_array_equal(to_y_up(axis, up), [0, 1, 0])
     with pytest.raises(ValueError, match="up must be"):
-        to_y_up(corner, "x")
+        to_y_up(corner, "auto")
 
 
 def test_written_npz_loads(tmp_path):

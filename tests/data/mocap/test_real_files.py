@@ -106,10 +106,11 @@ def test_c3d_agrees_with_the_amc_of_the_same_take():
 
 def test_c3d_with_markers_only_is_near(tmp_path, monkeypatch):
     full = read_c3d(RAW / "cmu_c3d" / "05_13.c3d")
-    points, rate, metres = read_c3d_points(RAW / "cmu_c3d" / "05_13.c3d")
+    file = read_c3d_points(RAW / "cmu_c3d" / "05_13.c3d")
+    assert (file.units, file.up) == ("mm", "z")
     names = {n for rule in MARKERS.values() for n in rule}
-    only = {name: values for name, values in points.items() if name in names}
-    monkeypatch.setattr("selfsup3d.data.mocap.c3d_points.read_c3d_points", lambda path: (only, rate, metres))
+    only = {name: values for name, values in file.points.items() if name in names}
+    monkeypatch.setattr("selfsup3d.data.mocap.c3d_points.read_c3d_points", lambda path: replace(file, points=only))
     estimated = read_c3d(RAW / "cmu_c3d" / "05_13.c3d")
     errors = 1000 * np.linalg.norm(estimated.positions - full.positions, axis=-1).mean(0)
     assert estimated.kind == "c3d_markers"
