@@ -26,6 +26,7 @@ from selfsup3d.data.datasets.index_build import open_index
 from selfsup3d.data.datasets.mpi_inf_3dhp import Annotation, find_mpi_inf_3dhp
 from selfsup3d.data.datasets.threedpw import JointSource, find_threedpw
 from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.detector_noise import DETECTOR_CONDITIONS
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.keypoint_noise import CONDITIONS
@@ -199,9 +200,10 @@ def _projected(request: _Request) -> EvaluationData:
     own = trained if isinstance(trained, ProjectedConfig) else ProjectedConfig()
     root, condition = request.options.root, request.options.preset
     settings = own if root is None else own.model_copy(update={"mocap": root})
-    if condition is not None and condition not in CONDITIONS:
-        raise InputError(f"--data.preset {condition}: projected poses come {', '.join(CONDITIONS)}")
-    keypoints = None if condition is None else CONDITIONS[condition]
+    conditions = CONDITIONS | DETECTOR_CONDITIONS
+    if condition is not None and condition not in conditions:
+        raise InputError(f"--data.preset {condition}: projected poses come {', '.join(conditions)}")
+    keypoints = None if condition is None else conditions[condition]
     source = projected_poses(settings, "test" if request.split == "test" else "val", keypoints)
     return EvaluationData(source.name, request.split, source, projected_poses(settings, "train", keypoints))
 

@@ -13,7 +13,9 @@ from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config
 from selfsup3d.config.upgrade import upgrade, upgrade_tensors
 from selfsup3d.data.mocap.mocap import MotionCapture, load_mocap
+from selfsup3d.data.sampling.detector_noise import DetectorModel
 from selfsup3d.data.sampling.keypoint_noise import KeypointModel
+from selfsup3d.data.sampling.pose_variation import PoseVariation
 from selfsup3d.data.sampling.projected_poses import CameraRange, ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.errors import InputError
@@ -25,6 +27,7 @@ from selfsup3d.models.lifters.elepose import ElePose, ElePoseWeights
 from selfsup3d.models.lifters.geometric import Geometric, GeometricWeights
 from selfsup3d.models.lifters.ites_student import EquivariantStudent, StudentWeights
 from selfsup3d.models.lifters.ites_teacher import InvariantTeacher, TeacherWeights
+from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
 from selfsup3d.models.lifters.martinez import Martinez
 from selfsup3d.models.lifters.repnet import RepNet, RepNetWeights
 from selfsup3d.models.lifters.root_depth import ImageRoot, KeypointRoot
@@ -88,6 +91,7 @@ LIFTERS: dict[str, Callable[[Config], System]] = {
     "deep_nrsfm": _builder(DeepNRSfM),
     "elepose": _builder(ElePose, ElePoseWeights),
     "root_depth": _builder(KeypointRoot),
+    "keypoint_lifter": _builder(KeypointLifter),
     "image_root": _builder(ImageRoot),
 }
 
@@ -103,8 +107,16 @@ def projected_capture(mocap: Path | None, sequences: int, split: Literal["train"
     return procedural_capture(sequences if split == "train" else _HELD_OUT_SEQUENCES, split=split)
 
 
+def _keypoint_model(settings: ProjectedConfig) -> KeypointModel | DetectorModel:
+    if settings.detector is not None:
+        return DetectorModel(**settings.detector.model_dump())
+    return KeypointModel(**settings.keypoints.model_dump())
+
+
 def projected_poses(
-    settings: ProjectedConfig, split: Literal["train", "val", "test"], keypoints: KeypointModel | None = None
+    settings: ProjectedConfig,
+    split: Literal["train", "val", "test"],
+    keypoints: KeypointModel | DetectorModel | None = None,
 ) -> ProjectedPoses:
     """Poses of a split seen by random cameras.
 
@@ -119,7 +131,9 @@ def projected_poses(
         image_size=settings.size,
         frames_per_sample=settings.frames,
         cameras=CameraRange(**settings.cameras.model_dump()),
-        keypoints=keypoints or KeypointModel(**settings.keypoints.model_dump()),
+        keypoints=keypoints or _keypoint_model(settings),
+        variation=None if settings.variation is None else PoseVariation(**settings.variation.model_dump()),
+        speeds=settings.speeds,
         mirror=settings.mirror,
         balance=settings.balance,
         fraction=settings.fraction if split == "train" else 1.0,

@@ -17,6 +17,7 @@ __all__ = [
     "ElePoseConfig",
     "GeometricConfig",
     "ImageRootConfig",
+    "KeypointLifterConfig",
     "LifterConfig",
     "MartinezConfig",
     "RepNetConfig",
@@ -335,6 +336,25 @@ class RootDepthConfig(Section):
     """After each hidden layer."""
 
 
+class KeypointLifterConfig(Section):
+    """Pose and root of a detector's keypoints, seen by a camera that looks at the person (ours): what is released."""
+
+    kind: Literal["keypoint_lifter"] = "keypoint_lifter"
+    """Which system."""
+    width: Count = 768
+    """Of the hidden layers; channels of the temporal network."""
+    blocks: Count = 2
+    """Residual blocks of two layers (single frames)."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((), max_length=8)
+    """Kernel sizes of temporal convolutions, odd; their product is the number of frames seen. None = single frames."""
+    dropout: Dropout = 0.1
+    """After each hidden layer."""
+    unknown_focal: Fraction = 0.3
+    """Share of training samples whose camera is not told."""
+    flip_test: bool = True
+    """Average the prediction with that of the mirrored input."""
+
+
 class ImageRootConfig(Section):
     """Pose and depth of the root from images (RootNet, Moon et al. 2019)."""
 
@@ -356,6 +376,7 @@ LIFTER_CONFIGS = (
     DeepNRSfMConfig,
     ElePoseConfig,
     RootDepthConfig,
+    KeypointLifterConfig,
     ImageRootConfig,
 )
 """Every kind of lifter."""
@@ -372,5 +393,6 @@ LifterConfig = (
     | DeepNRSfMConfig
     | ElePoseConfig
     | RootDepthConfig
+    | KeypointLifterConfig
     | ImageRootConfig
 )

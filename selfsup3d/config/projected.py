@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from selfsup3d.config.base import Count, Fraction, NotNegative, Section
 
-__all__ = ["CameraConfig", "KeypointConfig", "ProjectedConfig"]
+__all__ = ["CameraConfig", "DetectorConfig", "KeypointConfig", "ProjectedConfig", "VariationConfig"]
 
 Range = tuple[float, float]
 
@@ -25,6 +25,40 @@ class KeypointConfig(Section):
     """Share of joints that are not found."""
     limbs: Fraction = 0.0
     """Probability of each arm and leg to be hidden from knee or elbow on."""
+
+
+class DetectorConfig(Section):
+    """Keypoints as a person detector marks them; probabilities and shares."""
+
+    error: NotNegative = 0.12
+    """Mean distance from the truth, torso lengths. BlazePose's on a calibrated real sequence is 0.12."""
+    clean: Fraction = 0.3
+    """Samples without errors; the level of the others lies between 0 and twice `error`."""
+    skeleton: Fraction = 0.6
+    """Samples with a detector's skeleton: no spine, no top of the head; neck and pelvis mid-points, nose on the face."""
+    trunk: Fraction = 0.2
+    """In other samples, of spine, nose and head each to be absent."""
+    missing: Fraction = 0.02
+    """Joints that are not found."""
+    limbs: Fraction = 0.05
+    """Each arm and leg hidden from knee or elbow on."""
+    swaps: Fraction = 0.02
+    """Legs, or arms, taken for each other."""
+
+
+class VariationConfig(Section):
+    """Other bodies and rarer poses than the captured ones, in training samples."""
+
+    bones: NotNegative = 0.08
+    """Standard deviation of the logarithm of bone lengths."""
+    hips: NotNegative = 0.5
+    """The hips are up to this share farther apart."""
+    limbs: Fraction = 0.15
+    """Probability of each arm and leg to be another pose's."""
+    limb_angle: NotNegative = 8.0
+    """Degrees by which whole arms and legs are rotated, standard deviation."""
+    trunk_angle: NotNegative = 8.0
+    """Degrees by which everything above the hips is rotated, standard deviation."""
 
 
 class CameraConfig(Section):
@@ -57,10 +91,16 @@ class ProjectedConfig(Section):
     """Frames of a sample, odd; the middle one's pose is wanted."""
     cameras: CameraConfig = CameraConfig()
     keypoints: KeypointConfig = KeypointConfig()
+    detector: DetectorConfig | None = None
+    """Keypoints as a person detector marks them, in place of `keypoints`."""
+    variation: VariationConfig | None = None
+    """Other bodies and rarer poses; none = the captured ones alone."""
+    speeds: Range = (1.0, 1.0)
+    """Training sequences run so many times as fast as they were captured."""
     mirror: bool = True
     """Mirror every second training sample."""
-    balance: Literal["subject", "sequence", "frame"] = "subject"
-    """What training samples are drawn evenly over first."""
+    balance: Literal["subject", "sequence", "frame", "pose"] = "subject"
+    """What training samples are drawn evenly over first; pose = clusters of similar poses."""
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the poses that is trained on, evenly spaced."""
     labelled: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -69,6 +109,12 @@ class ProjectedConfig(Section):
     """Also give other poses' keypoints in another convention (domain adaptation)."""
     stride: Count = 5
     """Every stride-th frame is an evaluation frame."""
+
+    @model_validator(mode="after")
+    def _speeds_rise(self) -> Self:
+        if not 0 < self.speeds[0] <= self.speeds[1]:
+            raise ValueError(f"speeds must be two positive numbers, the smaller first; they are {self.speeds}")
+        return self
 
     @model_validator(mode="after")
     def _odd(self) -> Self:

@@ -10,9 +10,9 @@ from torch import Tensor
 from selfsup3d.structures.device_random import DeviceDraws
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
 
-__all__ = ["CONDITIONS", "KeypointModel", "other_convention"]
+__all__ = ["CONDITIONS", "LIMBS", "KeypointModel", "other_convention"]
 
-_LIMBS: tuple[tuple[int, ...], ...] = tuple(
+LIMBS: tuple[tuple[int, ...], ...] = tuple(
     tuple(joint_index(f"{side}_{name}") for name in limb)
     for side in ("left", "right")
     for limb in (("knee", "ankle"), ("elbow", "wrist"))
@@ -57,12 +57,12 @@ class KeypointModel:
         noise = streams.normal(*shape)
         wild = streams.uniform(*shape[:-1]) < self.outliers
         found = streams.uniform(*shape[:-1]) >= self.missing
-        hidden = streams.uniform(len(_LIMBS)) < self.limbs  # (B, 4), for the whole sequence
+        hidden = streams.uniform(len(LIMBS)) < self.limbs  # (B, 4), for the whole sequence
         pixel = width / 1000.0
         size = torch.where(wild, _OUTLIER * max(self.sigma, 1.0), self.sigma) * pixel
         observed = joints + noise * size[..., None]
         confidence = found.float()
-        for limb, members in enumerate(_LIMBS):
+        for limb, members in enumerate(LIMBS):
             confidence[:, :, list(members)] *= (~hidden[:, limb, None, None]).float()
         return torch.where(confidence[..., None] > 0, observed, torch.full_like(observed, torch.nan)), confidence
 

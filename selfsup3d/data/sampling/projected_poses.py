@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from selfsup3d.data.mocap.mocap import MotionCapture
+from selfsup3d.data.sampling.detector_noise import TORSO, DetectorModel
 from selfsup3d.data.sampling.keypoint_noise import KeypointModel, other_convention
+from selfsup3d.data.sampling.pose_clusters import pose_clusters
+from selfsup3d.data.sampling.pose_variation import PoseVariation
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import orbit_rotation, project, transform
 from selfsup3d.geometry.kinematics import body_frame, mirror_joints
@@ -101,8 +104,11 @@ class ProjectedPoses:
         image_size: width and height of the image, px.
         frames_per_sample: T; 1 gives joints_2d (B, 17, 2), more give (B, T, 17, 2) with joints_3d of the middle frame.
         cameras, keypoints: models of cameras and of keypoint detectors.
+        variation: other bodies and rarer poses in training samples; None = the captured ones alone.
+        speeds: sequences of training samples run so many times as fast as they were captured, log-uniformly.
         mirror: mirror every second training sample.
-        balance: what training samples are drawn evenly over first.
+        balance: what training samples are drawn evenly over first; "pose" = clusters of similar poses, so that rare
+            poses are seen as often as standing and walking.
         fraction: share of the poses that is trained on, evenly spaced.
         labelled: share of the sequences with 3D labels; joints_3d is NaN in the others.
         second_source: also give `source_joints_2d`, other people's keypoints in another convention.
@@ -115,9 +121,11 @@ class ProjectedPoses:
     image_size: int = 1000
     frames_per_sample: int = 1
     cameras: CameraRange = field(default_factory=CameraRange)
-    keypoints: KeypointModel = field(default_factory=KeypointModel)
+    keypoints: KeypointModel | DetectorModel = field(default_factory=KeypointModel)
+    variation: PoseVariation | None = None
+    speeds: tuple[float, float] = (1.0, 1.0)
     mirror: bool = True
-    balance: Literal["subject", "sequence", "frame"] = "subject"
+    balance: Literal["subject", "sequence", "frame", "pose"] = "subject"
     fraction: float = 1.0
     labelled: float = 1.0
     second_source: bool = False
@@ -155,7 +163,10 @@ class ProjectedPoses:
         frame, flip = self._draw(stream), stream.uniform() < 0.5
         other, other_flip = self._draw(stream), stream.uniform() < 0.5
         camera, other_camera = self.cameras(stream, self.image_size), self.cameras(stream, self.image_size)
-        fields = self._seen(frame, flip & self.mirror, camera, stream)
+        joints = self._window(frame, self._speed(stream))
+        if self.variation is not None:
+            joints = self._varied(joints, stream)
+        fields = self._seen(joints, flip & self.mirror, camera, stream)
         labels = torch.where(self.poses.labelled[frame][:, None, None], fields["joints_3d"], torch.nan)
         unpaired = self.poses.canonical[other]
         turn = multiply(other_camera.rotation, self.poses.rotation[other])
@@ -177,7 +188,7 @@ class ProjectedPoses:
         stream = DeviceDraws(RandomStreams(_EVALUATION_SEED, 0, indices), self.device)
         frame = torch.from_numpy(indices * self.stride).to(self.device)
         camera = self.cameras(stream, self.image_size)
-        fields = self._seen(frame, torch.zeros_like(frame, dtype=torch.bool), camera, stream)
+        fields = self._seen(self._window(frame), torch.zeros_like(frame, dtype=torch.bool), camera, stream)
         sequence = self.capture.sequence[indices * self.stride]
         meta = tuple(
             {
@@ -196,16 +207,49 @@ class ProjectedPoses:
         group = stream.integers(len(self.poses.start))
         return self.poses.order[self.poses.start[group] + stream.integers(self.poses.count[group])]
 
-    def _seen(self, frame: Tensor, flip: Tensor, camera: Camera, stream: DeviceDraws) -> dict[str, Any]:
-        """Fields of samples around `frame` (B,), mirrored where `flip`."""
+    def _speed(self, stream: DeviceDraws) -> Tensor | None:
+        """(B,) how many times as fast as captured; None = as captured, without a draw."""
+        if self.speeds == (1.0, 1.0):
+            return None
+        low, high = (math.log(speed) for speed in self.speeds)
+        return stream.uniform(low=low, high=high).exp()
+
+    def _window(self, frame: Tensor, speed: Tensor | None = None) -> Tensor:
+        """(B, T, 17, 3) the sequence around `frame` (B,), z up, its pelvis there at the origin; held at the ends."""
         half = self.frames_per_sample // 2
         steps = torch.arange(-half, half + 1, device=frame.device)
-        window = frame[:, None] + steps  # (B, T), held at the ends of the sequence
-        window = torch.minimum(torch.maximum(window, self.poses.first[frame, None]), self.poses.last[frame, None])
-        joints = self.poses.positions[window] - self.poses.positions[frame, :1][:, None]  # (B, T, 17, 3)
+        first, last = self.poses.first[frame, None], self.poses.last[frame, None]
+        if speed is None:
+            joints = self.poses.positions[(frame[:, None] + steps).clamp(first, last)]
+        else:
+            time = steps * speed[:, None]  # frames, relative to the middle one
+            whole = time.floor()
+            before, after = (
+                self.poses.positions[(frame[:, None] + whole.long() + offset).clamp(first, last)] for offset in (0, 1)
+            )
+            joints = torch.lerp(before, after, (time - whole)[..., None, None])
+        return joints - self.poses.positions[frame, :1][:, None]
+
+    def _varied(self, joints: Tensor, stream: DeviceDraws) -> Tensor:
+        """The windows with other bodies, and with limbs of other windows."""
+        assert self.variation is not None
+        donor, speed = self._draw(stream), self._speed(stream)
+        donors = self._window(donor, speed)
+        frame, pelvis = body_frame(donors)
+        donors = rotate(frame.transpose(-1, -2), donors - pelvis[..., None, :])
+        return self.variation(joints, donors, stream)
+
+    def _seen(self, joints: Tensor, flip: Tensor, camera: Camera, stream: DeviceDraws) -> dict[str, Any]:
+        """Fields of samples of windows (B, T, 17, 3), mirrored where `flip`."""
+        half = self.frames_per_sample // 2
         joints = torch.where(flip[:, None, None, None], mirror_joints(joints, axis=1), joints)
         joints = transform(joints, camera.rotation[:, None], camera.translation[:, None])
-        observed, confidence = self.keypoints(project(joints, camera.K[:, None]), stream, self.image_size)
+        if isinstance(self.keypoints, DetectorModel):
+            joints, detected = self.keypoints.marked(joints, stream)
+            torso = TORSO * camera.K[:, 0, 0] / joints[:, half, 0, 2].clamp(min=TORSO)
+            observed, confidence = self.keypoints(project(joints, camera.K[:, None]), detected, torso, stream)
+        else:
+            observed, confidence = self.keypoints(project(joints, camera.K[:, None]), stream, self.image_size)
         if self.frames_per_sample == 1:
             observed, confidence = observed[:, 0], confidence[:, 0]
         return {"joints_2d": observed, "confidence": confidence, "joints_3d": joints[:, half], "K": camera.K}
@@ -225,18 +269,20 @@ class ProjectedPoses:
         count = torch.bincount(sequence, minlength=len(capture.names))
         ends = count.cumsum(0)
         kept = np.unique(np.linspace(0, len(capture) - 1, max(1, round(self.fraction * len(capture)))).round())
-        group = {
+        groups = {
             "subject": capture.subject_of_frame()[0],
             "sequence": capture.sequence,
             "frame": np.zeros(len(capture), np.int64),
-        }[self.balance][kept.astype(np.int64)]
+        }
+        canonical = rotate(rotation.transpose(-1, -2), rooted)
+        group = (pose_clusters(canonical) if self.balance == "pose" else groups[self.balance])[kept.astype(np.int64)]
         order = np.argsort(group, kind="stable")
         _, start, size = np.unique(group[order], return_index=True, return_counts=True)
         share = np.random.Generator(np.random.Philox(key=[_EVALUATION_SEED, 1])).permutation(len(capture.names))
         labelled = torch.from_numpy(share < max(1, round(self.labelled * len(capture.names))))
         return _Poses(
             positions=positions,
-            canonical=rotate(rotation.transpose(-1, -2), rooted),
+            canonical=canonical,
             rotation=rotation,
             first=(ends - count)[sequence],
             last=ends[sequence] - 1,

@@ -56,27 +56,42 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, T) with T >= `frames` -> (B, outputs, T - frames + 1), float32."""
-        strided = x.shape[-1] == self.frames
+        if x.shape[-1] == self.frames:
+            return self._middle(x)
         norms = iter(self.norms)
-        width = self.widths[0]
-        x = F.conv1d(x, self.enter.weight, stride=width if strided else 1)
-        x = self._activated(x, next(norms))
-        reach = width  # frames that one position has seen so far
+        x = self._activated(self.enter(x), next(norms))
+        reach = self.widths[0]  # frames that one position has seen so far
         for spread, mix, width in zip(self.spread, self.mix, self.widths[1:], strict=True):
             half = width // 2
-            if strided:
-                kept = x[..., half::width]
-                x = F.conv1d(x, spread.weight, stride=width)  # type: ignore[arg-type]
-            else:
-                kept = x[..., half * reach : x.shape[-1] - half * reach]
-                x = F.conv1d(x, spread.weight, dilation=reach)  # type: ignore[arg-type]
+            kept = x[..., half * reach : x.shape[-1] - half * reach]
+            x = F.conv1d(x, spread.weight, dilation=reach)  # type: ignore[arg-type]
             x = self._activated(x, next(norms))
             x = kept + self._activated(mix(x), next(norms))
             reach *= width
         return self.leave(x).float()
 
+    def _middle(self, x: Tensor) -> Tensor:
+        """`forward` of a window: strided convolutions whose pieces do not overlap, so each is one matrix product."""
+        norms = iter(self.norms)
+        x = self._activated_rows(_pieces(x.transpose(1, 2), self.enter.weight), next(norms))
+        for spread, mix, width in zip(self.spread, self.mix, self.widths[1:], strict=True):
+            kept = x[:, width // 2 :: width]
+            x = self._activated_rows(_pieces(x, spread.weight), next(norms))  # type: ignore[arg-type]
+            x = kept + self._activated_rows(_pieces(x, mix.weight), next(norms))  # type: ignore[arg-type]
+        return F.linear(x, self.leave.weight[..., 0], self.leave.bias).transpose(1, 2).float()
+
+    def _activated_rows(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """(B, T, channels), normalised over samples and frames as `_activated` does."""
+        return self._activated(x.flatten(0, 1), norm).unflatten(0, x.shape[:2])
+
     def _activated(self, x: Tensor, norm: nn.Module) -> Tensor:
         return self.dropout(F.relu(norm(x)))
+
+
+def _pieces(x: Tensor, weight: Tensor) -> Tensor:
+    """(B, T, channels) convolved with (outputs, channels, width), stride = width -> (B, T / width, outputs)."""
+    pieces = x.reshape(len(x), x.shape[1] // weight.shape[-1], -1)
+    return F.linear(pieces, weight.transpose(1, 2).flatten(1))
 
 
 class Temporal(Lifter):

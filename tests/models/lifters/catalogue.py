@@ -90,4 +90,6 @@ CASES = [
     Case("deep_nrsfm relu", {"kind": "deep_nrsfm", "sizes": [20, 12, 6], "threshold": "relu", "facing": 1.0}),
     Case("elepose", {"kind": "elepose", "flow_width": 16, "flow_layers": 2, "weights": {"facing": 1.0}, **SMALL}),
     Case("root_depth", {"kind": "root_depth", **SMALL}),
+    Case("keypoint_lifter", {"kind": "keypoint_lifter", **SMALL}),
+    Case("keypoint_lifter temporal", {"kind": "keypoint_lifter", "widths": [3, 3], "width": 16}, 9),
 ]  # fmt: skip

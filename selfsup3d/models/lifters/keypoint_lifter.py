@@ -1,0 +1,166 @@
+"""The lifter that is released: poses and roots of whatever a detector marks, from one frame or from a window.
+
+A residual network (Martinez et al. 2017) or temporal convolutions (Pavllo et al. 2019) see keypoints from a virtual
+camera that looks at the person (`modules.person_view`), with or without a known focal length. They give the pose, and
+how far away the person is relative to the spread of its keypoints, from which the root follows (after PoseLifter,
+Chang et al. 2019; here depth times spread is learnt, which no focal length and no distance enters).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from selfsup3d.geometry.kinematics import mirror_joints
+from selfsup3d.geometry.rotation import rotate
+from selfsup3d.models.lifters.temporal import TemporalConvolution
+from selfsup3d.models.modules.mlp import ResidualMLP
+from selfsup3d.models.modules.person_view import CHANNELS, PersonView, person_view
+from selfsup3d.models.modules.pose_panels import lifted_panels
+from selfsup3d.models.modules.poses import root_relative
+from selfsup3d.models.system import System, Update
+from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.random import uniform_noise
+from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS
+
+__all__ = ["KeypointLifter"]
+
+_OUTPUTS = 3 * (NUM_JOINTS - 1) + 1
+_DEPTH_WEIGHT = 0.1
+"""Of the error of the logarithm of the depth: a tenth is worth as much as a centimetre."""
+
+
+class KeypointLifter(System):
+    """Pose and root of keypoints.
+
+    Args:
+        width: of the hidden layers. blocks: of the residual network.
+        widths: kernel sizes of temporal convolutions; () = single frames by the residual network.
+        dropout: after each hidden layer.
+        unknown_focal: share of training samples whose K is not told.
+        flip_test: average the prediction with that of the mirrored input.
+    """
+
+    requires = ("joints_2d", "joints_3d", "K", "seeds")
+    predict_requires = ("joints_2d",)
+
+    def __init__(
+        self,
+        width: int = 768,
+        blocks: int = 2,
+        widths: Sequence[int] = (),
+        dropout: float = 0.1,
+        unknown_focal: float = 0.3,
+        flip_test: bool = True,
+    ) -> None:
+        super().__init__()
+        self.frames = math.prod(widths)
+        self.network: nn.Module
+        if widths:
+            self.network = TemporalConvolution(CHANNELS, _OUTPUTS, widths, width, dropout)
+        else:
+            self.network = ResidualMLP(CHANNELS, _OUTPUTS, width, blocks, norm="batch", dropout=dropout)
+        self.temporal = bool(widths)
+        self.unknown_focal, self.flip_test = unknown_focal, flip_test
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """All in one."""
+        return {"lifter": self.parameters()}
+
+    def updates(self, step: int, progress: float) -> list[Update]:
+        """One."""
+        return [Update("lifter", ("lifter",), "main")]
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
+        """Mean joint error of the pose, and the error of log depth; joints and samples without labels (NaN) count as 0."""
+        assert batch.joints_3d is not None
+        assert batch.seeds is not None
+        told = uniform_noise(batch.seeds, (), stream=7) >= self.unknown_focal
+        view = self.view(batch, told)
+        always = view if self.unknown_focal == 0 else self.view(batch)  # labels are in the virtual camera's axes
+        pose, depth = self.estimate(view)
+        target = rotate(always.rotation, root_relative(batch.joints_3d))
+        known = torch.isfinite(target)
+        error = torch.where(known, pose - torch.where(known, target, 0.0), 0.0)
+        # sqrt(x + tiny): a distance whose gradient at 0 is 0
+        distance = (error.square().sum(-1) + 1e-12).sqrt() * known.all(-1)
+        root = rotate(always.rotation, batch.joints_3d[:, :1])[:, 0, 2]
+        placed = torch.isfinite(root) & (root > 0.1)
+        goal = (torch.where(placed, root, 1.0) * always.scale).log()
+        return {"pose": distance[:, 1:].mean(), "depth": _DEPTH_WEIGHT * ((depth - goal).abs() * placed).mean()}
+
+    # ---------------------------------------------------------------------------------------------------- prediction
+
+    def view(self, batch: Batch, told: Tensor | None = None) -> PersonView:
+        """The `frames` keypoints around the middle frame in the virtual camera; short sequences are held at their ends."""
+        assert batch.joints_2d is not None
+        joints, confidence = batch.joints_2d, batch.confidence
+        if joints.dim() == 3:
+            joints, confidence = joints[:, None], None if confidence is None else confidence[:, None]
+        steps = torch.arange(self.frames, device=joints.device) - self.frames // 2 + joints.shape[1] // 2
+        steps = steps.clamp(0, joints.shape[1] - 1)
+        return person_view(joints[:, steps], None if confidence is None else confidence[:, steps], batch.K, told)
+
+    def estimate(self, view: PersonView) -> tuple[Tensor, Tensor]:
+        """Poses (B, 17, 3) in the virtual camera's axes, metres, and logarithms (B,) of depth times spread."""
+        found = self._raw(view.features)
+        if self.flip_test and not self.training:
+            mirrored = PersonView(
+                mirror_joints(view.values, axis=0),
+                view.visible[..., list(H36M_17.flip_order)],
+                view.rotation,
+                view.scale,
+                view.known,
+            )
+            pose, depth = _split(self._raw(mirrored.features))
+            own_pose, own_depth = _split(found)
+            return 0.5 * (own_pose + mirror_joints(pose, axis=0)), 0.5 * (own_depth + depth)
+        return _split(found)
+
+    def _raw(self, features: Tensor) -> Tensor:
+        """(B, T, CHANNELS) -> (B, 49)."""
+        if self.temporal:
+            return self.network(features.transpose(1, 2))[..., 0]  # type: ignore[no-any-return]
+        return self.network(features[:, 0])  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
+        """The (middle frame's) pose; the root too where K is given.
+
+        Without K, axes are those of a camera that looks at the person.
+        """
+        batch.require(self.predict_requires, by="KeypointLifter.predict")
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            view = self.view(batch)
+            pose, depth = self.estimate(view)
+        root = None
+        if batch.K is not None:
+            root = _placed(pose, depth.exp() / view.scale, view)
+            root = rotate(view.rotation.transpose(-1, -2), root[:, None])
+        pose = rotate(view.rotation.transpose(-1, -2), pose)
+        return PoseOutput(pose=pose[:, None], unit="m", root=root)
+
+    @torch.no_grad()
+    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        """The keypoints, and the lifted pose from two sides beside the truth."""
+        return lifted_panels(batch, self.predict(batch).pose[:, 0])
+
+
+def _split(found: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 49) as poses (B, 17, 3) with the root at 0 and (B,)."""
+    pose = found[:, :-1].unflatten(-1, (NUM_JOINTS - 1, 3))
+    return torch.cat((torch.zeros_like(pose[:, :1]), pose), 1), found[:, -1]
+
+
+def _placed(pose: Tensor, depth: Tensor, view: PersonView) -> Tensor:
+    """(B, 3) root in the virtual camera at a depth, where the middle frame's visible joints re-project best."""
+    middle = view.values.shape[1] // 2
+    plane, visible = view.values[:, middle] * view.scale[:, None, None], view.visible[:, middle]
+    aside = plane * (depth[:, None] + pose[..., 2])[..., None] - pose[..., :2]  # (B, 17, 2) the root by each joint
+    aside = (aside * visible[..., None]).sum(1) / visible.sum(1, keepdim=True).clamp(min=1.0)
+    return torch.cat((aside, depth[:, None]), -1)
