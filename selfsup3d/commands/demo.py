@@ -7,7 +7,7 @@ Then open http://127.0.0.1:7860. Upload an image of one person, or pick a shippe
 mouse, the camera moves by sliders, and one person takes another's pose. The pose is downloaded as npz, BVH or GLB.
 
 Only this machine can open the page; --host 0.0.0.0 lets the network in (there is no password). Nothing is fetched from
-the internet, and uploads are deleted when the page's server stops.
+the internet; uploads are deleted after a day, and when the page's server stops.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from selfsup3d.cli import Parser
+from selfsup3d.demo.door import upload_folder
 from selfsup3d.errors import InputError
 from selfsup3d.inference.synthesizer import Synthesizer
 from selfsup3d.io.video import frame_files
@@ -49,14 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.examples != EXAMPLES and not args.examples.is_dir():
         raise InputError(f"--examples {args.examples}: no such folder")
     examples = frame_files(args.examples) if args.examples.is_dir() else []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, the folder of uploads is removed
-    with tempfile.TemporaryDirectory(prefix="selfsup3d-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # gradio reads it when imported: uploads go with the folder
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.default_int_handler)  # however it is stopped, the folder of uploads is removed
+    with upload_folder() as folder:
+        uploads = folder / "uploads"
+        uploads.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # gradio reads it when imported: uploads go with the folder
         from selfsup3d.demo.answers import Answers
         from selfsup3d.demo.page import build_page, launch_page
 
         device = "cuda" if args.device == "auto" and torch.cuda.is_available() else "cpu"
         synthesizer = Synthesizer.from_pretrained(args.checkpoint, device)
-        answers = Answers(synthesizer, Path(folder) / "poses", args.checkpoint.resolve().name)
-        launch_page(build_page(answers, examples), args.host, args.port)
+        answers = Answers(synthesizer, folder / "poses", args.checkpoint.resolve().name)
+        launch_page(build_page(answers, examples, uploads), args.host, args.port, uploads)
     return 0

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 from tqdm import tqdm
 
 from selfsup3d.builders.systems import evaluated, load_system
@@ -40,7 +41,7 @@ from selfsup3d.inference.predictor import (
     smoothed,
     somebody_of,
 )
-from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.records import PoseRecord, no_finite_pose
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
 from selfsup3d.io.files import no_trace
@@ -132,6 +133,7 @@ def _predict(
     found = read_keypoints(args.input, args.format, args.image_size)
     with clock.stage("network"):
         record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))
+    record.refuse_nonfinite()
     record = record.thinned(args.every, args.limit)
     if args.smooth:
         record = smoothed(record, OneEuro(_fps(args, record.fps), args.cutoff))
@@ -191,9 +193,12 @@ def _without_images(frames: Iterable[PosedFrame], kept: list[PosedFrame], source
     """The same frames; what was predicted is kept, the images are not.
 
     Raises:
-        InputError: nobody was found in any of them; an overlay that is being written is then given up.
+        InputError: nobody was found in any of them, or a pose is not finite; an overlay that is being written is then
+            given up.
     """
     for frame in frames:
+        if frame.joints_3d is not None and not np.isfinite(frame.joints_3d).all():
+            raise no_finite_pose(source, frame.number)
         kept.append(frame.bare())
         yield frame
     somebody_of(kept, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -35,7 +36,8 @@ _WRITERS: dict[str, Callable[[Path, PoseRecord], None]] = {
     "BVH": lambda path, record: write_bvh(path, record.metric(), 1.0),
     "GLB": lambda path, record: write_glb(path, record.metric(), 1.0),
 }
-_KEPT = 64  # folders of result files; the oldest go first
+_KEPT = 4  # results of one open page
+_PAGES = 512  # pages whose results are kept; those that were opened first go first
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,12 @@ class Answers:
         """
         return self._take_apart(path, framing, name)[0]
 
-    def look(self, path: str | Path, framing: Framing, name: str | None = None) -> Look:
-        """Everything about one image; arguments and errors as `encode`."""
+    def look(self, path: str | Path, framing: Framing, name: str | None = None, page: str = "") -> Look:
+        """Everything about one image; arguments and errors as `encode`.
+
+        Args:
+            page: that asks; the newest files of each page are kept until `forget`.
+        """
         seen, image = self._take_apart(path, framing, name)
         body = seen.person.body
         pixels = body.pixels[0].cpu().numpy() * (SHOWN / self.synthesizer.size)
@@ -111,7 +117,11 @@ class Answers:
             source=name or Path(path).name,
         )
         return Look(
-            seen, record.joints_3d[0], draw_skeleton(seen.image, pixels), self._parts(seen, image), self._files(record)
+            seen,
+            record.joints_3d[0],
+            draw_skeleton(seen.image, pixels),
+            self._parts(seen, image),
+            self._files(record, page),
         )
 
     def view(self, seen: Seen, azimuth: float, elevation: float, distance: float) -> np.ndarray:
@@ -153,18 +163,33 @@ class Answers:
         over = _tensor(seen.image)[None].to(fine.device)
         return to_uint8(colour_labels(fine.argmax(1), over, puppet=self.synthesizer.system.puppet))[0]
 
-    def _files(self, record: PoseRecord) -> tuple[Path, ...]:
+    def forget(self, page: str) -> None:
+        """Remove a page's files: it was closed."""
+        shutil.rmtree(self._folder_of(page), ignore_errors=True)
+
+    def _folder_of(self, page: str) -> Path:
+        return self.folder / hashlib.sha256(page.encode()).hexdigest()[:16]  # the name came with a request
+
+    def _files(self, record: PoseRecord, page: str) -> tuple[Path, ...]:
         """Write the pose in every format."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        older = sorted((entry for entry in self.folder.iterdir() if entry.is_dir()), key=lambda e: e.stat().st_mtime)
-        for entry in older[: max(0, len(older) - _KEPT + 1)]:
-            shutil.rmtree(entry, ignore_errors=True)
-        place = Path(tempfile.mkdtemp(prefix="pose-", dir=self.folder))
+        folder = self._folder_of(page)
+        if not folder.exists():
+            _keep_newest(self.folder, _PAGES - 1)
+            folder.mkdir(parents=True)
+        _keep_newest(folder, _KEPT - 1)
+        place = Path(tempfile.mkdtemp(prefix="pose-", dir=folder))
         files = []
         for kind in self.FILES:
             files.append(place / f"pose.{kind.lower()}")
             _WRITERS[kind](files[-1], record)
         return tuple(files)
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    """Remove all but the newest folders in a folder."""
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime) if folder.is_dir() else []
+    for entry in entries[: max(0, len(entries) - count)]:
+        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _tensor(image: np.ndarray) -> Tensor:

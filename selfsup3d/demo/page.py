@@ -7,23 +7,27 @@ import html
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
 from selfsup3d.demo import viewer
 from selfsup3d.demo.answers import Answers, Seen
+from selfsup3d.demo.door import Door, received
 from selfsup3d.demo.images import MAX_BYTES, SUFFIXES, Framing
 from selfsup3d.errors import InputError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"  # read by gradio when it starts
 try:
     import gradio as gr
+    from starlette.middleware import Middleware
 except ImportError as error:
     raise InputError(f"the demo needs gradio ({error}): pip install 'selfsup3d[demo]'") from None
 
 __all__ = ["build_page", "launch_page"]
 
+_Accept = Callable[[object], tuple[Path, str]]  # `door.received` of this page
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
 _CSS = """
 .gradio-container { width: 100%; max-width: 1320px !important; margin: 0 auto; }
@@ -43,29 +47,32 @@ _WAIT: dict[str, Any] = {
     "trigger_mode": "always_last",
     "show_progress": "hidden",
 }  # of sliders: the newest position wins
-_HOUR = 3600
+_HOUR, _DAY = 3600, 86400
 
 
-def build_page(answers: Answers, examples: Sequence[Path]) -> gr.Blocks:
+def build_page(answers: Answers, examples: Sequence[Path], uploads: Path) -> gr.Blocks:
     """The page as gradio blocks.
 
     Args:
         answers: what the page asks. examples: images to pick from; the first is there when the page opens.
+        uploads: folder that gradio writes uploads into (GRADIO_TEMP_DIR); no other file is looked at.
     """
-    with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
+    accept = partial(received, uploads=uploads, examples=examples)
+    with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _DAY)) as page:
         gr.Markdown("# selfsup3d\n3D pose, body parts and new images of a person from one image.")
         with gr.Tabs():
             with gr.Tab("Pose and views"):
-                _pose_tab(page, answers, examples)
+                _pose_tab(page, answers, examples, accept)
             with gr.Tab("Appearance × pose"):
-                _transfer_tab(page, answers, examples)
+                _transfer_tab(page, answers, examples, accept)
         gr.HTML(html.escape(answers.facts), elem_classes="facts")
+        page.unload(_forgetting(answers))
     page.queue(default_concurrency_limit=1, max_size=32)  # one network: one question at a time
     return page
 
 
-def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> str:
-    """Serve the page until interrupted, or return its address at once where `block` is False.
+def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: bool = True) -> str:
+    """Serve the page until interrupted, or return its address at once where `block` is False; see `door` for whom.
 
     Raises:
         InputError: the port is taken, or the host is not this machine's.
@@ -85,6 +92,7 @@ def launch_page(page: gr.Blocks, host: str, port: int, block: bool = True) -> st
             enable_monitoring=False,
             footer_links=[],
             max_file_size=MAX_BYTES,
+            app_kwargs={"middleware": [Middleware(Door, uploads=uploads)]},
             state_session_capacity=64,
             theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=["ui-monospace", "monospace"]),
             css=_CSS,
@@ -115,8 +123,8 @@ def _script() -> str:
 # ------------------------------------------------------------------------------------------------------ pose and views
 
 
-def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> None:
-    person = gr.State(time_to_live=_HOUR)
+def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], accept: _Accept) -> None:
+    person = gr.State(time_to_live=_DAY)
     with gr.Row():
         with gr.Column(scale=2, min_width=260):
             source = _Source("Image", "image", examples)
@@ -155,16 +163,17 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
     camera = [azimuth, elevation, distance]
     results = [person, skeleton, overlay, parts, *downloads, source.message]
 
-    def look(raw: dict[str, Any] | None, framed: Framing) -> list[Any]:
+    def look(raw: Any, framed: Framing, request: gr.Request) -> list[Any]:
         if raw is None:
             return [None, None, None, None, None, *[_no_file()] * len(downloads), _told("")]
         try:
-            found = answers.look(raw["path"], framed, raw.get("orig_name"))
+            path, name = accept(raw)
+            found = answers.look(path, framed, name, _session(request))
         except InputError as error:
             return [None, None, None, None, None, *[_no_file()] * len(downloads), _told(str(error))]
         ready = [gr.update(value=str(path), interactive=True) for path in found.files]
         return [
-            raw["path"],
+            str(path),
             found.seen,
             viewer.skeleton_json(found.joints),
             found.overlay,
@@ -186,22 +195,23 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> No
 # --------------------------------------------------------------------------------------------------- appearance × pose
 
 
-def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path]) -> None:
+def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], accept: _Accept) -> None:
     with gr.Row():
         sources, people = [], []
         for title, name in (("Appearance: who", "appearance"), ("Pose: how", "driving")):
             with gr.Column(scale=2, min_width=260):
                 sources.append(_Source(title, name, examples))
-                people.append(gr.State(time_to_live=_HOUR))
+                people.append(gr.State(time_to_live=_DAY))
         with gr.Column(scale=2, min_width=260):
             result = _result("Together", "transfer")
             blend = gr.Slider(0, 1, 1, step=0.05, label="From their own pose (0) to the other's (1)", elem_id="blend")
 
-    def look(raw: dict[str, Any] | None) -> list[Any]:
+    def look(raw: Any) -> list[Any]:
         if raw is None:
             return [None, None, _told("")]
         try:
-            return [raw["path"], answers.encode(raw["path"], "whole", raw.get("orig_name")), _told("")]
+            path, name = accept(raw)
+            return [str(path), answers.encode(path, "whole", name), _told("")]
         except InputError as error:
             return [None, None, _told(str(error))]
 
@@ -297,6 +307,18 @@ def _result(title: str, name: str) -> gr.Image:
         buttons=["download"],
         format="png",
     )
+
+
+def _forgetting(answers: Answers) -> Callable[[gr.Request], None]:
+    def forget(request: gr.Request) -> None:
+        answers.forget(_session(request))
+
+    return forget
+
+
+def _session(request: gr.Request) -> str:
+    """What tells one open page from another."""
+    return str(request.session_hash or "")
 
 
 def _told(text: str) -> Any:

@@ -14,7 +14,7 @@ from selfsup3d.io.files import atomic_path
 from selfsup3d.structures.batch import Unit
 from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["FRAME", "PoseRecord", "load_record"]
+__all__ = ["FRAME", "PoseRecord", "no_finite_pose", "load_record"]
 
 FRAME = "camera: x right, y down, z forward; relative to the pelvis"
 """Of `joints_3d`, in words; written into every file."""
@@ -69,8 +69,23 @@ class PoseRecord:
         rows = slice(0, None if limit is None else every * limit, every)
         return replace(self, fps=self.fps / every, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
+    def refuse_nonfinite(self) -> None:
+        """Nothing, if every pose is finite.
+
+        Raises:
+            InputError: one holds NaN or Inf; the first such frame is named.
+        """
+        bad = self.frames[~np.isfinite(self.joints_3d).all((1, 2))]
+        if len(bad):
+            raise no_finite_pose(self.source, int(bad[0]))
+
     def save(self, path: str | Path) -> None:
-        """Write npz, without pickled objects."""
+        """Write npz, without pickled objects.
+
+        Raises:
+            InputError: see `refuse_nonfinite`.
+        """
+        self.refuse_nonfinite()
         arrays: dict[str, Any] = {
             **{name: np.asarray(getattr(self, name)) for name in _ARRAYS},
             "joint_names": np.array(H36M_17.joint_names),
@@ -116,6 +131,14 @@ class PoseRecord:
 
 
 _ARRAYS = ("joints_3d", "joints_2d", "root", "frames", "windows")
+
+
+def no_finite_pose(source: str, frame: int) -> InputError:
+    """The error to raise where a model predicts NaN or Inf."""
+    return InputError(
+        f"{source}: the model gives no finite pose of frame {frame}; its training failed, or the input is far from all "
+        "that it knows: use another checkpoint"
+    )
 
 
 def _plain(values: np.ndarray, digits: int) -> list[Any]:

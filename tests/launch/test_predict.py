@@ -190,3 +190,24 @@ def test_images_need_an_image_system_and_keypoints_a_lifter(script, model, tmp_p
     (tmp_path / "k.json").write_text(json.dumps([{"image_id": 1, "keypoints": [5.0] * 51}]))
     assert run(script.main, arguments(model, tmp_path / "k.json", tmp_path / "out")) == 2
     assert "keypoints need a lifter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda t: t * float("nan"), "hold NaN or Inf"),
+        (lambda t: t * 1e25, "the model gives no finite pose of frame 0"),
+    ],
+)
+def test_a_model_whose_training_failed_is_refused_and_leaves_nothing(
+    script, model, scenes, tmp_path, capsys, spoil, said
+):
+    shutil.copytree(model, tmp_path / "model")
+    tensors = pretrained.read_tensors(tmp_path / "model" / pretrained.WEIGHTS)
+    spoilt = {name: spoil(value) if name.startswith("encoder") else value for name, value in tensors.items()}
+    pretrained.write_tensors(tmp_path / "model" / pretrained.WEIGHTS, spoilt)
+    for source in ("walk.avi", "a.png"):
+        command = arguments(tmp_path / "model", scenes / source, tmp_path / "out", "--crop", "whole")
+        assert run(script.main, command) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
