@@ -102,7 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.dataset == "videos":
         return _videos(args)
     if args.regressor is not None:
-        count = write_regressed(args.root, _output(args), args.regressor, _models(args), not args.quiet)
+        count, notes = write_regressed(args.root, _output(args), args.regressor, _models(args), not args.quiet)
+        _print_some("notes", notes)
         print(f"{_output(args)}: joints of {count} people")
         return 0
     tree, settings = _tree(args)

@@ -13,8 +13,9 @@ import numpy as np
 
 from selfsup3d.data.datasets.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.errors import InputError
+from selfsup3d.structures.skeleton import joint_index
 
-__all__ = ["Missing", "Part", "Source", "Tree", "first_existing", "make_rows", "need_package"]
+__all__ = ["Missing", "Part", "Source", "Tree", "first_existing", "labelled_size", "make_rows", "need_package"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,9 @@ def make_rows(
         box: (N, 4); None = around the joints.
         skipped: counts so far.
         required: joints that must be finite in 3D; others may be absent (NaN).
+
+    Raises:
+        InputError: joints in another unit than metres (by the median distance of pelvis and neck).
     """
     counts = dict(skipped or {})
     joints_3d = np.asarray(joints_3d, dtype=np.float32)
@@ -127,6 +131,7 @@ def make_rows(
     confidence = np.where(np.isfinite(joints_2d).all(-1), confidence, 0.0).astype(np.float32)
     needed = joints_3d[:, list(required)]
     finite = np.isfinite(needed).all((1, 2))
+    _refuse_other_units(take.name, joints_3d[finite])
     near = (np.abs(np.nan_to_num(needed)) < 1000).all((1, 2))
     ahead = np.nan_to_num(needed[..., 2], nan=-1.0).min(1) > 0.05
     box = boxes_of_joints(joints_2d, confidence > 0) if box is None else np.asarray(box, dtype=np.float32)
@@ -150,6 +155,38 @@ def make_rows(
         detected=None if detected is None else np.asarray(detected, dtype=np.float32)[keep],
         skipped=counts,
     )
+
+
+_TORSO = (0.05, 5.0)  # between pelvis and neck: no person, but metres; millimetres, centimetres, inches lie outside
+
+
+def _refuse_other_units(name: str, joints: np.ndarray) -> None:
+    """Files with metres where the original has millimetres, or the other way round, look alike but for this."""
+    length = np.linalg.norm(joints[:, joint_index("neck")] - joints[:, joint_index("pelvis")], axis=-1)
+    torso = float(np.median(length)) if len(length) else 0.5
+    if torso == torso and not _TORSO[0] < torso < _TORSO[1]:
+        raise InputError(
+            f"{name}: pelvis and neck are {torso:.3g} m apart (median) if the file has the original's unit; it has another"
+        )
+
+
+def labelled_size(stored: tuple[int, int], K: np.ndarray, usual: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Width and height of the images that pixel labels refer to.
+
+    People store reduced copies of a dataset's images, while its labels stay; the principal point tells.
+
+    Args:
+        stored: width and height of an image as it is there. K: (3, 3) px of the labels.
+        usual: sizes in which the dataset comes.
+
+    Returns:
+        The usual size whose middle the principal point is nearest to, where `stored` has its sides' ratio and the
+        middle is within 10 % of it; else `stored`.
+    """
+    width, height = min(usual, key=lambda size: abs(size[0] - 2 * K[0, 2]) + abs(size[1] - 2 * K[1, 2]))
+    near = abs(2 * K[0, 2] - width) < 0.1 * width and abs(2 * K[1, 2] - height) < 0.1 * height
+    alike = abs(stored[0] * height - stored[1] * width) <= 0.01 * stored[1] * width
+    return (width, height) if near and alike else stored
 
 
 def first_existing(root: Path, *candidates: str) -> str:

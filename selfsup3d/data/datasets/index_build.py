@@ -131,6 +131,8 @@ def _attempt(part: Part) -> tuple[list[Rows] | None, str]:
         return None, str(error)
     except OSError as error:
         return None, f"{part.file}: {error}"
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # one damaged file never ends a dataset
+        return None, f"{part.file}: {type(error).__name__}: {error}"
 
 
 class _Kept:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, make_rows, need_package
+from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, labelled_size, make_rows, need_package
 from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
@@ -45,6 +45,7 @@ Annotation = Literal["metric", "universal"]
 _TRAIN = FOREIGN["mpi_inf_3dhp_28"]
 _TEST = FOREIGN["mpi_inf_3dhp_test_17"]
 _SIZE = 2048
+_TEST_SIZES = ((2048, 2048), (1920, 1080))
 _HEADER = 1
 _LINES = 7
 
@@ -121,19 +122,22 @@ def find_mpi_inf_3dhp(
     return Tree("mpi_inf_3dhp", root, "official", parts, missing, SOURCE, notes)
 
 
-def read_calibration(path: Path) -> dict[int, np.ndarray]:
-    """Camera number -> K (3, 3) of `camera.calibration`: a header line, then 7 lines for each camera.
+def read_calibration(path: Path) -> dict[int, tuple[np.ndarray, tuple[int, int]]]:
+    """Camera number -> K (3, 3) and (width, height), px, of `camera.calibration`: a header line, then 7 a camera.
 
     Raises:
-        InputError: damaged.
+        InputError: damaged, or a lens that distorts (the dataset's do not).
     """
     lines = path.read_text(encoding="latin1").splitlines()[_HEADER:]
-    cameras: dict[int, np.ndarray] = {}
+    cameras: dict[int, tuple[np.ndarray, tuple[int, int]]] = {}
     try:
         for start in range(0, len(lines) - _LINES + 1, _LINES):
             values = {line.split()[0]: line.split()[1:] for line in lines[start : start + _LINES] if line.split()}
             inner = np.array([float(v) for v in values["intrinsic"]]).reshape(4, 4)
-            cameras[int(values["name"][0])] = inner[:3, :3]
+            if any(float(v) for v in values.get("radial", ())):
+                raise ValueError(f"camera {values['name'][0]} has radial distortion, which is not read")
+            width, height = (int(v) for v in values["size"])
+            cameras[int(values["name"][0])] = inner[:3, :3], (width, height)
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{path}: not a readable camera.calibration ({error})") from error
     if not cameras:
@@ -156,11 +160,11 @@ def read_train(task: _Sequence) -> list[Rows]:
             continue
         count = min(len(metric[camera]), len(pixels[camera]), len(wanted[camera]))
         two_d = pixels[camera][:count]
-        K = known.get(camera)
+        K, size = known.get(camera, (None, (_SIZE, _SIZE)))
         if K is None:
             K = fit_intrinsics(metric[camera][:count:10], two_d[::10], f"{path}: camera {camera}")
         kept = slice(0, count, task.every)
-        take = _train_take(task, camera, K)
+        take = _train_take(task, camera, K, size)
         frame = np.arange(count)[kept] + _first_number(take.image)
         joints = _to_17(_TRAIN, wanted[camera][kept] / 1000.0)
         ours, confidence = _pixels_17(_TRAIN, two_d[kept], metric[camera][kept], K)
@@ -187,10 +191,10 @@ def _pixels_17(
     return ours, confidence
 
 
-def _train_take(task: _Sequence, camera: int, K: np.ndarray) -> Take:
+def _train_take(task: _Sequence, camera: int, K: np.ndarray, size: tuple[int, int]) -> Take:
     image = _image(task.folder, camera)
     relative = (task.folder / image).relative_to(task.root).as_posix() if image else ""
-    fps, width, height = 25.0, _SIZE, _SIZE
+    fps = 25.0
     if image and "{" not in image:
         fps = video_info(task.folder / image).fps or fps
     mask = _image(task.folder, camera, ("FGmasks", "foreground_masks", "masks"))
@@ -203,8 +207,8 @@ def _train_take(task: _Sequence, camera: int, K: np.ndarray) -> Take:
         split="train",
         image=relative,
         fps=fps,
-        width=width,
-        height=height,
+        width=size[0],
+        height=size[1],
         static_camera=True,
         K=tuple(float(v) for v in K.ravel()),
         mask=(task.folder / mask).relative_to(task.root).as_posix() if mask else "",
@@ -278,6 +282,7 @@ def read_test(task: _Sequence) -> list[Rows]:
     height, width = round(2 * K[1, 2]), round(2 * K[0, 2])
     if first.is_file():
         height, width = read_image(first, upright=False).shape[:2]
+        width, height = labelled_size((width, height), K, _TEST_SIZES)
     relative = (task.folder / "imageSequence").relative_to(task.root).as_posix()
     rows = []
     for number in sorted(set(activity[valid].tolist())):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, make_rows
+from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, labelled_size, make_rows
 from selfsup3d.data.datasets.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.errors import InputError
 from selfsup3d.io.crops import read_image
@@ -39,6 +39,7 @@ SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
 JointSource = Literal["smpl_24", "h36m_14"]
 
+_SIZES = ((1080, 1920), (1920, 1080))
 _SMPL = FOREIGN["smpl_24"]
 _COCO = FOREIGN["coco_18"]
 _REGRESSED = {14: FOREIGN["lsp_14"], 17: FOREIGN["h36m_17"]}
@@ -224,12 +225,12 @@ def _detected(detections: Any, count: int, path: Path) -> np.ndarray | None:
 
 
 def _size(root: Path, image: str, K: np.ndarray) -> tuple[int, int]:
-    """Width and height of the images; from the principal point where there is none."""
+    """Width and height of the images that labels refer to; from the principal point where there is none."""
     first = root / image.format(0)
-    if first.is_file():
-        height, width = read_image(first, reduction=1.0).image.shape[:2]
-        return width, height
-    return round(2 * K[0, 2]), round(2 * K[1, 2])
+    if not first.is_file():
+        return round(2 * K[0, 2]), round(2 * K[1, 2])
+    height, width = read_image(first, reduction=1.0).image.shape[:2]
+    return labelled_size((width, height), K, _SIZES)
 
 
 def _content(path: Path) -> dict[str, Any]:

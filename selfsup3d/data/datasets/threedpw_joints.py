@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from selfsup3d.data.mocap.amass import choose_body, gender_of, one_shape
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
@@ -23,7 +24,6 @@ from selfsup3d.io.safe_pickle import load_npz, load_pickle
 __all__ = ["SurfaceModel", "load_surface_model", "regress_joints", "regressor_in_our_order", "write_regressed"]
 
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
-_GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def regress_joints(
             "posing SMPL needs the package smplx: pip install smplx (its licence is non-commercial)"
         ) from None
     rows = torch.from_numpy(regressor)
-    shape = torch.from_numpy(np.asarray(betas, dtype=np.float64)[: model.shapedirs.shape[-1]])[None]
+    betas = one_shape(np.asarray(betas, dtype=np.float64), "betas of a person")
+    shape = torch.from_numpy(betas[: model.shapedirs.shape[-1]])[None]
     joints = []
     for start in range(0, len(poses), 256):
         part = torch.from_numpy(np.asarray(poses[start : start + 256], dtype=np.float64))
@@ -123,17 +124,18 @@ def regress_joints(
 
 def write_regressed(
     root: str | Path, output: str | Path, regressor: str | Path, models: Mapping[str, Path], progress: bool = True
-) -> int:
+) -> tuple[int, list[str]]:
     """Regress the joints of every sequence of a 3DPW tree into one npz for `find_threedpw(joints="h36m_14")`.
 
     Args:
         models: gender ("male", "female", "neutral") -> npz.
 
     Returns:
-        Number of people written.
+        Number of people written; and what a person should know: people whose gender's model was not given, sequences
+        that cannot be posed and are left out. The npz holds these lines too, as `notes`.
 
     Raises:
-        InputError: no sequences, a model or the regressor that cannot be read, a sequence without poses.
+        InputError: no sequences, a model or the regressor that cannot be read, no sequence that can be posed.
     """
     files = sorted(Path(root).glob("sequenceFiles/*/*.pkl"))
     if not files:
@@ -141,22 +143,40 @@ def write_regressed(
     loaded = {gender: load_surface_model(path) for gender, path in models.items()}
     raw = _load_regressor(Path(regressor))
     joints: dict[str, np.ndarray] = {}
+    notes: list[str] = []
     for path in tqdm(files, desc="3dpw joints", unit="file", disable=not progress):
-        content = load_pickle(path)
         try:
-            genders = content.get("genders", content.get("gender"))
-            for person, poses in enumerate(content["poses"]):
-                model = _model_of(loaded, str(genders[person]), path)
-                rows = regressor_in_our_order(raw, model, str(regressor))
-                values: Any = (content["betas"][person], content["trans"][person])
-                joints[f"{path.stem}_{person}"] = regress_joints(model, rows, np.asarray(poses), *values).astype(
-                    np.float32
-                )
-        except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{path}: cannot be posed ({type(error).__name__}: {error})") from error
+            found = _regress_sequence(path, loaded, raw, str(regressor), notes)
+        except InputError as error:
+            notes.append(f"left out: {error}")
+            continue
+        joints |= {f"{path.stem}_{person}": values for person, values in enumerate(found)}
+    if not joints:
+        raise InputError(f"{root}: no sequence can be posed; the first: {notes[0]}")
     with atomic_path(output) as temporary:
-        np.savez_compressed(temporary, **joints)  # type: ignore[arg-type]
-    return len(joints)
+        np.savez_compressed(temporary, notes=np.array(notes, dtype=str), **joints)  # type: ignore[arg-type]
+    return len(joints), notes
+
+
+def _regress_sequence(
+    path: Path, models: Mapping[str, SurfaceModel], raw: np.ndarray, regressor: str, notes: list[str]
+) -> list[np.ndarray]:
+    """(N, 17, 3) of each person of a sequence file; what should be known goes to `notes`."""
+    content = load_pickle(path)
+    joints = []
+    try:
+        genders = content.get("genders", content.get("gender"))
+        for person, poses in enumerate(content["poses"]):
+            stated = "" if genders is None else gender_of(genders[person])
+            gender, why = choose_body(stated, models, str(path))
+            if why:
+                notes.append(f"{path.stem}, person {person}: {why}")
+            rows = regressor_in_our_order(raw, models[gender], regressor)
+            values: Any = (content["betas"][person], content["trans"][person])
+            joints.append(regress_joints(models[gender], rows, np.asarray(poses), *values).astype(np.float32))
+    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be posed ({type(error).__name__}: {error})") from error
+    return joints
 
 
 def _load_regressor(path: Path) -> np.ndarray:
@@ -164,11 +184,3 @@ def _load_regressor(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a regressor as .npy ({error})") from error
-
-
-def _model_of(models: Mapping[str, SurfaceModel], gender: str, path: Path) -> SurfaceModel:
-    wanted = _GENDERS.get(gender, "neutral")
-    model = models.get(wanted) or models.get("neutral")
-    if model is None:
-        raise InputError(f"{path}: needs the {wanted} model: --body-model {wanted}=FILE")
-    return model

@@ -7,9 +7,10 @@ from https://mano.is.tue.mpg.de or https://smpl.is.tue.mpg.de, own licence) is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from selfsup3d.geometry.rotation import axis_angle_to_matrix
 from selfsup3d.io.safe_pickle import load_npz
 from selfsup3d.structures.skeleton import FOREIGN, joint_index
 
-__all__ = ["BodyModel", "choose_body", "gender_of", "load_body_model", "read_amass"]
+__all__ = ["BodyModel", "choose_body", "gender_of", "load_body_model", "one_shape", "read_amass"]
 
 _RATES = ("mocap_framerate", "mocap_frame_rate")
 GENDERS = ("male", "female", "neutral")
@@ -70,30 +71,31 @@ def load_body_model(path: str | Path) -> BodyModel:
     return BodyModel(rest, shape, (-1, *(int(p) for p in parents[1:])), kind)
 
 
-def gender_of(path: str | Path) -> str:
-    """ "male", "female", "neutral", or "" where the file says nothing of the kind; capitals and bytes (also as text,
-    "b'female'") are read."""
-    value = load_npz(path, keys=("gender",)).get("gender", "")
+def gender_of(value: Any) -> str:
+    """ "male", "female", "neutral", or "" for what says nothing of the kind; capitals, initials, arrays of one entry and
+    bytes (also as text, "b'female'") are read."""
     value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     text = value.decode("latin1") if isinstance(value, bytes) else str(value)
-    word = text.strip().removeprefix("b").strip("'\" ").lower()
+    word = text.strip().removeprefix("b'").strip("'\" ").lower()
     return {"m": "male", "f": "female", "n": "neutral"}.get(word, word if word in GENDERS else "")
 
 
-def choose_body(path: str | Path, models: Mapping[str, Path]) -> tuple[str, str]:
-    """Which of the given models a file's person gets, and why, where that is not the one of the file's gender.
+def choose_body(gender: str, given: Collection[str], source: str) -> tuple[str, str]:
+    """Which of the given models a person gets, and why, where that is not the one of the person's gender.
+
+    Args:
+        gender: see `gender_of`. given: genders of the models that are there. source: named in errors.
 
     Raises:
         InputError: neither the gender's nor the neutral model is given.
     """
-    gender = gender_of(path)
-    if gender in models:
+    if gender in given:
         return gender, ""
     lack = f"no {gender} model was given" if gender else "the file names no gender"
-    if "neutral" in models:
+    if "neutral" in given:
         return "neutral", f"{lack}: the neutral body is taken"
     raise InputError(
-        f"{path}: {lack}, and no neutral one (given: {', '.join(sorted(models)) or 'none'}); give it: "
+        f"{source}: {lack}, and no neutral one (given: {', '.join(sorted(given)) or 'none'}); give it: "
         f"--body-model {gender or 'neutral'}=/path/model.npz; --body-model neutral=FILE stands in for any (other "
         "bodies put joints centimetres elsewhere)"
     )
@@ -141,7 +143,7 @@ def read_amass(
     for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
         if not np.isfinite(values).all():  # a rotation would pass over it
             raise InputError(f"{path}: {name} holds numbers that are not finite; the file is damaged")
-    betas = _one_shape(betas, path)
+    betas = one_shape(betas, str(path))
     count = min(len(betas), model.shape.shape[-1])
     rest = model.rest + model.shape[..., :count] @ betas[:count]
     offsets = np.concatenate([rest[:1], rest[1:] - rest[list(model.parents[1:])]])
@@ -167,8 +169,8 @@ def read_amass(
     )
 
 
-def _one_shape(betas: np.ndarray, path: Path) -> np.ndarray:
-    """(B,) of betas (B,), (1, B), or (T, B) that do not change."""
+def one_shape(betas: np.ndarray, path: str) -> np.ndarray:
+    """(B,) of betas (B,), (1, B), or (T, B) that do not change; InputError for others, named by `path`."""
     if betas.ndim == 1:
         return betas
     if betas.ndim != 2 or len(betas) == 0:

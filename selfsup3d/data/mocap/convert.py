@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from selfsup3d.data.mocap.amass import BodyModel, choose_body, load_body_model, read_amass
+from selfsup3d.data.mocap.amass import BodyModel, choose_body, gender_of, load_body_model, read_amass
 from selfsup3d.data.mocap.asf_amc import read_asf_amc
 from selfsup3d.data.mocap.bvh import read_bvh_recording
 from selfsup3d.data.mocap.c3d_points import read_c3d
@@ -125,7 +125,8 @@ def _read_amass(path: Path, options: MocapOptions, action: str) -> Recording:
         )
     if options.unit is not None:
         raise InputError(f"{path}: AMASS is in metres; --unit does not fit it")
-    gender, why = choose_body(path, models)
+    stated = gender_of(load_npz(path, keys=("gender",)).get("gender", ""))
+    gender, why = choose_body(stated, models, str(path))
     chosen = Path(models[gender])
     if chosen not in _MODELS:
         _MODELS[chosen] = load_body_model(chosen)

@@ -1,5 +1,6 @@
 """MPI-INF-3DHP: both joint orders, both annotations, every place where images lie."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -115,3 +116,22 @@ def test_damaged_annotations(tmp_path):
     (tmp_path / "S1/Seq1/camera.calibration").write_text("Skeletool\nname 0\n")
     with pytest.raises(InputError, match=r"camera\.calibration"):
         read_calibration(tmp_path / "S1/Seq1/camera.calibration")
+
+
+def test_a_lens_that_distorts_is_refused_and_sizes_are_read(tmp_path):
+    generate.write_train_sequence(tmp_path, cameras=(), frames=3)
+    path = tmp_path / "S1/Seq1/camera.calibration"
+    K, size = read_calibration(path)[3]
+    assert size == (2048, 2048)
+    assert K[0, 0] == pytest.approx(1500, abs=5)
+    path.write_text(path.read_text().replace("radial      0", "radial      0.1"))
+    with pytest.raises(InputError, match="radial distortion"):
+        read_calibration(path)
+
+
+def test_reduced_test_images_keep_the_size_that_labels_refer_to(tmp_path):
+    generate.write_test_sequence(tmp_path, number=5, frames=4, invalid=(), size=(1920, 1080))
+    for file in tmp_path.rglob("*.jpg"):
+        cv2.imwrite(str(file), cv2.resize(cv2.imread(str(file)), (640, 360)))
+    take = build_index(find_mpi_inf_3dhp(tmp_path), progress=False).index.takes[0]
+    assert (take.width, take.height) == (1920, 1080)

@@ -1,5 +1,6 @@
 """3DPW: Python-2 pickles, several people, invalid cameras, both joint sources."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -47,6 +48,24 @@ def test_images_count_from_zero(tmp_path):
     take = build_index(find_threedpw(tmp_path), progress=False).index.takes[0]
     assert (take.width, take.height) == (270, 480)
     assert (tmp_path / take.image.format(0)).is_file()
+
+
+def test_reduced_images_keep_the_size_that_labels_refer_to(tmp_path):
+    generate.write_sequence(tmp_path, frames=2, invalid=(), size=(1080, 1920))
+    for file in (tmp_path / "imageFiles").rglob("*.jpg"):
+        cv2.imwrite(str(file), cv2.resize(cv2.imread(str(file)), None, fx=0.5, fy=0.5))
+    take = build_index(find_threedpw(tmp_path), progress=False).index.takes[0]
+    assert (take.width, take.height) == (1080, 1920)
+
+
+@pytest.mark.parametrize("factor", [0.001, 1000.0])
+def test_another_unit_is_refused_by_name(tmp_path, factor):
+    content, _, _ = generate.write_sequence(tmp_path, images=False)
+    content["jointPositions"] = [np.asarray(p) * factor for p in content["jointPositions"]]
+    path = next((tmp_path / "sequenceFiles").rglob("*.pkl"))
+    path.write_bytes(python2_pickle.dumps(content))
+    with pytest.raises(InputError, match=r"pelvis and neck are .* m apart.*another"):
+        build_index(find_threedpw(tmp_path), progress=False)
 
 
 def test_splits_and_detections(tmp_path):

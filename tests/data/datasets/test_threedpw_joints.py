@@ -77,14 +77,22 @@ def test_either_side_may_come_first(files, name):
 
 def test_files_for_the_reader(files, tmp_path):
     generate.write_sequence(tmp_path, images=False)
-    count = write_regressed(
+    damaged = tmp_path / "sequenceFiles/test/cut_00.pkl"
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(b"no pickle")
+    count, notes = write_regressed(
         tmp_path, files / "j.npz", files / "left_first.npy", {"neutral": files / "model.npz"}, False
     )
     assert count == 2
+    assert len(notes) == 3
+    assert "cut_00.pkl" in notes[0]
+    assert notes[1].endswith("person 0: no male model was given: the neutral body is taken")
+    damaged.unlink()
     tree = find_threedpw(tmp_path, joints="h36m_14", regressed=files / "j.npz")
     tree.require()
     with np.load(files / "j.npz") as data:
         assert data["downtown_walking_00_0"].shape == (10, 17, 3)
+        assert data["notes"].tolist() == notes
     build_index(tree, progress=False, max_failed=5)
 
 
@@ -100,5 +108,5 @@ def test_damage_is_told(files, tmp_path):
     with pytest.raises(InputError, match="no sequenceFiles"):
         write_regressed(files / "nothing", files / "j.npz", files / "ours.npy", {})
     generate.write_sequence(tmp_path, images=False)
-    with pytest.raises(InputError, match="--body-model male=FILE"):
+    with pytest.raises(InputError, match="no male model was given, and no neutral one"):
         write_regressed(tmp_path, files / "j.npz", files / "ours.npy", {"female": files / "model.npz"}, False)
