@@ -1,11 +1,10 @@
 """What every test process needs before its first test."""
 
-import os
-
 from hypothesis import HealthCheck, settings
 
-# As `cli.run` sets it: FFmpeg looks only when the first video of a process is opened, whichever test does that.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+from selfsup3d.cli import set_environment
+
+set_environment()  # as `cli.run` does: libraries look once, whichever test imports them first
 
 # The same inputs every time, and no clock: a change is judged by what it does, on however busy a machine. To look for
 # inputs that nobody tried: pytest --hypothesis-profile=new --hypothesis-seed=1 (any number) [-m slow]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selfsup3d.cli import parse_config, run
+from selfsup3d.cli import run
+from selfsup3d.config.flags import parse_config
 from selfsup3d.errors import InputError
 
 
@@ -52,13 +53,17 @@ def test_members_of_a_mixture_have_flags(tmp_path):
 BAD = {
     ("--trainer.stepz", "3"): "--trainer.stepz: unknown flag; did you mean '--trainer.steps'?",
     ("--data.size=64", "--datta.root", "x"): "--datta.root: unknown flag; did you mean '--data.root'?",
-    ("--trainer.steps", "many"): "--trainer.steps: invalid literal for int() with base 10: 'many'",
-    ("--trainer.steps", "-1"): "--trainer.steps: Input should be greater than or equal to 1 (got -1)",
-    ("--trainer.steps",): "Missing value for argument '--trainer.steps'",
-    ("--trainer.optimizer.kind", "adamm"): "invalid choice 'adamm' for argument '--trainer.optimizer.kind'",
-    ("--trainer.optimizer.betas", "1", "2"): "--trainer.optimizer.betas.1: Input should be less than or equal to 1",
+    ("--trainer.steps", "many"): "--trainer.steps: input should be a valid integer",
+    ("--trainer.steps", "-1"): "--trainer.steps: input should be greater than or equal to 1 (got '-1')",
+    ("--trainer.steps",): "--trainer.steps: a value is missing",
+    ("--trainer.optimizer.kind", "adamm"): "--trainer.optimizer.kind: 'adamm' is no choice; did you mean 'adam'?",
+    ("--trainer.optimizer.betas", "1", "2"): "--trainer.optimizer.betas.1: input should be less than or equal to 1",
     ("--system.stages.pretrain", "0.9"): "--system.stages: the fractions must sum to 1, they sum to 1.5",
-    ("--data.kind", "synthetic"): "invalid choice 'synthetic' for argument '--data.kind'",
+    ("--data.kind", "synthetic"): "--data.kind: 'synthetic' is no choice; valid: videos",
+    ("--trainer.steps", "7", "8"): "--trainer.steps: expected one value, found 2: 7 8",
+    ("--trainer.no-steps",): "--trainer.no-steps: only switches can be turned off",
+    ("--trainer.deterministic", "perhaps"): "--trainer.deterministic: input should be a valid boolean",
+    ("--system", "x"): "--system: unknown flag",
     ("extra",): "unexpected argument 'extra'; flags look like",
 }
 

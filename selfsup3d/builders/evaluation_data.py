@@ -15,6 +15,7 @@ import torch
 from selfsup3d.builders.lifters import projected_poses
 from selfsup3d.builders.mixtures import of_dataset
 from selfsup3d.builders.systems import build_source, evaluated
+from selfsup3d.config.choices import EVALUATED, Annotation, JointSource, Keypoints
 from selfsup3d.config.datasets import H36mConfig, IndexedConfig, ShardsConfig, SyntheticConfig, VideosConfig
 from selfsup3d.config.load import nearest
 from selfsup3d.config.projected import ProjectedConfig
@@ -23,14 +24,13 @@ from selfsup3d.data.datasets.dataset_tree import Tree
 from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split, thin_out, with_images
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import open_index
-from selfsup3d.data.datasets.mpi_inf_3dhp import Annotation, find_mpi_inf_3dhp
-from selfsup3d.data.datasets.threedpw import JointSource, find_threedpw
+from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
+from selfsup3d.data.datasets.threedpw import find_threedpw
 from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.data.sampling.detector_noise import DETECTOR_CONDITIONS
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.keypoint_noise import CONDITIONS
-from selfsup3d.data.sampling.row_sampler import Keypoints
 from selfsup3d.data.synthetic.cache import folders, prepare
 from selfsup3d.data.synthetic.captured import mocap_preset
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
@@ -47,7 +47,7 @@ class DataOptions:
     """What is asked for; None = the dataset's usual, or what the system was trained with.
 
     Attributes:
-        dataset: a key of `DATASETS`; None = what the system was trained on, of a mixture the first.
+        dataset: a key of `EVALUATED`; None = what the system was trained on, of a mixture the first.
         split: of it.
         root: where it lies (synthetic: its cache; synth-mocap, projected: the motion-capture npz; real datasets: their
             folder, or an index that `launch/prepare_data.py` wrote).
@@ -115,13 +115,13 @@ def open_evaluation_data(config: Config, needs: Collection[str], options: DataOp
     """
     config = of_dataset(config, options.dataset)
     name = options.dataset or evaluated(config).kind
-    if name not in DATASETS:
-        raise InputError(f"--dataset {name}: no such dataset{nearest(name, DATASETS)} (known: {', '.join(DATASETS)})")
-    opener, splits = DATASETS[name]
+    if name not in EVALUATED:
+        raise InputError(f"--dataset {name}: no such dataset{nearest(name, EVALUATED)} (known: {', '.join(EVALUATED)})")
+    splits = EVALUATED[name]
     split = options.split or splits[0]
     if split not in splits:
         raise InputError(f"--split {split}: {name} has the splits {', '.join(splits)}")
-    return opener(_Request(config, needs, name, split, options))
+    return DATASETS[name](_Request(config, needs, name, split, options))
 
 
 # ------------------------------------------------------------------------------------------------------------ synthetic
@@ -284,14 +284,14 @@ def _needed_root(request: _Request, what: str) -> Path:
     raise InputError(f"--data.root is missing: {request.name} needs {what}")
 
 
-DATASETS: dict[str, tuple[Callable[[_Request], EvaluationData], tuple[str, ...]]] = {
-    "synthetic": (_synthetic, ("val", "test", "train")),
-    "synth-mocap": (_synth_mocap, ("test", "val")),
-    "projected": (_projected, ("val", "test")),
-    "h36m": (_indexed, ("test", "train", "all")),
-    "mpi_inf_3dhp": (_indexed, ("test", "train", "all")),
-    "3dpw": (_indexed, ("test", "val", "train", "all")),
-    "videos": (_videos, ("all",)),
-    "shards": (_shards, ("test",)),
+DATASETS: dict[str, Callable[[_Request], EvaluationData]] = {
+    "synthetic": _synthetic,
+    "synth-mocap": _synth_mocap,
+    "projected": _projected,
+    "h36m": _indexed,
+    "mpi_inf_3dhp": _indexed,
+    "3dpw": _indexed,
+    "videos": _videos,
+    "shards": _shards,
 }
-"""Name -> how it is opened, and its splits, the usual one first."""
+"""Name -> how it is opened."""

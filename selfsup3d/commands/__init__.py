@@ -5,7 +5,6 @@ or launch/NAME.py.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -31,8 +30,6 @@ COMMANDS = {
 def start(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names first; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    # Threads that spin while they wait slow their neighbours down; OpenMP looks only once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0 if argv else 2
@@ -49,8 +46,14 @@ def start(argv: Sequence[str] | None = None) -> int:
         return 2
     from selfsup3d.cli import run
 
-    # Imported inside `run`, so that Ctrl-C while torch loads is no traceback either.
-    return run(lambda given: importlib.import_module(f"selfsup3d.commands.{name.replace('-', '_')}").main(given), rest)
+    def main(given: list[str]) -> int:
+        file = name.replace("-", "_")
+        # Its options first: help and slips are told before torch is loaded.
+        importlib.import_module(f"selfsup3d.commands.options.{file}").parse(given)
+        code: int = importlib.import_module(f"selfsup3d.commands.{file}").main(given)
+        return code
+
+    return run(main, rest)
 
 
 def _help() -> str:

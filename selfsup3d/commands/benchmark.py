@@ -1,20 +1,8 @@
-"""Speed of the kernels, the training step and the loader, beside their peers.
-
-    python launch/benchmark.py                                  all of them, a table on stdout
-    python launch/benchmark.py --only kinematics --json speed.json
-    python launch/benchmark.py --list                           what there is
-    python launch/benchmark.py --growth speed.md                how a training step's cost grows, a page of tables
-    python launch/benchmark.py --long-run long.md               memory and open files over 2,000 steps of training
-
-Each compares results before it times anything; contestants take turns in one process on the same, pinned CPUs; medians
-are reported. A busy machine is refused, since its figures mislead: --force measures all the same and says so in the file.
-"""
+"""Speed of the kernels, the training step and the loader, beside their peers."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +13,7 @@ from selfsup3d.benchmarks.long_run import run_long
 from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
 from selfsup3d.benchmarks.registry import BENCHMARKS
 from selfsup3d.benchmarks.report import table
-from selfsup3d.cli import Parser
+from selfsup3d.commands.options.benchmark import parse
 from selfsup3d.config.load import nearest
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json, write_text
@@ -36,41 +24,15 @@ BUSY = 0.15
 """Share of a CPU that others may use before the machine counts as busy."""
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--only", metavar="NAME", action="append", help="run this one; may be given several times")
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument(
-        "--growth", type=Path, metavar="FILE.md", help="tables over resolution, batch, parts, processes"
-    )
-    parser.add_argument("--long-run", type=Path, metavar="FILE.md", help="memory and open files over 2,000 steps")
-    parser.add_argument("--threads", type=int, default=2, help="CPUs to use (default: 2)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time for each comparison (default: 5)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
-    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that everything works")
-    parser.add_argument("--list", action="store_true", help="print names and what they compare, and stop")
-    args = parser.parse_args(argv)
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     for name in args.only or ():
         if name not in BENCHMARKS:
-            parser.error(
+            raise InputError(
                 f"--only {name}: there is no such benchmark{nearest(name, list(BENCHMARKS))}; --list names all"
             )
-    pages = [name for name in ("growth", "long_run") if getattr(args, name) is not None]
-    if len(pages) > 1 or (pages and (args.only or args.json is not None)):
-        flag = f"--{pages[0].replace('_', '-')}"
-        parser.error(f"{flag}: writes a page of its own; run the other pages, --only and --json apart from it")
-    if args.threads < 1:
-        parser.error(f"--threads {args.threads}: must be at least 1")
-    if not args.seconds > 0:
-        parser.error(f"--seconds {args.seconds}: must be more than 0")
     if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no CUDA device here")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
+        raise InputError("--device cuda: torch finds no CUDA device here")
     if args.list:
         width = max(map(len, BENCHMARKS))
         for name, benchmark in BENCHMARKS.items():

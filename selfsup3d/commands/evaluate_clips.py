@@ -21,10 +21,7 @@ from selfsup3d.inference.predictor import Predictor
 from selfsup3d.io.files import write_json
 from selfsup3d.training.device import pick_device
 
-__all__ = ["CLIP_FLAGS", "evaluate_clips"]
-
-CLIP_FLAGS = ("clips", "crop", "crop_factor", "page", "no_baselines")
-"""Options of `evaluate` that need `--reference`."""
+__all__ = ["evaluate_clips"]
 
 _UNUSED = ("split", "preset", "regressed", "report", "upper_bound", "lifter", "lpips", "limit")
 

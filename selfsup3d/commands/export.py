@@ -1,25 +1,15 @@
-"""A trained model for other runtimes, or predicted poses for animation programs.
-
-    python launch/export.py --checkpoint runs/v1 --output exported/
-    python launch/export.py --checkpoint runs/v1 --output given/ --formats model --results test.json
-    python launch/export.py --poses out/poses.npz --output out/ --formats bvh glb
-
-From a checkpoint: encoder.onnx and decoder.onnx, whose results on onnxruntime are compared with torch's (at most 1e-4
-apart, or exit code 1), and prediction.pt2 (torch.export of the whole prediction); and, where asked for, model/, a model to
-give away: weights in half precision, config without paths, a card with the results that launch/evaluate.py --json wrote.
-From poses that launch/predict.py wrote: pose.bvh and pose.glb. ONNX needs the extra `export`.
-"""
+"""A trained model for other runtimes, or predicted poses for animation programs."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from selfsup3d.builders.systems import evaluated, load_system
-from selfsup3d.cli import Parser, refuse_overwrite
+from selfsup3d.cli import refuse_overwrite
+from selfsup3d.commands.options.export import MODEL_FORMATS, POSE_FORMATS, parse
 from selfsup3d.errors import InputError
 from selfsup3d.experiments.release import save_release
 from selfsup3d.export.bvh import write_bvh
@@ -40,38 +30,11 @@ from selfsup3d.models.part_guided.system import PartGuided
 
 __all__ = ["main"]
 
-MODEL_FORMATS = {"onnx": ("encoder.onnx", "decoder.onnx"), "pt2": ("prediction.pt2",), "model": ("model",)}
-POSE_FORMATS = {"bvh": ("pose.bvh",), "glb": ("pose.glb",)}
 USUAL_FPS = 12.0
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, help="a run, a released model or a checkpoint")
-    parser.add_argument("--poses", type=Path, help="poses.npz of launch/predict.py")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    parser.add_argument(
-        "--formats", nargs="+", choices=[*MODEL_FORMATS, *POSE_FORMATS], help="default: all that fit but model"
-    )
-    parser.add_argument("--results", nargs="+", type=Path, default=[], help="for the card of a model")
-    parser.add_argument("--about", default="", help="a paragraph for that card: how the model came about")
-    parser.add_argument("--fps", type=float, help="of poses that have no frame rate")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
-    args = parser.parse_args(argv)
-    if (args.checkpoint is None) == (args.poses is None):
-        parser.error("give either --checkpoint (a model) or --poses (predicted poses)")
-    fitting = MODEL_FORMATS if args.poses is None else POSE_FORMATS
-    args.formats = args.formats or [name for name in fitting if name != "model"]
-    for name in args.formats:
-        if name not in fitting:
-            parser.error(f"--formats {name}: comes from {'--poses' if name in POSE_FORMATS else '--checkpoint'}")
-    if args.fps is not None and not 0 < args.fps < math.inf:
-        parser.error(f"--fps {args.fps}: must be more than 0")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     names = [name for kind in args.formats for name in (MODEL_FORMATS | POSE_FORMATS)[kind]]
     refuse_overwrite([args.output / name for name in names], args.overwrite)
     return _export_poses(args) if args.poses is not None else _export_model(args)

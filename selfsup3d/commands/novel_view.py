@@ -1,27 +1,17 @@
-"""A person seen from other sides, from one image.
-
-    python launch/novel_view.py --checkpoint runs/v1 --image person.jpg --output out/
-    python launch/novel_view.py --checkpoint runs/v1 --image person.jpg --output out/ --azimuth -90 90 --count 9 \\
-        --elevation -10 20 --background background
-    python launch/novel_view.py --checkpoint runs/v1 --image person.jpg --output out/ --origin body --video webm
-
-Writes views.png (a sheet: one row an elevation, one column an azimuth, the image itself on the left) and the camera's
-way round the person as an animation (views.gif, .webm or .mp4).
-"""
+"""A person seen from other sides, from one image."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 from torch import Tensor
 
-from selfsup3d.cli import Parser, refuse_overwrite
+from selfsup3d.cli import refuse_overwrite
+from selfsup3d.commands.options.novel_view import parse
 from selfsup3d.errors import InputError
-from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
+from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
 from selfsup3d.io.video import read_image
@@ -33,32 +23,8 @@ from selfsup3d.viz.view3d import draw_pose_3d
 __all__ = ["main"]
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--image", type=Path, required=True, help="image of one person")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--azimuth", type=float, nargs=2, default=(-90.0, 90.0), metavar=("FROM", "TO"), help="degrees")
-    parser.add_argument("--count", type=int, default=7, help="azimuths of the sheet (default: 7)")
-    parser.add_argument("--elevation", type=float, nargs="+", default=[0.0], help="degrees; one row of the sheet each")
-    parser.add_argument("--distance", type=float, default=1.0, help="times the distance in the image")
-    parser.add_argument("--origin", choices=("image", "body"), default="image", help="what azimuth 0 is")
-    parser.add_argument("--background", default="constant", help=f"{BACKGROUND_HELP} (default: constant)")
-    parser.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the whole image")
-    parser.add_argument("--video", choices=("gif", "webm", "mp4", "none"), default="gif", help="of the sweep")
-    parser.add_argument("--frames", type=int, default=36, help="of the animation")
-    parser.add_argument("--scale", type=int, default=2, help="whole factor by which images are enlarged")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
-    args = parser.parse_args(argv)
-    for name in ("count", "frames", "scale", "distance"):
-        if not getattr(args, name) > 0:
-            parser.error(f"--{name} {getattr(args, name)}: must be more than 0")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     sheet, animation = args.output / "views.png", args.output / f"views.{args.video}"
     files = [sheet] if args.video == "none" else [sheet, animation]
     refuse_overwrite(files, args.overwrite)

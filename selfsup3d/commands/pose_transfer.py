@@ -1,22 +1,8 @@
-"""The pose of B on the appearance of A: images, videos, recorded motion, keypoints; or a whole grid of people.
-
-    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving b.jpg --output out/
-    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.mp4 --driving b.mp4 --output out/ --video webm
-    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving walk.bvh --output out/
-    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg --driving keypoints.json \\
-        --lifter runs/martinez --output out/
-    python launch/pose_transfer.py --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
-
---driving is an image, a video, poses.npz of launch/predict.py, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
-One image gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
-images give grid.png: one row an appearance, one column a pose.
-"""
+"""The pose of B on the appearance of A: images, videos, recorded motion, keypoints; or a whole grid of people."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,16 +14,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from selfsup3d.builders.systems import load_system
-from selfsup3d.cli import Parser, add_motion_flags, image_size, motion_options, refuse_overwrite
+from selfsup3d.cli import refuse_overwrite
+from selfsup3d.commands.motion_options import motion_options
+from selfsup3d.commands.options.pose_transfer import parse
 from selfsup3d.data.mocap.convert import MocapOptions
 from selfsup3d.errors import InputError
-from selfsup3d.inference.backdrop import BACKGROUND_HELP, named_background
+from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
 from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, smoothed
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.synthesizer import Person, Synthesizer
-from selfsup3d.inference.windows import WINDOW_MODES, WindowOptions, cut, find_windows
+from selfsup3d.inference.windows import WindowOptions, cut, find_windows
 from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
@@ -50,44 +38,8 @@ _APPEARANCE_FRAMES = 32
 """Frames of an appearance video whose encodings are averaged."""
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="images or videos of the person A")
-    parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
-    parser.add_argument("--background", default="background", help=f"{BACKGROUND_HELP} (default: background, of A)")
-    modes = [mode for mode in WINDOW_MODES if mode != "detector"]
-    parser.add_argument("--crop", choices=modes, default="auto", help="how people are found in videos")
-    parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
-    parser.add_argument("--azimuth", type=float, default=0.0, help="degrees, of the camera that sees motion capture")
-    parser.add_argument("--elevation", type=float, default=0.0, help="degrees, likewise")
-    add_motion_flags(parser)
-    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
-    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
-    parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
-    parser.add_argument("--every", type=int, default=1, help="each n-th frame of a motion")
-    parser.add_argument("--limit", type=int, help="at most so many frames of a motion")
-    parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
-    parser.add_argument("--scale", type=int, default=2, help="whole factor by which images are enlarged")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
-    args = parser.parse_args(argv)
-    for name in ("every", "limit", "scale"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
-    for name in ("azimuth", "elevation"):
-        if not math.isfinite(getattr(args, name)):
-            parser.error(f"--{name} {getattr(args, name)}: must be finite")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
-    for path in (*args.appearance, *args.driving):
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     if motion_options(args) != MocapOptions() and args.driving[0].suffix.lower() not in MOCAP_SUFFIXES:
         raise InputError(
             f"{args.driving[0]}: --up, --unit, --table and --source-fps are for {', '.join(MOCAP_SUFFIXES)}"

@@ -1,39 +1,26 @@
-"""3D pose of the person in an image, a folder of images, a video, or 2D keypoints.
-
-    python launch/predict.py --checkpoint runs/v1 --input walk.mp4 --output out/
-    python launch/predict.py --checkpoint runs/v1 --input photos/ --output out/ --crop whole
-    python launch/predict.py --checkpoint runs/v1 --input walk.mp4 --output out/ --smooth --bvh --glb --video gif
-    python launch/predict.py --checkpoint runs/lifter --input keypoints.json --output out/
-
-Writes poses.npz and poses.json (17 joints with names, unit and frame), an overlay with skeleton and parts and the pose
-turning in 3D beside it (overlay.mp4 for videos, one PNG an image), and on request pose.bvh and pose.glb.
-OpenCV's MP4 does not play in browsers; --video webm or gif does.
-"""
+"""3D pose of the person in an image, a folder of images, a video, or 2D keypoints."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
 
 from selfsup3d.builders.systems import evaluated, load_system
-from selfsup3d.cli import Parser, image_size, refuse_overwrite
+from selfsup3d.cli import refuse_overwrite
+from selfsup3d.commands.options.predict import parse
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.drawing import beside, overlay, overlays
-from selfsup3d.inference.keypoint_files import KeypointFormat, read_keypoints
+from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.inference.predictor import (
-    PartSource,
     PosedFrame,
     Predictor,
     images_of,
@@ -43,7 +30,7 @@ from selfsup3d.inference.predictor import (
 )
 from selfsup3d.inference.records import PoseRecord, no_finite_pose
 from selfsup3d.inference.smoothing import OneEuro
-from selfsup3d.inference.windows import DETECTORS, WINDOW_MODES, WindowOptions, find_windows
+from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.files import no_trace
 from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, video_info
 from selfsup3d.models.system import System
@@ -58,45 +45,8 @@ USUAL_FPS = 12.0
 """Of what has no frame rate of its own."""
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a run, a released model or a checkpoint")
-    parser.add_argument("--input", type=Path, required=True, help="image, folder of images, video, or keypoints")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--crop", choices=WINDOW_MODES, default="auto", help="how people are found (default: auto)")
-    parser.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the one beside the input")
-    parser.add_argument("--detector", type=Path, help="weights of a torchvision detector")
-    parser.add_argument("--detector-architecture", choices=DETECTORS, default=DETECTORS[0])
-    parser.add_argument("--focal", type=float, help="focal length of the full image, px; default: unknown")
-    parser.add_argument("--smooth", action="store_true", help="smooth over time (One Euro filter)")
-    parser.add_argument("--cutoff", type=float, default=1.0, help="Hz of --smooth at rest; less is smoother")
-    parser.add_argument("--video", choices=("mp4", "webm", "gif", "none"), default="mp4", help="of the overlay")
-    parser.add_argument(
-        "--parts", choices=get_args(PartSource), default="puppet",
-        help="of the overlay: of the predicted pose's puppet (fast), or the decoder's segmentation",
-    )  # fmt: skip
-    parser.add_argument("--bvh", action="store_true", help="write pose.bvh")
-    parser.add_argument("--glb", action="store_true", help="write pose.glb")
-    parser.add_argument("--every", type=int, default=1, help="predict each n-th frame")
-    parser.add_argument("--limit", type=int, help="at most so many frames")
-    parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: told from them")
-    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
-    parser.add_argument("--fps", type=float, help="frames per second, where the input has none")
-    parser.add_argument("--batch-size", type=int, default=16, help="frames at a time")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
-    args = parser.parse_args(argv)
-    for name in ("every", "limit", "batch_size", "focal", "cutoff", "fps"):
-        value = getattr(args, name)
-        if value is not None and not 0 < value < math.inf:
-            parser.error(f"--{name.replace('_', '-')} {value}: must be more than 0")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
-    if not args.input.exists():
-        raise InputError(f"{args.input}: no such file or folder; expected an image, a video or keypoints (.json)")
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     keypoints = args.input.suffix.lower() == ".json" or (
         args.input.is_dir() and any(args.input.glob("*_keypoints.json"))
     )

@@ -1,17 +1,4 @@
-"""Prepare a dataset: verify its folder, build its index, look it over.
-
-    python launch/prepare_data.py --dataset h36m --root H36M --every 5 --output h36m.npz --check sheets/
-    python launch/prepare_data.py --dataset mpi_inf_3dhp --root 3DHP --annotation universal --workers 4
-    python launch/prepare_data.py --dataset 3dpw --root 3DPW --check sheets/
-    python launch/prepare_data.py --dataset 3dpw --root 3DPW --regressor J_regressor_h36m.npy --body-model male=m.npz \\
-        --body-model female=f.npz --output h36m14.npz
-    python launch/prepare_data.py --dataset mocap --root CMU --output mocap.npz
-    python launch/prepare_data.py --dataset videos --root VIDEOS --output clips/ --size 128
-    python launch/prepare_data.py --dataset h36m --root H36M --backgrounds --shards shards/ --size 256
-
-No image is copied, except into --shards. An interrupted run goes on where it stopped. --verify only lists what is
-missing, where people get it and under which licence.
-"""
+"""Prepare a dataset: verify its folder, build its index, look it over."""
 
 from __future__ import annotations
 
@@ -19,25 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from selfsup3d.cli import Parser, add_motion_flags, motion_options
+from selfsup3d.commands.motion_options import motion_options
+from selfsup3d.commands.options.prepare_data import parse
 from selfsup3d.data.datasets.backgrounds import Backgrounds
 from selfsup3d.data.datasets.dataset_tree import Tree
 from selfsup3d.data.datasets.frame_index import FrameIndex, load_index, select_split
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import Report, build_index, cached_index_path, stamped
 from selfsup3d.data.datasets.index_check import Findings, check_index, statistics
-from selfsup3d.data.datasets.mpi_inf_3dhp import USUAL_CAMERAS, Annotation, find_mpi_inf_3dhp
-from selfsup3d.data.datasets.threedpw import JointSource, find_threedpw
+from selfsup3d.data.datasets.mpi_inf_3dhp import USUAL_CAMERAS, find_mpi_inf_3dhp
+from selfsup3d.data.datasets.threedpw import find_threedpw
 from selfsup3d.data.datasets.threedpw_joints import write_regressed
 from selfsup3d.data.mocap.convert import subjects_of, summary
-from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json
 from selfsup3d.preparation.datasets import fit_backgrounds, prepare_mocap, shard_clips, shard_index
 from selfsup3d.preparation.index_sheet import check_sheet
-from selfsup3d.preparation.person_clips import CropMode
 from selfsup3d.preparation.videos import prepare_clips
 
 __all__ = ["main"]
@@ -45,58 +31,8 @@ __all__ = ["main"]
 _SHOWN = 20
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    names = ("h36m", "mpi_inf_3dhp", "3dpw", "mocap", "videos")
-    parser.add_argument("--dataset", choices=names, required=True)
-    parser.add_argument("--root", type=Path, required=True, help="the dataset's folder")
-    parser.add_argument("--output", type=Path, help="index (npz); mocap: the npz; videos: the folder of clips (needed)")
-    parser.add_argument("--verify", action="store_true", help="only list what is missing and where to get it")
-    parser.add_argument("--check", type=Path, help="write counts, statistics and a sheet with projected joints there")
-    parser.add_argument("--rows", type=int, default=12, help="of the sheet (default: 12)")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 = this one")
-    parser.add_argument("--max-failed", type=int, default=20, help="unreadable files that are left out (default: 20)")
-    parser.add_argument("--every", type=int, default=1, help="keep every n-th frame of a recording")
-    parser.add_argument("--backgrounds", action="store_true", help="fit the backgrounds of still cameras now")
-    parser.add_argument("--shards", type=Path, help="copy crops into WebDataset shards there")
-    parser.add_argument("--size", type=int, default=128, help="of crops in shards and clips, px (default: 128)")
-    parser.add_argument("--per-shard", type=int, default=2000, help="crops in a shard (default: 2000)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    group = parser.add_argument_group("Human3.6M")
-    group.add_argument("--cameras", type=Path, help="metadata.xml, cameras.h5, h36m_dataset.py or cameras.json")
-    group.add_argument("--detections", type=Path, help="data_2d_h36m_*.npz")
-    group = parser.add_argument_group("MPI-INF-3DHP")
-    group.add_argument("--annotation", choices=get_args(Annotation), default="metric")
-    group.add_argument("--views", type=int, nargs="+", default=list(USUAL_CAMERAS), help="training cameras")
-    group = parser.add_argument_group("3DPW")
-    group.add_argument("--joints", choices=get_args(JointSource), default="smpl_24")
-    group.add_argument("--regressed", type=Path, help="npz of the h36m_14 joints")
-    group.add_argument("--min-detected", type=int, default=0, help="leave out frames with fewer detected 2D joints")
-    group.add_argument("--regressor", type=Path, help="write the h36m_14 joints: J_regressor_h36m.npy")
-    group = parser.add_argument_group("videos")
-    group.add_argument("--crop", choices=get_args(CropMode), default="auto", help="how people are found")
-    group.add_argument("--saliency", choices=get_args(SaliencyMethod), default="auto", help="how masks are found")
-    group.add_argument("--detector", help="torchvision weights for --crop detector")
-    group.add_argument("--segmenter", help="torchvision weights for --saliency network")
-    group.add_argument("--max-fps", type=float, default=15.0, help="frames are skipped down to this rate (default: 15)")
-    group = parser.add_argument_group("motion capture")
-    group.add_argument("--fps", type=float, default=20.0, help="of the npz (default: 20)")
-    add_motion_flags(group)
-    group.add_argument("--skeleton", type=Path, help="BVH whose bone lengths exponential maps take")
-    group.add_argument("--retarget", type=Path, help="npz whose mean bone lengths every recording takes")
-    group.add_argument("--body-model", action="append", default=[], metavar="GENDER=FILE", help="SMPL family, npz")
-    args = parser.parse_args(argv)
-    for name in ("every", "rows", "size", "per_shard"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
-    for name in ("workers", "max_failed", "min_detected"):
-        if getattr(args, name) < 0:
-            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must not be negative")
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     if args.dataset == "mocap":
         return _mocap(args)
     if args.dataset == "videos":
@@ -143,8 +79,9 @@ def _tree(args: argparse.Namespace) -> tuple[Tree, dict[str, Any]]:
         told: dict[str, Any] = {"every": args.every, "cameras": args.cameras, "detections": args.detections}
         return find_h36m(args.root, cameras=args.cameras, detections=args.detections, every=args.every), told
     if args.dataset == "mpi_inf_3dhp":
-        told = {"every": args.every, "annotation": args.annotation, "views": args.views}
-        tree = find_mpi_inf_3dhp(args.root, annotation=args.annotation, cameras=args.views, every=args.every)
+        views = args.views or list(USUAL_CAMERAS)
+        told = {"every": args.every, "annotation": args.annotation, "views": views}
+        tree = find_mpi_inf_3dhp(args.root, annotation=args.annotation, cameras=views, every=args.every)
         return tree, told
     told = {"joints": args.joints, "regressed": str(args.regressed), "min_detected": args.min_detected}
     tree = find_threedpw(args.root, joints=args.joints, regressed=args.regressed, min_detected=args.min_detected)

@@ -1,20 +1,10 @@
-"""Train and measure a table of methods: configs x budgets x seeds, in as many sittings as it takes.
-
-    python launch/sweep.py --config configs/lifters/benchmark.yaml -- --data.mocap mocap.npz
-    python launch/sweep.py --config configs/lifters/benchmark.yaml --rows martinez repnet --minutes 60 -- --data.mocap ...
-    python launch/sweep.py --config configs/lifters/benchmark.yaml --table
-
-Results go to the folder that the file names: results.json (after every run), table.md, runs/. Finished runs are skipped,
-one that was cut off goes on. What stands behind `--` is given to every training run.
-"""
+"""Train and measure a table of methods: configs x budgets x seeds, in as many sittings as it takes."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from selfsup3d.cli import Parser
+from selfsup3d.commands.options.sweep import parse
 from selfsup3d.config.sweep import load_sweep
 from selfsup3d.experiments.sweep import Sweep
 from selfsup3d.experiments.sweep_curves import sweep_curves
@@ -26,30 +16,8 @@ from selfsup3d.viz.sheets import write_png
 __all__ = ["main"]
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the sweep, e.g. configs/lifters/benchmark.yaml")
-    parser.add_argument("--rows", nargs="+", default=[], help="only these")
-    parser.add_argument("--columns", nargs="+", default=[], help="only these")
-    parser.add_argument("--minutes", type=float, help="begin no run once this long has passed")
-    parser.add_argument(
-        "--results", type=Path, help="also write results and table into this folder, under the name of the sweep's own"
-    )
-    parser.add_argument(
-        "--images", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
-    )
-    parser.add_argument(
-        "--curves", metavar="METRIC", help="also draw this error during training against samples and against time"
-    )
-    parser.add_argument("--table", action="store_true", help="run nothing, write the table of what is there")
-    own, extra = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
-    args = parser.parse_args(own)
-    args.extra = extra
-    return args
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse(sys.argv[1:] if argv is None else argv)
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     sweep = Sweep(load_sweep(args.config), args.extra)
     cells = sweep.cells(args.rows, args.columns)
     try:

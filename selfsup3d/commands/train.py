@@ -1,25 +1,14 @@
-"""Train any system from a config.
-
-    python launch/train.py --config configs/quickstart.yaml
-    accelerate launch launch/train.py --config configs/quickstart.yaml --trainer.steps 2000 --seed 1
-    torchrun --nproc_per_node 2 launch/train.py --config configs/quickstart.yaml
-
-Everything goes to one folder (--output-dir, default runs/<name of the config>): config.yaml, checkpoints/,
-scalars.jsonl, tensorboard/ and, at the end, model/, metrics.json and grid.png. A run that was cut off goes on with
---resume auto. SIGTERM or Ctrl-C finish the step, save and exit 0 (accelerate and torchrun say the signal in their own
-exit code). A process that dies ends the others at once; one that hangs, after 30 minutes.
-"""
+"""Train any system from a config."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from accelerate import Accelerator
 
 from selfsup3d.builders.mixtures import add_datasets
 from selfsup3d.builders.systems import build_labelled, build_source, build_system
-from selfsup3d.cli import parse_config
+from selfsup3d.commands.options.train import parse
 from selfsup3d.config.run import Config
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.report import text
@@ -33,8 +22,8 @@ from selfsup3d.training.sharding import check_shardable
 __all__ = ["main"]
 
 
-def main(argv: list[str] | None = None) -> int:
-    config = parse_config(sys.argv[1:] if argv is None else argv, __doc__ or "")
+def main(argv: list[str]) -> int:
+    config = parse(argv)
     accelerator = make_accelerator(config.trainer)
     with run_folder.claimed(config, accelerator):
         return _train(config, accelerator)

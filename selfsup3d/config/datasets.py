@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from selfsup3d.config.base import Count, Positive, Section
+from selfsup3d.config.choices import Annotation, Keypoints
 
 __all__ = ["H36mConfig", "IndexedConfig", "MpiInf3dhpConfig", "ShardsConfig", "SyntheticConfig", "VideosConfig"]
 
@@ -81,7 +82,7 @@ class IndexedConfig(Section):
     """Take the dataset's own person masks for the saliency, where it has them (they are not label-free)."""
     frames: Count = 1
     """Frames of a lifter's sample, odd; the middle one's pose is wanted."""
-    keypoints: Literal["projected", "detected"] = "projected"
+    keypoints: Keypoints = "projected"
     """2D joints from the ground truth, or the dataset's detections."""
     prior: Path | None = None
     """Motion-capture npz that gives the unpaired poses; none = the procedural prior (lifters: other frames' poses)."""
@@ -121,7 +122,7 @@ class MpiInf3dhpConfig(IndexedConfig):
     """Train on every n-th frame of a recording (25 or 50 a second)."""
     evaluate_every: Count = 16
     """Validate on every n-th frame during training."""
-    annotation: Literal["metric", "universal"] = "metric"
+    annotation: Annotation = "metric"
     """The person's own joints, or scaled to one height as most published results are."""
     views: tuple[Annotated[int, Field(ge=0, le=13)], ...] = (0, 1, 2, 4, 5, 6, 7, 8)
     """Numbers of the training cameras."""

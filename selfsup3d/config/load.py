@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_yaml
+from selfsup3d.io.resources import find_config, shipped_configs
 
 __all__ = ["explain", "load_config", "nearest", "read_yaml", "validate"]
 
@@ -38,11 +39,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> Config:
-    """The config in a YAML file; `output_dir` becomes runs/<file name> where the file names none.
+    """The config in a YAML file, or a shipped one by name (`quickstart`); `output_dir` becomes runs/<file name> where the file names none.
 
     Raises:
         InputError: see `read_yaml`; a wrong key or value, named with its place and the nearest valid key.
     """
+    path = find_config(path)
     config = validate(read_yaml(path), str(path))
     if config.output_dir is None:
         config = config.model_copy(update={"output_dir": Path("runs") / path.stem})
@@ -131,7 +133,9 @@ def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def _siblings(path: Path) -> str:
-    """The config of the closest name in the same folder, if any."""
+    """The config of the closest name in the same folder, or of those that are shipped, if any."""
+    if path.suffix not in (".yaml", ".yml"):
+        return nearest(path.as_posix(), shipped_configs())
     if not path.parent.is_dir():
         return f" (the folder {path.parent} does not exist)"
     return nearest(path.name, [p.name for p in path.parent.glob("[!.]*.y*ml")])

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from selfsup3d.config.base import Count, Fraction, Positive, Section
 from selfsup3d.config.load import load_config, nearest, read_yaml
 from selfsup3d.errors import InputError
+from selfsup3d.io.resources import find_config
 
 __all__ = ["Budget", "Row", "SweepConfig", "load_sweep", "reference", "references"]
 
@@ -98,13 +99,13 @@ class SweepConfig(Section):
 
 
 def load_sweep(path: Path) -> SweepConfig:
-    """A sweep from a YAML file.
+    """A sweep from a YAML file, or a shipped one by name (`lifters/benchmark`).
 
     Raises:
         InputError: a wrong key or value, a missing config, or a reference to a row that does not stand above.
     """
     try:
-        sweep = SweepConfig.model_validate(read_yaml(path))
+        sweep = SweepConfig.model_validate(read_yaml(find_config(path)))
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
         raise InputError("\n".join(lines)) from None

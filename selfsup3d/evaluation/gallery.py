@@ -19,7 +19,7 @@ from selfsup3d.viz.sheets import sheet, to_uint8
 from selfsup3d.viz.skeleton import draw_skeleton
 from selfsup3d.viz.view3d import FRONT, SIDE, draw_pose_3d
 
-__all__ = ["error_sheet", "panels", "ranked_rows"]
+__all__ = ["error_sheet", "panels", "ranked_rows", "spread_rows"]
 
 _CELL = 160
 
@@ -141,3 +141,11 @@ def _poses(batch: Batch, output: PoseOutput, view: tuple[float, float], by_confi
 
 def _stack(images: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255.0
+
+
+def spread_rows(errors: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Positions of the `count` best, median and worst measured frames; NaN = not measured."""
+    order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]
+    count = min(count, max(len(order) // 3, 1), len(order))
+    middle = (len(order) - count) // 2
+    return {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}

@@ -14,17 +14,15 @@ The strict rules are the defaults. Those that some papers use instead are keywor
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from selfsup3d.evaluation.protocols import FlipBest
 from selfsup3d.geometry.align import aligned_distances
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = [
     "AUC_THRESHOLDS",
-    "FlipBest",
     "aligned_errors",
     "auc",
     "frame_mean",
@@ -40,8 +38,6 @@ __all__ = [
     "valid_joints",
     "without_root",
 ]
-
-FlipBest = Literal[False, "frame", "joint"]
 
 AUC_THRESHOLDS: tuple[int, ...] = tuple(range(0, 151, 5))
 """0, 5, ..., 150 mm, as in the evaluation code of MPI-INF-3DHP (Mehta et al. 2017)."""

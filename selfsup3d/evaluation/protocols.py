@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.metrics import FlipBest
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
-__all__ = ["JOINT_SETS", "PRESETS", "Flags", "Protocol", "dataset_protocol"]
+__all__ = ["JOINT_SETS", "PRESETS", "Flags", "FlipBest", "Protocol", "dataset_protocol"]
+
+FlipBest = Literal[False, "frame", "joint"]
+"""Which of a pose and its mirror image in depth counts: its own (False), or the better one of a frame or a joint."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from selfsup3d.config.choices import ClipCrop
 from selfsup3d.config.load import nearest
 from selfsup3d.data.saliency.saliency import video_saliency
 from selfsup3d.errors import InputError
@@ -34,10 +35,7 @@ from selfsup3d.io.crops import squares_of_boxes
 from selfsup3d.preparation.videos import ClipSource, find_clips
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
 
-__all__ = ["CLIP_CROPS", "CLIP_METRICS", "ClipCrop", "ClipReading", "facing_pose", "measure_clips"]
-
-ClipCrop = Literal["whole", "motion", "found", "reference"]
-CLIP_CROPS: tuple[ClipCrop, ...] = ("whole", "motion", "found", "reference")
+__all__ = ["CLIP_METRICS", "ClipReading", "facing_pose", "measure_clips"]
 
 CLIP_METRICS = ("pck_0.2", "error", "left_right", "keypoints_pck_0.2", "keypoints_error", "keypoints_left_right")
 """Per-frame values that paired comparisons look at; those of the projected joints have no prefix."""

@@ -17,18 +17,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from selfsup3d.config.choices import KeypointFormat
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.video import natural_key
 from selfsup3d.structures.skeleton import FOREIGN, ForeignSkeleton
 
-__all__ = ["KeypointFormat", "KeypointSequence", "read_keypoints"]
+__all__ = ["KeypointSequence", "read_keypoints"]
 
-KeypointFormat = Literal["coco", "openpose", "mediapipe", "mmpose"]
 
 _Person = tuple[np.ndarray, np.ndarray]  # (F, 2) joints and (F,) confidence of a foreign skeleton
 _Frames = list[tuple[int, list[_Person]]]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.config.choices import WindowMode
 from selfsup3d.data.mocap.convert import MocapOptions, read_recording, summary
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.errors import InputError
@@ -26,7 +27,7 @@ from selfsup3d.geometry.kinematics import LocalPose, forward_kinematics, inverse
 from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import PoseRecord, load_record
 from selfsup3d.inference.smoothing import OneEuro
-from selfsup3d.inference.windows import WindowMode, WindowOptions, find_windows
+from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.video import IMAGE_SUFFIXES, video_info
 from selfsup3d.structures.batch import TensorFields
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.config.choices import PartSource
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
 from selfsup3d.inference.clock import Clock
@@ -28,12 +29,10 @@ from selfsup3d.puppet.labels import part_labels
 from selfsup3d.structures.batch import Batch, PoseOutput, Unit
 from selfsup3d.structures.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
 
-__all__ = ["PartSource", "PosedFrame", "Predictor", "lift_keypoints", "images_of", "smoothed", "somebody_of"]
+__all__ = ["PosedFrame", "Predictor", "lift_keypoints", "images_of", "smoothed", "somebody_of"]
 
 _NO_LENGTH = 1e-6
 _FARTHEST = 1e6  # px
-
-PartSource = Literal["puppet", "decoder", "none"]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import cv2
 import numpy as np
 import torch
 
+from selfsup3d.config.choices import Detector, WindowMode
 from selfsup3d.config.load import nearest
 from selfsup3d.data.saliency.background_model import camera_is_still
 from selfsup3d.errors import InputError
@@ -22,10 +23,7 @@ from selfsup3d.io.video import IMAGE_SUFFIXES, read_frames, video_info
 from selfsup3d.preparation.boxes import find_box_file, read_boxes
 from selfsup3d.preparation.tracks import Track, find_tracks, square_windows
 
-__all__ = ["WINDOW_MODES", "WindowMode", "WindowOptions", "Windows", "cut", "find_windows", "whole_frame"]
-
-WindowMode = Literal["auto", "boxes", "motion", "detector", "whole"]
-WINDOW_MODES: tuple[WindowMode, ...] = ("auto", "boxes", "motion", "detector", "whole")
+__all__ = ["WindowOptions", "Windows", "cut", "find_windows", "whole_frame"]
 
 Windows = Callable[[int, np.ndarray], np.ndarray | None]
 """Frame number and image -> (3,) int x, y, side; None where nobody is."""
@@ -34,7 +32,6 @@ _LOOKED_AT = 600  # small frames that movement is searched in, whatever the vide
 _SMALL = 240  # px of their longer side
 _SURE = 0.5  # score of a detection that counts
 _PERSON = 1  # label of people in COCO's numbering, which torchvision's detectors use
-DETECTORS = ("ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn")
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,14 @@ class WindowOptions:
         mode: "auto" takes the box file or detector that is named, else a box file that stands beside the video; the
             whole of single images, square videos and moving cameras; else movement.
         boxes: box file (see `data.boxes`); None = the one beside the video.
-        detector: weights of a torchvision detector (a state dict). architecture: its name, one of `DETECTORS`.
+        detector: weights of a torchvision detector (a state dict). architecture: its name, one of `Detector`.
         frames: how many of the first frames will be looked at, None = all: the person with most of them is followed.
     """
 
     mode: WindowMode = "auto"
     boxes: Path | None = None
     detector: Path | None = None
-    architecture: str = DETECTORS[0]
+    architecture: Detector = "ssdlite320_mobilenet_v3_large"
     frames: int | None = None
 
 
@@ -195,8 +192,8 @@ def _from_detector(weights: Path, architecture: str) -> Windows:
     """The surest person of each frame; the window follows it smoothly."""
     from torchvision.models import detection
 
-    if architecture not in DETECTORS:
-        raise InputError(f"--detector-architecture {architecture}: unknown{nearest(architecture, DETECTORS)}")
+    if architecture not in get_args(Detector):
+        raise InputError(f"--detector-architecture {architecture}: unknown{nearest(architecture, get_args(Detector))}")
     model = getattr(detection, architecture)(weights=None, weights_backbone=None)
     try:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

@@ -6,7 +6,7 @@
       README.md           the card
 
 This module knows no architecture: who loads hands in `build`, which makes an untrained network from the config
-(`training.build.load_system` does both). Checkpoints of a run have the same two files, so they load alike.
+(`builders.systems.load_system` does both). Checkpoints of a run have the same two files, so they load alike.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from selfsup3d import __version__
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_folder, write_json, write_text
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.resources import CONFIG, WEIGHTS, locate_model
 
 __all__ = [
+    "CONFIG",
+    "WEIGHTS",
     "fill",
     "from_pretrained",
     "locate_model",
@@ -42,7 +45,7 @@ __all__ = [
 FORMAT = 2
 """Of config.json and the names of the tensors; raised when older releases could not read the new."""
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -117,24 +120,6 @@ def from_pretrained(
     system = build(*read_config(folder))
     fill(system, rename(read_tensors(folder / WEIGHTS)), folder / WEIGHTS)
     return system.to(device).eval()
-
-
-def locate_model(path: str | Path) -> Path:
-    """The folder with config.json and weights: `path` itself, its `model/` (a run), or a run's newest checkpoint.
-
-    Raises:
-        InputError: no model there.
-    """
-    path = Path(path)
-    if path.name == WEIGHTS and path.is_file():
-        path = path.parent
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    checkpoints = sorted(path.glob("checkpoints/step-*"), reverse=True) if path.is_dir() else []
-    for folder in (path, path / "model", *checkpoints):
-        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
-            return folder
-    raise InputError(f"{path}: holds no model; expected {WEIGHTS} and {CONFIG}, or the folder of a run")
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], int]:

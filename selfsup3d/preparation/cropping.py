@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from selfsup3d.data.saliency.saliency import Saliency, SaliencyMethod, video_saliency
+from selfsup3d.config.choices import SaliencyMethod
+from selfsup3d.data.saliency.saliency import Saliency, video_saliency
 
 __all__ = ["Cutter", "Dropped", "Job", "PersonClip"]
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
+from selfsup3d.config.choices import CropMode, SaliencyMethod
 from selfsup3d.data.saliency.background_model import camera_is_still
-from selfsup3d.data.saliency.saliency import SaliencyMethod
 from selfsup3d.errors import InputError
 from selfsup3d.io.video import read_frames, video_info
 from selfsup3d.preparation.boxes import find_box_file, read_boxes
@@ -23,9 +22,8 @@ from selfsup3d.preparation.cropping import Cutter, Dropped, Job, PersonClip
 from selfsup3d.preparation.shots import CutDetector
 from selfsup3d.preparation.tracks import Track, find_tracks, follow, is_part_of, motion_energy, square_windows
 
-__all__ = ["CropMode", "CropSettings", "person_clips"]
+__all__ = ["CropSettings", "person_clips"]
 
-CropMode = Literal["auto", "motion", "boxes", "whole", "detector"]
 
 SEGMENT = 900
 """Frames of one shot that are looked at together: a minute at 15 a second."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from selfsup3d.data.saliency.saliency import SaliencyMethod
+from selfsup3d.config.choices import CropMode, SaliencyMethod
 from selfsup3d.data.sampling.clip_store import ClipStore, clip_is_ready, finish_store, save_clip
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
@@ -22,7 +22,7 @@ from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.video import VIDEO_SUFFIXES, frame_files, natural_key
 from selfsup3d.preparation.boxes import find_box_file
 from selfsup3d.preparation.cropping import Dropped, PersonClip
-from selfsup3d.preparation.person_clips import CropMode, CropSettings, person_clips
+from selfsup3d.preparation.person_clips import CropSettings, person_clips
 from selfsup3d.preparation.report import write_report
 
 __all__ = ["ClipSource", "find_clips", "prepare_clips"]

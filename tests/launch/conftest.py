@@ -9,6 +9,7 @@ from selfsup3d.config.run import Config
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.io import pretrained
+from selfsup3d.io.resources import CONFIG, WEIGHTS
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.viz.sheets import write_png
 
@@ -17,6 +18,15 @@ from selfsup3d.viz.sheets import write_png
 def load_script():
     """A command as a module, by its name."""
     return lambda name: importlib.import_module(f"selfsup3d.commands.{name}")
+
+
+@pytest.fixture
+def x(tmp_path, monkeypatch):
+    """The folder of today has an `x`, which looks like a model until somebody loads it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    for name in (CONFIG, WEIGHTS):
+        (tmp_path / "x" / name).touch()
 
 
 @pytest.fixture(scope="session")

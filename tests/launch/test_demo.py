@@ -67,13 +67,13 @@ def _environment(monkeypatch):
         (["--checkpoint", "x", "--chekpoint", "y"], "--chekpoint"),
     ],
 )
+@pytest.mark.usefixtures("x")
 def test_bad_input_is_a_message_and_exit_code_2(script, arguments, told, capsys):
-    if "nowhere" in arguments and "--examples" not in arguments:
-        pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'selfsup3d[demo]'")
     assert run(script.main, arguments) == 2
     assert told in capsys.readouterr().err.splitlines()[0]
 
 
+@pytest.mark.usefixtures("x")
 def test_without_gradio_the_message_says_how_to_get_it(script, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "selfsup3d.demo.page", raising=False)

@@ -11,11 +11,15 @@ import torch
 from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.evaluation.baselines import Baselines
+from selfsup3d.evaluation.gallery import spread_rows
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import PoseOutput
 from tests.data.generators import threedpw as generate
 
 script = importlib.import_module("selfsup3d.commands.eval_3dpw")
+body = importlib.import_module("selfsup3d.commands.evaluate")
+
+pytestmark = pytest.mark.usefixtures("x")  # a folder that --checkpoint accepts
 
 
 class Known(System):
@@ -53,12 +57,12 @@ def root(tmp_path):
 @pytest.fixture
 def system(monkeypatch, tmp_path):
     monkeypatch.setenv("SELFSUP3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(script, "run_baselines", lambda *_: Baselines())
+    monkeypatch.setattr(body, "run_baselines", lambda *_: Baselines())
     holder = {}
 
     def make(*needs):
         holder["system"] = Known(needs).eval()
-        monkeypatch.setattr(script, "load_system", lambda *_: (holder["system"], Config()))
+        monkeypatch.setattr(body, "load_system", lambda *_: (holder["system"], Config()))
         return holder["system"]
 
     return make
@@ -71,8 +75,8 @@ def call(*arguments):
 def test_image_model(root, system, tmp_path, capsys, monkeypatch):
     known = system("target", "K")
     kinds = []
-    drawn = script.error_sheet
-    monkeypatch.setattr(script, "error_sheet", lambda *given: kinds.extend(given[-1]) or drawn(*given))
+    drawn = body.error_sheet
+    monkeypatch.setattr(body, "error_sheet", lambda *given: kinds.extend(given[-1]) or drawn(*given))
     assert call("--data.root", root, "--report", tmp_path / "r", "--rows", 2) == 0
     out = capsys.readouterr().out
     assert "3dpw test: 10 frames, 2 skipped" in out
@@ -120,11 +124,11 @@ def test_regressed_joints(root, system, tmp_path, capsys):
 
 def test_best_median_worst():
     errors = np.array([5.0, np.nan, 1, 9, 3, 7, 2])
-    rows = script.spread_rows(errors, 2)
+    rows = spread_rows(errors, 2)
     assert rows["best"].tolist() == [2, 6]
     assert rows["median"].tolist() == [4, 0]
     assert rows["worst"].tolist() == [3, 5]
-    assert script.spread_rows(np.array([4.0]), 3)["median"].tolist() == [0]
+    assert spread_rows(np.array([4.0]), 3)["median"].tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from selfsup3d.io import pretrained
 from selfsup3d.structures.batch import Batch
 from tests.evaluation.fakes import Painter, Source
 
+pytestmark = pytest.mark.usefixtures("x")  # a folder that --checkpoint accepts
+
 SCRIPT = Path(__file__).parents[2] / "launch" / "evaluate.py"
 
 
@@ -275,7 +277,7 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
         (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--limit", "3"], "--limit has no meaning"),
         (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--samples", "3"], "--protocol, --samples"),
         (["--reference", "r.npz", "--dataset", "videos", "--root", "."], "r.npz: no such file"),
-        (["--reference", "r.npz", "--crop-factor", "0"], "expected 0.5 to 10"),
+        (["--reference", "r.npz", "--crop-factor", "0"], "--crop-factor 0.0: must be at least 0.5"),
     ],
 )
 def test_options_that_a_2d_reference_has_no_use_for_are_refused(script, options, told, capsys):

@@ -94,7 +94,7 @@ def test_results_that_differ_are_an_error(script, model, tmp_path, capsys, monke
     ("arguments", "words"),
     [
         ([], "give either --checkpoint"),
-        (["--checkpoint", "a", "--poses", "b"], "give either --checkpoint"),
+        (["--checkpoint", "x", "--poses", "b"], "give either --checkpoint"),
         (["--checkpoint", "nowhere"], "nowhere"),
         (["--poses", "nowhere.npz"], "nowhere.npz: no such file"),
         (["--poses", "a.npz", "--formats", "onnx"], "--formats onnx: comes from --checkpoint"),
@@ -103,6 +103,7 @@ def test_results_that_differ_are_an_error(script, model, tmp_path, capsys, monke
         (["--poses", "a.npz", "--fps", "inf"], "--fps inf: must be more than 0"),
     ],
 )
+@pytest.mark.usefixtures("x")
 def test_bad_input_is_one_line_and_exit_code_2(script, tmp_path, capsys, arguments, words):
     assert run(script.main, [*arguments, "--output", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_a_box_of_another_frame_or_place_is_told(script, model, scenes, tmp_path
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--count", "0"], "--count 0: must be more than 0"),
+        (["--count", "0"], "--count 0: must be at least 1"),
         (["--distance", "-1"], "--distance -1.0"),
         (["--azimuth", "nan", "90"], "angles must be finite"),
         (["--background", "beach"], "--background beach: neither"),

@@ -145,7 +145,7 @@ def test_a_image_of_a_turned_phone_is_seen_upright(script, model, scenes, tmp_pa
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--every", "0"], "--every 0: must be more than 0"),
+        (["--every", "0"], "--every 0: must be at least 1"),
         (["--crop", "magic"], "--crop"),
         (["--crop", "boxes"], "no box file beside it"),
         (["--boxes", "missing.json"], "missing.json"),

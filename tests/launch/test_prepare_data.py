@@ -234,4 +234,4 @@ def test_mocap_says_what_it_took_and_what_it_left_out(tmp_path, capsys):
     assert call(*table, "--source-fps", 20) == 0
     assert "2 recordings" in capsys.readouterr().out
     assert call(*table, "--unit", -1) == 2
-    assert "--unit -1: must be more than 0" in capsys.readouterr().err
+    assert "--unit -1.0: must be more than 0" in capsys.readouterr().err

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from selfsup3d.config.choices import Annotation
 from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, labelled_size, make_rows, need_package
 from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
@@ -40,7 +40,6 @@ USUAL_CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 ACTIVITIES = ("Stand/Walk", "Exercise", "Sit on Chair", "Crouch/Reach", "On the Floor", "Sports", "Misc.")
 """Of the test set, numbered from 1 in its files."""
 
-Annotation = Literal["metric", "universal"]
 
 _TRAIN = FOREIGN["mpi_inf_3dhp_28"]
 _TEST = FOREIGN["mpi_inf_3dhp_test_17"]

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from selfsup3d.config.choices import JointSource
 from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, labelled_size, make_rows
 from selfsup3d.data.datasets.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.errors import InputError
@@ -25,7 +26,7 @@ from selfsup3d.io.crops import read_image
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
 from selfsup3d.structures.skeleton import FOREIGN, joint_index
 
-__all__ = ["SOURCE", "SPLITS", "JointSource", "find_threedpw", "read_sequence_file"]
+__all__ = ["SOURCE", "SPLITS", "find_threedpw", "read_sequence_file"]
 
 SOURCE = Source(
     title="3DPW",
@@ -37,7 +38,6 @@ SOURCE = Source(
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Folder name -> our name of the split."""
 
-JointSource = Literal["smpl_24", "h36m_14"]
 
 _SIZES = ((1080, 1920), (1920, 1080))
 _SMPL = FOREIGN["smpl_24"]

@@ -211,7 +211,7 @@ def read_bvh_recording(
         table: which joints are ours; None = the known table whose names the file has.
         subject, action: text; an empty subject is the file's name.
         unit: metres of one file unit; None = the table's.
-        up: the axis that points up, of `recording.UP_AXES`; None = the table's, else y unless the rest pose stands
+        up: the axis that points up, of `choices.UP_AXES`; None = the table's, else y unless the rest pose stands
             along another axis.
         fps: true rate, where the file's is wrong (the daz versions of CMU's 60 Hz takes claim 120).
         skip_first: leave the first frame out, where it is a T-pose (the cgspeed and daz versions).

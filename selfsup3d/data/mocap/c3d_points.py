@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from selfsup3d.data.mocap.recording import UP_AXES, Recording, to_y_up
+from selfsup3d.config.choices import UP_AXES
+from selfsup3d.data.mocap.recording import Recording, to_y_up
 from selfsup3d.errors import InputError
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
@@ -81,7 +82,7 @@ class C3dPoints:
         points: label (without the subject's prefix) -> (T, 3) file units, NaN where the point was not seen.
         rate: frames per second.
         units: POINT:UNITS, "" where the file says none.
-        up: POINT:Y_SCREEN as an axis of `recording.UP_AXES`, "" where the file says none.
+        up: POINT:Y_SCREEN as an axis of `choices.UP_AXES`, "" where the file says none.
     """
 
     points: Mapping[str, np.ndarray]

@@ -39,7 +39,7 @@ class MocapOptions:
         actions: file name without suffix -> action.
         keep_t_pose: keep the first frame of formats that open with a T-pose.
         unit: metres of one file unit, in place of what a file or its table says; AMASS is always in metres.
-        up: the axis that points up, of `recording.UP_AXES`, in place of what a file or its table says.
+        up: the axis that points up, of `choices.UP_AXES`, in place of what a file or its table says.
     """
 
     fps: float | None = None

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from selfsup3d.config.choices import UP_AXES
 from selfsup3d.data.mocap.hierarchy import Hierarchy
-from selfsup3d.data.mocap.recording import UP_AXES
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_yaml
 from selfsup3d.structures.skeleton import H36M_17, joint_index
@@ -35,7 +35,7 @@ class JointTable:
         joints: our joint -> joints of the file to average.
         offsets: our joint -> (x, y, z) metres, added in the frame of its (first) file joint.
         unit: metres of one file unit; None = scaled so that thigh and shin measure 0.85 m together.
-        up: the file's up axis, of `recording.UP_AXES`, or "auto": y unless the rest pose says otherwise.
+        up: the file's up axis, of `choices.UP_AXES`, or "auto": y unless the rest pose says otherwise.
         along: joint of the file -> factor by which its offset from its parent is lengthened (a dropped bone).
         inserted: joints of the file that were moved onto their parent when a bone was dropped: child -> the joint
             whose offset is put back: its length up the parent's y axis, its sideways x, and forwards (z) `lean` of the

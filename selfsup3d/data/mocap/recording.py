@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selfsup3d.config.choices import UP_AXES
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
 from selfsup3d.geometry.rotation import rotate
 from selfsup3d.io.files import atomic_path
 from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, joint_index
 
-__all__ = ["HEAD_LENGTH", "UP_AXES", "Recording", "resample", "retarget", "to_y_up", "with_head", "write_mocap"]
-
-UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
-"""What may point up in a file."""
+__all__ = ["HEAD_LENGTH", "Recording", "resample", "retarget", "to_y_up", "with_head", "write_mocap"]
 
 HEAD_LENGTH = 0.096
 """Metres from our nose joint to the top of the head: the median of CMU's 66,484 poses in the project's motion capture."""
@@ -68,7 +66,7 @@ def to_y_up(positions: np.ndarray, up: str) -> np.ndarray:
     """World coordinates (..., 3) with y up, by a rotation that permutes the axes (and turns two of them round).
 
     Args:
-        up: the axis that points up, of `UP_AXES`.
+        up: the axis that points up, of `choices.UP_AXES`.
 
     Raises:
         ValueError: another `up`.

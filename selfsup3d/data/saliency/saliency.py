@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
 
+from selfsup3d.config.choices import SaliencyMethod
 from selfsup3d.data.saliency.background_model import (
     BackgroundModel,
     camera_is_still,
@@ -32,9 +33,7 @@ from selfsup3d.data.saliency.grabcut import grabcut_masks
 from selfsup3d.data.saliency.static_person import find_lingering, outlines_on_background, person_in_background
 from selfsup3d.errors import InputError
 
-__all__ = ["Saliency", "SaliencyMethod", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
-
-SaliencyMethod = Literal["auto", "background", "lingering", "grabcut", "network"]
+__all__ = ["Saliency", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
 
 THRESHOLD = 3.0
 """Distance from the background, in units of its noise, that means foreground."""

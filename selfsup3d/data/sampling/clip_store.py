@@ -26,7 +26,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from selfsup3d.data.saliency.saliency import Saliency, SaliencyMethod, video_saliency
+from selfsup3d.config.choices import SaliencyMethod
+from selfsup3d.data.saliency.saliency import Saliency, video_saliency
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import write_json
 from selfsup3d.io.json_yaml import parse_json

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.config.choices import Keypoints
 from selfsup3d.data.datasets.backgrounds import Backgrounds, saliency_of_crop
 from selfsup3d.data.datasets.frame_index import FrameIndex, Take
 from selfsup3d.data.datasets.masks import GivenMasks
@@ -21,7 +22,7 @@ from selfsup3d.data.priors.pose_prior import PosePrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.dataset import training_sample
-from selfsup3d.data.sampling.row_sampler import Balance, Keypoints, RowDraws, meta_of
+from selfsup3d.data.sampling.row_sampler import Balance, RowDraws, meta_of
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.io.crops import Frames, cube_squares, map_pixels, read_view, squares_of_boxes, virtual_view

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.config.choices import Keypoints
 from selfsup3d.data.datasets.frame_index import FrameIndex
 from selfsup3d.data.priors.pose_prior import PosePrior
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.dataset import draw_unpaired
-from selfsup3d.data.sampling.row_sampler import Balance, Keypoints, RowDraws, meta_of
+from selfsup3d.data.sampling.row_sampler import Balance, RowDraws, meta_of
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import body_frame
 from selfsup3d.geometry.rotation import rotate

@@ -9,9 +9,8 @@ import numpy as np
 from selfsup3d.data.datasets.frame_index import FrameIndex
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["Balance", "Keypoints", "RowDraws", "meta_of"]
+__all__ = ["Balance", "RowDraws", "meta_of"]
 
-Keypoints = Literal["projected", "detected"]
 """2D joints from the ground truth, or a dataset's detections."""
 
 Balance = Literal["person", "take", "frame"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.config.choices import UP_AXES
 from selfsup3d.data.mocap.amass import load_body_model, read_amass
 from selfsup3d.data.mocap.asf_amc import bone_ends, read_amc, read_asf, read_asf_amc
 from selfsup3d.data.mocap.bvh import read_bvh, read_bvh_recording
@@ -12,7 +13,7 @@ from selfsup3d.data.mocap.convert import MocapOptions, find_recordings, read_rec
 from selfsup3d.data.mocap.expmap import default_hierarchy, read_expmap
 from selfsup3d.data.mocap.joint_tables import TABLES, load_table
 from selfsup3d.data.mocap.mocap import load_mocap
-from selfsup3d.data.mocap.recording import UP_AXES, Recording, resample, to_y_up, write_mocap
+from selfsup3d.data.mocap.recording import Recording, resample, to_y_up, write_mocap
 from selfsup3d.errors import InputError
 from selfsup3d.structures.skeleton import H36M_17
 

@@ -1,0 +1,34 @@
+"""A page in the browser on which a trained model is tried.
+
+    pip install 'selfsup3d[demo]'
+    selfsup3d demo --checkpoint runs/quickstart
+
+Then open http://127.0.0.1:7860. Upload an image of one person, or pick a shipped one: the skeleton turns under the
+mouse, the camera moves by sliders, and one person takes another's pose. The pose is downloaded as npz, BVH or GLB.
+
+Only this machine can open the page; --host 0.0.0.0 lets the network in (there is no password). Nothing is fetched from
+the internet; uploads are deleted after a day, and when the page's server stops.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from selfsup3d.cli import Parser
+from selfsup3d.errors import InputError
+
+__all__ = ["parse"]
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.checkpoint()
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on; default: this machine alone")
+    parser.number("--port", int, least=1, most=65535, default=7860)
+    parser.add_argument("--examples", type=Path, help="folder of images to pick from; default: the shipped people")
+    parser.device()
+    args = parser.parse_args(argv)
+    if args.examples is not None and not args.examples.is_dir():
+        raise InputError(f"--examples {args.examples}: no such folder")
+    return args

@@ -1,0 +1,46 @@
+"""A trained model for other runtimes, or predicted poses for animation programs.
+
+    selfsup3d export --checkpoint runs/v1 --output exported/
+    selfsup3d export --checkpoint runs/v1 --output given/ --formats model --results test.json
+    selfsup3d export --poses out/poses.npz --output out/ --formats bvh glb
+
+From a checkpoint: encoder.onnx and decoder.onnx, whose results on onnxruntime are compared with torch's (at most 1e-4
+apart, or exit code 1), and prediction.pt2 (torch.export of the whole prediction); and, where asked for, model/, a model to
+give away: weights in half precision, config without paths, a card with the results that selfsup3d evaluate --json wrote.
+From poses that selfsup3d predict wrote: pose.bvh and pose.glb. ONNX needs the extra `export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from selfsup3d.cli import Parser
+
+__all__ = ["MODEL_FORMATS", "POSE_FORMATS", "parse"]
+
+MODEL_FORMATS = {"onnx": ("encoder.onnx", "decoder.onnx"), "pt2": ("prediction.pt2",), "model": ("model",)}
+POSE_FORMATS = {"bvh": ("pose.bvh",), "glb": ("pose.glb",)}
+"""Format -> the files that are written."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.checkpoint(required=False)
+    parser.add_argument("--poses", type=Path, help="poses.npz of `selfsup3d predict`")
+    parser.output()
+    parser.add_argument(
+        "--formats", nargs="+", choices=[*MODEL_FORMATS, *POSE_FORMATS], help="default: all that fit but model"
+    )
+    parser.add_argument("--results", nargs="+", type=Path, default=[], help="for the card of a model")
+    parser.add_argument("--about", default="", help="a paragraph for that card: how the model came about")
+    parser.number("--fps", float, above=0, help="of poses that have no frame rate")
+    args = parser.parse_args(argv)
+    if (args.checkpoint is None) == (args.poses is None):
+        parser.error("give either --checkpoint (a model) or --poses (predicted poses)")
+    fitting = MODEL_FORMATS if args.poses is None else POSE_FORMATS
+    args.formats = args.formats or [name for name in fitting if name != "model"]
+    for name in args.formats:
+        if name not in fitting:
+            parser.error(f"--formats {name}: comes from {'--poses' if name in POSE_FORMATS else '--checkpoint'}")
+    return args

@@ -1,0 +1,54 @@
+"""The pose of B on the appearance of A: images, videos, recorded motion, keypoints; or a whole grid of people.
+
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg --driving b.jpg --output out/
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.mp4 --driving b.mp4 --output out/ --video webm
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg --driving walk.bvh --output out/
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg --driving keypoints.json \\
+        --lifter runs/martinez --output out/
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
+
+--driving is an image, a video, poses.npz of selfsup3d predict, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
+One image gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
+images give grid.png: one row an appearance, one column a pose.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from selfsup3d.cli import Parser, image_size
+from selfsup3d.config.choices import WindowMode
+from selfsup3d.errors import InputError
+
+__all__ = ["parse"]
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.checkpoint()
+    parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="images or videos of the person A")
+    parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
+    parser.output()
+    parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
+    parser.background("background")
+    modes = [mode for mode in get_args(WindowMode) if mode != "detector"]
+    parser.add_argument("--crop", choices=modes, default="auto", help="how people are found in videos")
+    parser.add_argument("--sequence", help="of a motion-capture npz; default: its first")
+    parser.number("--azimuth", float, default=0.0, help="degrees, of the camera that sees motion capture")
+    parser.number("--elevation", float, default=0.0, help="degrees, likewise")
+    parser.motion()
+    parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
+    parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
+    parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
+    parser.number("--every", int, least=1, default=1, help="each n-th frame of a motion")
+    parser.number("--limit", int, least=1, help="at most so many frames of a motion")
+    parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
+    parser.number("--scale", int, least=1, default=2, help="whole factor by which images are enlarged")
+    parser.device()
+    args = parser.parse_args(argv)
+    for path in (*args.appearance, *args.driving):
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    return args
