@@ -37,8 +37,10 @@ def evaluate_clips(args: argparse.Namespace) -> int:
     for name in _UNUSED:
         if getattr(args, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} has no meaning beside --reference; leave it out")
-    if args.protocol != "strict" or args.samples != 1 or args.every != 1:
-        raise InputError("--protocol, --samples and --data.every have no meaning beside --reference; leave them out")
+    if args.protocol != "strict" or args.samples != 1 or args.every != 1 or args.sheet:
+        raise InputError(
+            "--protocol, --samples, --sheet and --data.every have no meaning beside --reference; leave them out"
+        )
     references = load_reference(args.reference)
     other = None if args.compare is None else load_frames(args.compare)
     system, config = load_system(args.checkpoint, pick_device(args.device))
