@@ -14,7 +14,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
-from selfsup3d.io.video import read_image
+from selfsup3d.io.images import read_image
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png

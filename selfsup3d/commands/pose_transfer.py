@@ -26,7 +26,8 @@ from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, 
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.synthesizer import Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
-from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, video_info
+from selfsup3d.io.images import is_image
+from selfsup3d.io.video import is_video, video_info
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png
@@ -45,8 +46,8 @@ def main(argv: list[str]) -> int:
             f"{args.driving[0]}: --up, --unit, --table and --source-fps are for {', '.join(MOCAP_SUFFIXES)}"
         )
     many = len(args.appearance) > 1 or len(args.driving) > 1
-    motion = not many and not _is_image(args.driving[0])
-    if many and not all(_is_image(path) for path in args.driving):
+    motion = not many and not is_image(args.driving[0])
+    if many and not all(is_image(path) for path in args.driving):
         raise InputError("a grid needs images as --driving; give one motion at a time")
     target = args.output / ("grid.png" if many else f"transfer.{args.video}" if motion else "transfer.png")
     refuse_overwrite([target], args.overwrite)
@@ -59,17 +60,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
 # ------------------------------------------------------------------------------------------------------------ images
 
 
 def _crops(path: Path, size: int, args: argparse.Namespace, limit: int) -> Iterator[np.ndarray]:
     """(size, size, 3) crops of the person in an image or video, evenly spaced over it."""
     windows = find_windows(path, WindowOptions(args.crop))
-    frames = 1 if _is_image(path) else max(video_info(path).frames, 1)
+    frames = 1 if is_image(path) else max(video_info(path).frames, 1)
     found = 0
     for number, image in images_of(path, every=max(1, frames // limit)):
         window = windows(number, image)
@@ -138,7 +135,7 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
         motion = load_motion(path, args.sequence, args.azimuth, args.elevation, motion_options(args))
         print("\n".join(f"{path.name}: {line}" for line in motion.taken), end="\n" * bool(motion.taken))
-    elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+    elif path.is_dir() or is_video(path):
         predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
         return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)
     else:

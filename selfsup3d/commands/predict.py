@@ -32,7 +32,8 @@ from selfsup3d.inference.records import PoseRecord, no_finite_pose
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.files import no_trace
-from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, video_info
+from selfsup3d.io.images import frame_files, is_image
+from selfsup3d.io.video import video_info
 from selfsup3d.models.system import System
 from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     keypoints = args.input.suffix.lower() == ".json" or (
         args.input.is_dir() and any(args.input.glob("*_keypoints.json"))
     )
-    images = not keypoints and (args.input.is_dir() or args.input.suffix.lower() in IMAGE_SUFFIXES)
+    images = not keypoints and (args.input.is_dir() or is_image(args.input))
     files = _files(args, images)
     refuse_overwrite(list(files.values()), args.overwrite)
     system, config = load_system(args.checkpoint, pick_device(args.device))

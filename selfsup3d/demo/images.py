@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from selfsup3d.errors import InputError
 from selfsup3d.inference.windows import whole_frame
+from selfsup3d.io.images import decode_image
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "SUFFIXES", "Framing", "read_upload", "window_of"]
 
@@ -23,6 +24,7 @@ MAX_PIXELS = 40_000_000
 """Read from the header, before anything is decoded: a small file may unpack to gigabytes."""
 MIN_SIDE = 16
 
+_DAMAGED = "{} is damaged or cut off: send it again, or another image"
 _SEND = "send a PNG, JPEG, WebP or BMP file"
 
 Framing = Literal["whole", "middle"]
@@ -59,15 +61,18 @@ def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
                     )
                 if min(width, height) < MIN_SIDE:
                     raise InputError(f"{called} has {width} x {height} pixels; each side needs {MIN_SIDE} at least")
-                return _rgb(ImageOps.exif_transpose(image))
-    except InputError:
+                image.load()  # a file that is cut off ends here
+        return decode_image(np.fromfile(path, np.uint8), called)
+    except InputError as error:
+        if "not an image" in str(error):
+            raise InputError(_DAMAGED.format(called)) from None
         raise
     except Image.DecompressionBombError:  # Pillow looks at the header too, and at far more pixels refuses by itself
         raise InputError(f"{called} has too many pixels; at most {MAX_PIXELS // 10**6} million are read") from None
     except UnidentifiedImageError:
         raise InputError(f"{called} is not an image that can be read: {_SEND}") from None
     except Exception:  # Pillow's decoders meet damage with errors of any kind: OSError, SyntaxError, struct.error ...
-        raise InputError(f"{called} is damaged or cut off: send it again, or another image") from None
+        raise InputError(_DAMAGED.format(called)) from None
 
 
 def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
@@ -83,13 +88,3 @@ def window_of(image: np.ndarray, framing: Framing) -> np.ndarray:
     height, width = image.shape[:2]
     side = min(height, width)
     return np.array([(width - side) // 2, (height - side) // 2, side])
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")))

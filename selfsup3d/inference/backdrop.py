@@ -13,7 +13,7 @@ from selfsup3d.data.saliency.background_model import fill_from_surroundings
 from selfsup3d.data.saliency.saliency import grow, video_saliency
 from selfsup3d.errors import InputError
 from selfsup3d.inference.windows import cut, whole_frame
-from selfsup3d.io.video import read_image
+from selfsup3d.io.images import read_image
 
 __all__ = ["BACKGROUND_HELP", "named_background", "background_of"]
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from selfsup3d.config.choices import KeypointFormat
 from selfsup3d.errors import InputError
+from selfsup3d.io.images import natural_key
 from selfsup3d.io.json_yaml import parse_json
-from selfsup3d.io.video import natural_key
 from selfsup3d.structures.skeleton import FOREIGN, ForeignSkeleton
 
 __all__ = ["KeypointSequence", "read_keypoints"]

@@ -28,7 +28,8 @@ from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import PoseRecord, load_record
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows
-from selfsup3d.io.video import IMAGE_SUFFIXES, video_info
+from selfsup3d.io.images import is_image
+from selfsup3d.io.video import video_info
 from selfsup3d.structures.batch import TensorFields
 
 __all__ = [
@@ -167,7 +168,7 @@ def seen_motion(
         InputError: see `predictor.images_of` and `windows.find_windows`; nobody is found.
     """
     path = Path(path)
-    video = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    video = path.is_file() and not is_image(path)
     fps = video_info(path).fps / every if video else 0.0
     windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
     frames = predictor.stream(images_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)

@@ -21,7 +21,8 @@ from selfsup3d.inference.keypoint_files import KeypointSequence
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import Windows, cut
-from selfsup3d.io.video import IMAGE_SUFFIXES, frame_files, read_frames, read_image
+from selfsup3d.io.images import IMAGE_SUFFIXES, frame_files, is_image, read_image
+from selfsup3d.io.video import read_frames
 from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
@@ -75,7 +76,7 @@ def images_of(path: str | Path, every: int = 1, limit: int | None = None) -> Ite
         if not files:
             raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
         frames: Iterator[np.ndarray] = (read_image(file) for file in files[::every])
-    elif path.suffix.lower() in IMAGE_SUFFIXES:
+    elif is_image(path):
         frames = iter([read_image(path)])
     else:
         frames = read_frames(path, every=every)

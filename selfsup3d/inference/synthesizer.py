@@ -28,7 +28,8 @@ from selfsup3d.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_ang
 from selfsup3d.inference.motion import Motion, load_motion, seen_motion, with_bones
 from selfsup3d.inference.predictor import Predictor
 from selfsup3d.inference.windows import cut, whole_frame
-from selfsup3d.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from selfsup3d.io.images import is_image
+from selfsup3d.io.video import is_video
 from selfsup3d.models.part_guided.compositing import composite
 from selfsup3d.models.part_guided.pose import BodyPose
 from selfsup3d.models.part_guided.system import PartGuided
@@ -286,7 +287,7 @@ class Synthesizer:
             InputError: see `prediction.motion.seen_motion` and `load_motion`.
         """
         path = Path(path)
-        if path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+        if path.is_dir() or is_image(path) or is_video(path):
             return seen_motion(Predictor(self.system, self.size, self.batch_size, parts="none"), path)
         return load_motion(path)
 

@@ -19,7 +19,8 @@ from selfsup3d.config.load import nearest
 from selfsup3d.data.saliency.background_model import camera_is_still
 from selfsup3d.errors import InputError
 from selfsup3d.io.crops import squares_of_boxes
-from selfsup3d.io.video import IMAGE_SUFFIXES, read_frames, video_info
+from selfsup3d.io.images import is_image
+from selfsup3d.io.video import read_frames, video_info
 from selfsup3d.preparation.boxes import find_box_file, read_boxes
 from selfsup3d.preparation.tracks import Track, find_tracks, square_windows
 
@@ -112,7 +113,7 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
 def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
     if has_boxes:
         return "boxes"
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir() or is_image(path):
         return "whole"
     info = video_info(path)
     if info.width == info.height or not camera_is_still(_small_frames(path, limit=16)[0]):
@@ -128,7 +129,7 @@ def _share(track: Track, frames: int | None) -> int:
 def _from_boxes(path: Path, file: Path, frames: int | None) -> Windows:
     """Of the person with the most frames."""
     track = max(read_boxes(file), key=lambda track: _share(track, frames))
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir() or is_image(path):
         squares = squares_of_boxes(track.boxes)
     else:
         info = video_info(path)

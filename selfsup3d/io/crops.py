@@ -21,8 +21,9 @@ import torch
 
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import virtual_camera_rotation
+from selfsup3d.io.images import MAX_PIXELS, decode_image, refuse_giants
 from selfsup3d.io.quiet_codecs import silent
-from selfsup3d.io.video import MAX_PIXELS, refuse_giants
+from selfsup3d.io.video import undecodable
 
 __all__ = [
     "Frames",
@@ -44,7 +45,7 @@ _FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_JPEG = (".jpg", ".jpeg")
+_JPEG = b"\xff\xd8"
 _BORDER = (127, 127, 127)  # what lies outside the image
 _INHERITED: list[object] = []
 """Readers of a parent process, kept so that they are never closed here."""
@@ -231,10 +232,13 @@ def read_image(path: Path, width: int = 0, height: int = 0, reduction: float = 1
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    jpeg = path.suffix.lower() in _JPEG
+    jpeg = bytes(data[:2]) == _JPEG
     if data.size == 0 or (jpeg and not _ends_whole(data)):
         raise InputError(f"{path}: the file is {'empty' if data.size == 0 else 'cut off'}; copy it again")
-    have = _jpeg_size(data) if jpeg else None
+    if not jpeg:
+        image = cv2.cvtColor(decode_image(data, str(path), upright=False), cv2.COLOR_RGB2BGR)
+        return Reduced(image, _scale((image.shape[1], image.shape[0]), width, height, 1))
+    have = _jpeg_size(data)
     if have is None or have[0] * have[1] > MAX_PIXELS:
         refuse_giants(path, data)
     factor = 1
@@ -254,7 +258,7 @@ def read_image(path: Path, width: int = 0, height: int = 0, reduction: float = 1
 
 def _ends_whole(data: np.ndarray) -> bool:
     """A JPEG's end marker within its last bytes (some writers pad); without it the lower part would decode grey."""
-    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" in bytes(data[-64:])
+    return b"\xff\xd9" in bytes(data[-64:])
 
 
 def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
@@ -287,9 +291,10 @@ class _Video:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         self.path = path
-        self._capture = cv2.VideoCapture(str(path))
+        # An absolute path: "cam1:take2.mp4" alone would be taken for a protocol's name.
+        self._capture = cv2.VideoCapture(os.path.abspath(path))
         if not self._capture.isOpened():
-            raise InputError(f"{path}: not a video OpenCV can open; the file is damaged or its codec unknown here")
+            raise InputError(undecodable(path))
         self._next = 0
         self._last: tuple[int, np.ndarray] | None = None
 

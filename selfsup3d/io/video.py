@@ -1,52 +1,42 @@
-"""Frames of a video or of a folder of images, one at a time, as RGB.
+"""Frames of a video or of a folder of images, one at a time, upright and as RGB, each with its time.
 
-Anything OpenCV's decoder reads counts as a video (mp4, avi, mov, webm, mkv, gif). Memory stays flat: frames are
-yielded, never collected here.
+Anything FFmpeg reads counts as a video (mp4, mov, avi, webm, mkv, gif ...). Pixels are square: a container's sample
+aspect ratio and rotation are applied. Times are those of the container, so a variable rate is kept. Memory stays flat:
+frames are yielded, never collected here.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
+import av
 import numpy as np
-from PIL import Image
 
 from selfsup3d.errors import InputError
-from selfsup3d.io.quiet_codecs import silent
+from selfsup3d.io.images import IMAGE_SUFFIXES, MAX_PIXELS, file_kind, frame_files, over_white, read_image, refuse_pipes
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
     "VIDEO_SUFFIXES",
+    "VideoFrame",
     "VideoInfo",
-    "frame_files",
+    "is_video",
     "read_frames",
-    "read_image",
-    "refuse_giants",
+    "read_timed_frames",
+    "undecodable",
     "video_info",
 ]
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_UNDECODABLE = "no frame could be decoded; the file is damaged or its codec is unknown here"
-_ORIENTATION = 0x0112  # EXIF's tag
-_SWAPPED = (5, 6, 7, 8)  # rows and columns change places, then the image is flipped
-_FLIPS: dict[int, Any] = {
-    2: np.s_[:, ::-1],
-    3: np.s_[::-1, ::-1],
-    4: np.s_[::-1],
-    6: np.s_[:, ::-1],
-    7: np.s_[::-1, ::-1],
-    8: np.s_[::-1],
-}
-MAX_PIXELS = 100_000_000
-"""Of one image. A few kilobytes can claim more, and would take gigabytes of memory."""
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".webm", ".mkv", ".m4v", ".gif", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".3gp", ".flv",
+)  # fmt: skip
+_PLAUSIBLE_FPS = 480.0
+"""Containers without a rate of their own answer with their tick, 1000 for WebM."""
+_RAW = ("h264", "hevc", "m4v", "mjpeg", "obu", "ivf", "rawvideo", "mpegvideo")
+"""Formats of FFmpeg without times: it makes them up from a rate that it assumes."""
 
 
 @dataclass(frozen=True)
@@ -54,122 +44,56 @@ class VideoInfo:
     """What a video says of itself; `frames` is the container's claim and may be 0 or wrong.
 
     Attributes:
-        fps: 0 where unknown (folders of images).
+        fps: mean frames per second, 0 where unknown (folders of images).
         frames: number of frames.
-        width, height: pixels.
+        width, height: of the frames as they are yielded, pixels.
+        codec: its name, "" for folders.
+        note: what had to be assumed about times, as a line to print; "" where nothing was.
     """
 
     fps: float
     frames: int
     width: int
     height: int
+    codec: str = ""
+    note: str = ""
 
 
-def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image: grey is repeated, alpha dropped, 16 bits reduced to 8.
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame.
 
-    Read through a buffer, so that any file name the system knows works.
-
-    Args:
-        path: of the file.
-        upright: turn it as its camera was held (EXIF), as viewers show it and OpenCV turns videos; images of datasets,
-            whose labels belong to the stored pixels, are read with False.
-
-    Raises:
-        InputError: missing, empty, not an image, or one of more than `MAX_PIXELS` pixels.
+    Attributes:
+        number: in the source, counted from 0.
+        time: seconds since frame 0; NaN where the source has no times.
+        image: (H, W, 3) uint8 RGB.
     """
+
+    number: int
+    time: float
+    image: np.ndarray
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a file is a video by its content; a damaged or missing one counts where its name says so."""
     path = Path(path)
-    _refuse_pipes(path)
+    kind = file_kind(path)
+    return not path.is_dir() and (kind == "video" or (kind != "image" and path.suffix.lower() in VIDEO_SUFFIXES))
+
+
+def undecodable(path: str | Path) -> str:
+    """Why no frame of a video comes out, with the codec's name and the command that re-encodes it."""
+    codec = ""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if data.size == 0:
-        raise InputError(f"{path}: the file is empty")
-    refuse_giants(path, data)
-    try:
-        with silent():
-            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise InputError(f"{path}: not an image OpenCV can read ({error.err})") from error
-    if image is None:
-        raise InputError(f"{path}: not an image OpenCV can read (damaged, or not {', '.join(IMAGE_SUFFIXES)})")
-    return _to_rgb8(_turned(image, data) if upright else image)
+        with av.open(os.path.abspath(path), options=_LOCAL) as container:
+            codec = _codec_name(container.streams.video[0])
+    except (av.error.FFmpegError, IndexError, OSError, ValueError):
+        pass
+    known = f"its codec {codec!r} cannot be decoded here" if codec else "the file is damaged or its codec is unknown"
+    return f"{path}: no frame could be decoded; {known}. Re-encode it: ffmpeg -i {Path(path).name} -c:v libx264 new.mp4"
 
 
-def _turned(image: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """A decoded image upright, by the orientation that its file tells; as it is where none is told.
-
-    OpenCV itself would do this only together with a conversion to 8-bit BGR.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about damaged tags
-            opened = Image.open(io.BytesIO(data.tobytes()))
-            told = opened.getexif().get(_ORIENTATION, 1) if "exif" in opened.info else 1  # or Pillow decodes all of it
-    except Exception:  # whatever Pillow's readers raise for a damaged header
-        return image
-    if told in _SWAPPED:
-        image = image.swapaxes(0, 1)
-    return np.ascontiguousarray(image[_FLIPS.get(told, np.s_[:])])
-
-
-def refuse_giants(path: Path, data: np.ndarray) -> None:
-    """Raise by what an image's header says, before anything is decoded; what has no known header is OpenCV's to tell.
-
-    Raises:
-        InputError: more than `MAX_PIXELS` pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            width, height = Image.open(io.BytesIO(data.tobytes())).size
-    except Image.DecompressionBombError:
-        raise InputError(f"{path}: an image of more than {MAX_PIXELS:,} pixels; reduce it first") from None
-    except Exception:  # whatever Pillow's readers raise for a damaged header
-        return
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width}x{height} pixels; images of up to {MAX_PIXELS:,} are read, reduce it first")
-
-
-def _to_rgb8(image: np.ndarray) -> np.ndarray:
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        image = np.clip(np.nan_to_num(image) * 255.0, 0, 255).astype(np.uint8)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-    if image.shape[2] == 2:  # grey and alpha
-        return np.repeat(image[..., :1], 3, axis=2)
-    # A tenth of the time that reversing the last axis takes.
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
-
-
-def _refuse_pipes(path: Path) -> None:
-    """A named pipe would be waited for, maybe for ever."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a file, but a folder, a pipe or a device")
-
-
-def frame_files(folder: str | Path) -> list[Path]:
-    """Images of a folder in natural order (frame 2 before frame 10); links that lead nowhere count, to be told."""
-    files = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted((p for p in files if p.is_file() or not p.exists()), key=lambda p: natural_key(p.stem))
-
-
-def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that compares the numbers inside a name by value."""
-    parts: list[tuple[int, int | str]] = []
-    number = ""
-    for character in text + "\0":
-        if character.isdecimal() and character.isascii():
-            number += character
-            continue
-        if number:
-            parts.append((0, int(number)))
-            number = ""
-        parts.append((1, character))
-    return tuple(parts)
+_LOCAL = {"protocol_whitelist": "file"}  # a playlist must not fetch anything
 
 
 def video_info(path: str | Path) -> VideoInfo:
@@ -180,30 +104,35 @@ def video_info(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     if path.is_dir():
-        files = frame_files(path)
-        if not files:
-            raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-        height, width = read_image(files[0]).shape[:2]
-        return VideoInfo(fps=0.0, frames=len(files), width=width, height=height)
-    capture = _open(path)
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    info = VideoInfo(
-        fps=float(fps) if np.isfinite(fps) and 0 < fps < 1000 else 0.0,
-        frames=max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0),
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-    )
-    capture.release()
-    if info.width <= 0 or info.height <= 0:
-        raise InputError(f"{path}: {_UNDECODABLE}")
-    return info
+        height, width = read_image(_images(path)[0]).shape[:2]
+        return VideoInfo(fps=0.0, frames=len(frame_files(path)), width=width, height=height)
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        fps, note = _rate(container, stream)
+        if note:
+            note = f"{path}: {note}"
+        width, height = _shown_size(stream)
+        try:
+            first = next(iter(container.decode(stream)))
+        except (StopIteration, av.error.FFmpegError):
+            raise InputError(undecodable(path)) from None
+        if first.rotation % 180:
+            width, height = height, width
+        return VideoInfo(fps, max(int(stream.frames), 0), width, height, _codec_name(stream), note)
 
 
 def read_frames(path: str | Path, every: int = 1, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """Yield (H, W, 3) uint8 RGB frames of a video file or of a folder of images.
+    """The images of `read_timed_frames`; its arguments and errors."""
+    return (frame.image for frame in read_timed_frames(path, every, start, stop))
+
+
+def read_timed_frames(
+    path: str | Path, every: int = 1, start: int = 0, stop: int | None = None
+) -> Iterator[VideoFrame]:
+    """Yield the frames of a video file or of a folder of images.
 
     Args:
-        path: video, or folder of images in natural order.
+        path: video, or folder of images of one size, in natural order.
         every: keep each `every`-th frame from `start` on.
         start, stop: range of source frames; stop is exclusive.
 
@@ -213,61 +142,127 @@ def read_frames(path: str | Path, every: int = 1, start: int = 0, stop: int | No
     """
     path = Path(path)
     wanted = range(start, stop if stop is not None else 2**62)
-    if path.is_dir():
-        yield from _read_folder(path, wanted, every)
-    else:
-        yield from _read_video(path, wanted, every)
+    yield from _read_folder(path, wanted, every) if path.is_dir() else _read_video(path, wanted, every)
 
 
-def _read_folder(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
-    files = frame_files(path)
+def _images(folder: Path) -> list[Path]:
+    files = frame_files(folder)
     if not files:
-        raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{folder}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def _read_folder(path: Path, wanted: range, every: int) -> Iterator[VideoFrame]:
+    files = _images(path)
     shape = None
-    for file in files[wanted.start : wanted.stop : every]:
-        frame = read_image(file)
-        if shape is not None and frame.shape != shape:
+    for number in range(wanted.start, min(wanted.stop, len(files)), every):
+        image = read_image(files[number])
+        if shape is not None and image.shape != shape:
             raise InputError(
-                f"{file}: {frame.shape[1]}x{frame.shape[0]} pixels, but the frames before it have {shape[1]}x{shape[0]}"
+                f"{files[number]}: {image.shape[1]}x{image.shape[0]} pixels, but the frames before it have "
+                f"{shape[1]}x{shape[0]}"
             )
-        shape = frame.shape
-        yield frame
+        shape = image.shape
+        yield VideoFrame(number, math.nan, image)
 
 
-def _read_video(path: Path, wanted: range, every: int) -> Iterator[np.ndarray]:
-    capture = _open(path)
-    try:
-        index = -1
-        yielded = False
-        while index + 1 < wanted.stop and capture.grab():
-            index += 1
-            if index < wanted.start or (index - wanted.start) % every:
+def _read_video(path: Path, wanted: range, every: int) -> Iterator[VideoFrame]:
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        size, fps = _shown_size(stream), _rate(container, stream)[0]
+        first: float | None = None
+        last = -1
+        for number, frame in enumerate(_decoded(container, stream)):
+            last = number
+            if number >= wanted.stop:
+                return
+            if first is None and frame.time is not None:
+                first = float(frame.time) - (number / fps if fps else 0.0)
+            if number < wanted.start or (number - wanted.start) % every:
                 continue
-            good, frame = capture.retrieve()
-            if not good or frame is None:
-                continue
-            yielded = True
-            yield _to_rgb8(frame)
-        if index < 0 or (not yielded and index >= wanted.start):
-            raise InputError(f"{path}: {_UNDECODABLE}")
-    finally:
-        capture.release()
+            assumed = number / fps if fps else math.nan
+            time = float(frame.time) - first if frame.time is not None and first is not None else assumed
+            yield VideoFrame(number, time, _upright_rgb(frame, size))
+        if last < 0:
+            raise InputError(undecodable(path))
 
 
-def _open(path: Path) -> cv2.VideoCapture:
+def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
+    """Whatever frames can be decoded; damaged packets are left out, as players do."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):  # the file ends, or is cut off
+            return
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            continue
+
+
+def _upright_rgb(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) of a decoded frame: square pixels, turned as its container says, alpha over white."""
+    clear = any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8"
+    scaled = frame.reformat(*size, format="rgba" if clear else "rgb24", interpolation="BICUBIC")
+    image = over_white(scaled.to_ndarray()) if clear else scaled.to_ndarray()
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _shown_size(stream: av.video.stream.VideoStream) -> tuple[int, int]:
+    """Width and height of the frames with square pixels, before they are turned; nothing is made smaller."""
+    width, height, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
+    if not 1 / 16 < ratio < 16 or abs(ratio - 1) < 1e-3:
+        return width, height
+    return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
+
+
+def _rate(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> tuple[float, str]:
+    """Mean frames per second, 0 where unknown, and what had to be assumed."""
+    mean, guessed = (float(rate or 0) for rate in (stream.average_rate, stream.guessed_rate))
+    if container.format.name in _RAW:
+        return mean or guessed, f"a raw stream has no times of its own; {mean or guessed:g} frames/s are assumed"
+    if 0 < mean < _PLAUSIBLE_FPS:
+        return mean, ""
+    if 0 < guessed < _PLAUSIBLE_FPS:
+        return guessed, f"the container states no frame rate; {guessed:g} frames/s are taken from its frames' times"
+    return 0.0, "the container states no frame rate; the times of its frames are used as they stand"
+
+
+def _codec_name(stream: av.video.stream.VideoStream) -> str:
+    return str(stream.codec_context.name) if stream.codec_context is not None else ""
+
+
+def _open(path: Path) -> av.container.InputContainer:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; expected a video or a folder of images")
-    _refuse_pipes(path)
+    refuse_pipes(path)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected a video")
-    # Without FFmpeg's word alone OpenCV asks all its other readers, which print what they think of damaged files.
-    known = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG if known else cv2.CAP_ANY)
-    if not capture.isOpened():
-        capture.release()
-        raise InputError(f"{path}: not a video OpenCV can open (damaged, or not {', '.join(VIDEO_SUFFIXES)})")
-    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if width * height > MAX_PIXELS:
-        capture.release()
-        raise InputError(f"{path}: frames of {width}x{height} pixels; up to {MAX_PIXELS:,} are read, reduce it first")
-    return capture
+    wrong = f"{path}: not a video that can be opened (damaged, or not {', '.join(VIDEO_SUFFIXES)})"
+    if file_kind(path) in ("text", "image"):  # a playlist would open other files
+        raise InputError(wrong)
+    try:
+        # An absolute path: "cam1:take2.mp4" alone would be taken for a protocol's name.
+        container = av.open(os.path.abspath(path), options=_LOCAL)
+    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+        raise InputError(wrong) from error
+    try:
+        if not container.streams.video:
+            raise InputError(f"{path}: there is no video in this file")
+        stream = container.streams.video[0]
+        if stream.codec_context is None or not stream.width or not stream.height:
+            raise InputError(undecodable(path))
+        width, height = _shown_size(stream)
+        if width * height > MAX_PIXELS:
+            raise InputError(
+                f"{path}: frames of {width}x{height} pixels; up to {MAX_PIXELS:,} are read, reduce it first"
+            )
+    except InputError:
+        container.close()
+        raise
+    return container

@@ -18,8 +18,9 @@ from selfsup3d.config.choices import CropMode, SaliencyMethod
 from selfsup3d.data.sampling.clip_store import ClipStore, clip_is_ready, finish_store, save_clip
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
+from selfsup3d.io.images import frame_files, natural_key
 from selfsup3d.io.json_yaml import parse_json
-from selfsup3d.io.video import VIDEO_SUFFIXES, frame_files, natural_key
+from selfsup3d.io.video import VIDEO_SUFFIXES, is_video
 from selfsup3d.preparation.boxes import find_box_file
 from selfsup3d.preparation.cropping import Dropped, PersonClip
 from selfsup3d.preparation.person_clips import CropSettings, person_clips
@@ -68,7 +69,7 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
     found = []
     for here, files in visible_files(folder):
         for file in files:
-            if Path(file).suffix.lower() in VIDEO_SUFFIXES:
+            if is_video(here / file):
                 found.append(ClipSource(here / file, (here / file).relative_to(folder).as_posix()))
         if frame_files(here):
             found.append(ClipSource(here, here.relative_to(folder).as_posix() if here != folder else folder.name))

@@ -30,8 +30,9 @@ from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, save_cli
 from selfsup3d.errors import InputError
 from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.io import pretrained
+from selfsup3d.io.images import read_image
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
-from selfsup3d.io.video import read_frames, read_image, video_info
+from selfsup3d.io.video import read_frames, video_info
 from selfsup3d.preparation.boxes import read_boxes
 from selfsup3d.structures.skeleton import H36M_17, Skeleton
 from tests.data.mocap.test_formats import AMC, ASF, GOOD

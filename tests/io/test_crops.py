@@ -12,7 +12,7 @@ import torch
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import crop_intrinsics, project
 from selfsup3d.io import crops as views
-from selfsup3d.io import video
+from selfsup3d.io import images as image_files
 from selfsup3d.io.crops import (
     Frames,
     Reduced,
@@ -210,7 +210,7 @@ def test_bad_images_name_themselves(images, tmp_path):
 def test_giants_are_refused_by_their_header(tmp_path, suffix, monkeypatch):
     cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((20, 30, 3), np.uint8))
     assert read_image(tmp_path / f"a{suffix}").image.shape == (20, 30, 3)
-    for module in (video, views):
+    for module in (image_files, views):
         monkeypatch.setattr(module, "MAX_PIXELS", 599)
     monkeypatch.setattr(cv2, "imdecode", None)
     with pytest.raises(InputError, match=rf"a{suffix}: 30x20 pixels; images of up to 599"):

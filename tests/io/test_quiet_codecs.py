@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from selfsup3d.errors import InputError
+from selfsup3d.io.images import read_image
 from selfsup3d.io.quiet_codecs import silent
-from selfsup3d.io.video import read_image
 
 
 def test_silent_inside_and_loud_again(capfd):

@@ -1,13 +1,17 @@
 import contextlib
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from selfsup3d.errors import InputError
-from selfsup3d.io import video
-from selfsup3d.io.video import frame_files, read_frames, read_image, video_info
+from selfsup3d.io import crops, video
+from selfsup3d.io.images import frame_files, read_image
+from selfsup3d.io.video import read_frames, read_timed_frames, video_info
+from tests.video_writing import turn_by_header, write_timed
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mov": "mp4v", ".webm": "VP80", ".mkv": "MJPG"}
 
@@ -99,7 +103,8 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path):
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, 2))
     rgba = np.dstack([np.full((8, 8), v, np.uint8) for v in (10, 20, 30, 128)])  # BGRA on disk
     cv2.imwrite(str(tmp_path / "rgba.png"), rgba)
-    assert read_image(tmp_path / "rgba.png")[0, 0].tolist() == [30, 20, 10]
+    over_white = [round((v * 128 + 255 * 127) / 255) for v in (30, 20, 10)]
+    assert read_image(tmp_path / "rgba.png")[0, 0].tolist() == over_white
     deep = np.full((8, 8, 3), 40_000, np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     assert read_image(tmp_path / "deep.png")[0, 0].tolist() == [156, 156, 156]
@@ -173,3 +178,102 @@ def test_videos_of_giant_frames_are_refused_before_one_is_decoded(tmp_path, monk
     monkeypatch.setattr(video, "MAX_PIXELS", 100)
     with pytest.raises(InputError, match=r"walk\.avi: frames of \d+x\d+ pixels; up to 100 are read"):
         next(read_frames(tmp_path / "walk.avi"))
+
+
+# ---- times, pixel shapes, rotations and names of containers ----
+
+
+def steps(count=5, size=(48, 64)):
+    frames = np.zeros((count, *size, 3), np.uint8)
+    frames[:, : size[0] // 2, : size[1] // 2] = (220, 40, 40)
+    frames[:, size[0] // 2 :] += np.arange(0, 20 * count, 20, np.uint8)[:, None, None, None]
+    return frames
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9")])
+def test_times_of_a_variable_rate_are_the_containers(tmp_path, suffix, codec):
+    times = [0.0, 0.9, 1.0, 3.0, 3.1]
+    path = write_timed(tmp_path / f"a{suffix}", steps(), times, codec)
+    frames = list(read_timed_frames(path))
+    assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=2e-3)
+    thinned = list(read_timed_frames(path, every=3))
+    np.testing.assert_allclose([frame.time for frame in thinned], [0.0, 3.0], atol=2e-3)
+
+
+def test_times_begin_at_the_first_frame(tmp_path):
+    path = write_timed(tmp_path / "a.mkv", steps(), [5.0, 5.1, 5.2, 5.3, 5.4])
+    np.testing.assert_allclose([f.time for f in read_timed_frames(path, start=2)], [0.2, 0.3, 0.4], atol=2e-3)
+
+
+def test_a_container_without_a_rate_is_not_taken_for_a_thousand_a_second(tmp_path):
+    path = write_timed(tmp_path / "a.webm", steps(), [0.1 * k for k in range(5)], "libvpx", rate=1000)
+    assert video_info(path).fps < 100
+    assert [round(frame.time, 3) for frame in read_timed_frames(path)] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_a_raw_stream_says_that_its_rate_is_assumed(tmp_path):
+    path = write_timed(tmp_path / "a.h264", steps(), [0.1 * k for k in range(5)])
+    info = video_info(path)
+    assert f"{info.fps:g} frames/s are assumed" in info.note
+    assert np.isfinite([frame.time for frame in read_timed_frames(path)]).all()
+
+
+@pytest.mark.parametrize(("pixels", "shown"), [(Fraction(3, 2), (48, 96)), (Fraction(1, 2), (96, 64))])
+def test_pixels_that_are_not_square_are_made_square(tmp_path, pixels, shown):
+    path = write_timed(tmp_path / "a.mp4", steps(), [0.1 * k for k in range(5)], pixels=pixels)
+    (frame, *_) = read_frames(path)
+    assert frame.shape[:2] == shown == (video_info(path).height, video_info(path).width)
+    assert frame[4, shown[1] // 2 - 8, 0] > 180  # the red corner fills its quarter still
+    assert frame[4, shown[1] // 2 + 8, 0] < 60
+
+
+def test_a_rotation_of_the_container_is_applied(tmp_path):
+    path = write_timed(tmp_path / "a.mp4", steps(), [0.1 * k for k in range(5)])
+    turn_by_header(path)
+    (frame, *_) = read_frames(path)
+    capture = cv2.VideoCapture(str(path))  # turns by itself
+    oracle = capture.read()[1][..., ::-1]
+    assert frame.shape == oracle.shape == (64, 48, 3)
+    assert np.abs(frame.astype(int) - oracle).mean() < 3
+    assert (video_info(path).width, video_info(path).height) == (48, 64)
+
+
+def test_transparent_frames_of_a_gif_lie_over_white(tmp_path):
+    image = Image.new("P", (16, 16), 0)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    image.putpixel((3, 3), 1)
+    image.save(tmp_path / "a.gif", save_all=True, append_images=[image.rotate(90)], transparency=0, duration=100)
+    (frame, *_) = read_frames(tmp_path / "a.gif")
+    assert frame[10, 10].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("name", ["cam1:take2.mp4", "http:a.mp4", "walk%03d.mp4", "pipe:0.mp4", "a?b.mp4"])
+def test_a_relative_name_that_looks_like_a_protocol_is_a_file(tmp_path, monkeypatch, name):
+    write_timed(tmp_path / name, steps(), [0.1 * k for k in range(5)])
+    monkeypatch.chdir(tmp_path)
+    assert len(list(read_frames(name))) == 5
+    assert crops.Frames("").read(name, 2, 64, 48).image.shape == (48, 64, 3)
+
+
+def test_a_codec_that_cannot_be_decoded_is_named_with_the_command(tmp_path):
+    path = write_timed(tmp_path / "a.mp4", steps(), [0.1 * k for k in range(5)])
+    data = path.read_bytes()
+    at = data.index(b"avc1", data.index(b"stsd"))
+    path.write_bytes(data[:at] + b"xyz9" + data[at + 4 :])
+    with pytest.raises(InputError, match=r"a\.mp4: no frame .*Re-encode it: ffmpeg -i a\.mp4 -c:v libx264"):
+        list(read_frames(path))
+
+
+def test_av1_is_decoded(tmp_path):
+    if "libsvtav1" not in av.codecs_available:
+        pytest.skip("no encoder of AV1 here")
+    path = write_timed(tmp_path / "a.mp4", steps(size=(64, 64)), [0.1 * k for k in range(5)], "libsvtav1")
+    assert len(list(read_frames(path))) == 5
+
+
+def test_a_playlist_is_no_video(tmp_path):
+    write_timed(tmp_path / "a.ts", steps(), [0.1 * k for k in range(5)])
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\na.ts\n")
+    with pytest.raises(InputError, match=r"list\.mp4: not a video"):
+        list(read_frames(tmp_path / "list.mp4"))

@@ -22,7 +22,8 @@ from selfsup3d.data.datasets.dataset_tree import Missing, Part, Source, Tree, la
 from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
-from selfsup3d.io.video import read_image, video_info
+from selfsup3d.io.images import read_image
+from selfsup3d.io.video import video_info
 from selfsup3d.structures.skeleton import FOREIGN, ForeignSkeleton
 
 __all__ = ["ACTIVITIES", "SOURCE", "USUAL_CAMERAS", "find_mpi_inf_3dhp", "read_calibration"]
