@@ -1,20 +1,12 @@
-"""2D keypoints that other tools wrote: COCO, OpenPose, MediaPipe and MMPose JSON, as the keypoints of one person.
-
-    COCO       results [{"image_id", "keypoints": [x, y, v, ...], "score"}], or annotations with "images"
-    OpenPose   a folder of *_keypoints.json, one a frame, or one of them: {"people": [{"pose_keypoints_2d": [...]}]}
-    MMPose     {"meta_info": ..., "instance_info": [{"frame_id", "instances": [{"keypoints", "keypoint_scores"}]}]}, or
-               the list of one image's instances
-    MediaPipe  a list of frames (or {"frames": [...]}), each 33 landmarks {"x", "y", "visibility"}, bare or under
-               "landmarks" or "pose_landmarks"; x and y are shares of the image, so its size must be known
+"""2D keypoints that other tools wrote (`keypoint_formats`), as one sequence a person.
 
 Joints are brought over by the explicit tables of `skeleton.FOREIGN`; those that a format does not mark (spine, head)
-get confidence 0, and lifters fill them in. Where several people are seen, the most certain one of the first frame is
-followed by nearness.
+get confidence 0, and lifters fill them in. Frame numbers come from the files' names and ids, so that gaps stay gaps.
+Several people are told apart by their ids, or followed (`people`). What is left out is counted in `notes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -23,18 +15,15 @@ import numpy as np
 
 from selfsup3d.config.choices import KeypointFormat
 from selfsup3d.errors import InputError
+from selfsup3d.inference.keypoint_formats import READERS, Parsed, guess_format
+from selfsup3d.inference.people import Person, PersonTrack, Tracker, track_people
 from selfsup3d.io.images import natural_key
 from selfsup3d.io.json_yaml import parse_json
-from selfsup3d.structures.skeleton import FOREIGN, ForeignSkeleton
+from selfsup3d.structures.skeleton import FOREIGN
 
-__all__ = ["KeypointSequence", "read_keypoints"]
+__all__ = ["KeypointSequence", "read_keypoints", "read_people", "sequence_of"]
 
-
-_Person = tuple[np.ndarray, np.ndarray]  # (F, 2) joints and (F,) confidence of a foreign skeleton
-_Frames = list[tuple[int, list[_Person]]]
-
-_OPENPOSE = {25: "body_25", 18: "coco_18"}
-_MMPOSE = {"coco": "coco_17", "h36m": "h36m_17", "body17": "coco_17"}
+_SCALED = 2.0  # a person of so few pixels is none: the coordinates are shares of the image
 
 
 @dataclass(frozen=True)
@@ -44,226 +33,197 @@ class KeypointSequence:
     Attributes:
         joints: (T, 17, 2) float32 px, 0 where the confidence is 0.
         confidence: (T, 17) float32.
-        frames: (T,) frame numbers, increasing; frames without a person are left out.
+        frames: (T,) frame numbers, increasing; frames without the person are left out.
         size: (width, height) of the images, px, where it is known.
         format: that the file has. skeleton: name of the foreign one.
+        person: the id that the file gives, or a number in order of appearance.
+        others: people of the same file that are not in this sequence.
+        notes: lines about what was left out, assumed or absent, to print.
     """
 
     joints: np.ndarray
     confidence: np.ndarray
     frames: np.ndarray
     size: tuple[int, int] | None
-    format: KeypointFormat
+    format: str
     skeleton: str
+    person: str = ""
+    others: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.joints)
 
 
 def read_keypoints(
-    path: str | Path, format: KeypointFormat | None = None, size: tuple[int, int] | None = None
+    path: str | Path,
+    format: KeypointFormat | None = None,
+    size: tuple[int, int] | None = None,
+    person: str | None = None,
 ) -> KeypointSequence:
-    """Read keypoints.
+    """One person's keypoints: the one that is named, or the one of whom most is seen.
 
     Args:
-        path: JSON file; for OpenPose also a folder of them.
-        format: None = told from the contents.
-        size: (width, height) of the images; MediaPipe needs it, unless the file says.
+        path: JSON file, or a folder of them, one a frame.
+        format: None = taken from the contents.
+        size: (width, height) of the images; needed where coordinates are shares of the image.
+        person: id in the file, or a number in order of appearance; None = of whom most is seen.
 
     Raises:
-        InputError: missing, damaged or of no known format; nobody in it; MediaPipe without a size.
+        InputError: see `read_people`; nobody of that name.
+    """
+    people = read_people(path, format, size)
+    if person is None:
+        return people[0]
+    for sequence in people:
+        if sequence.person == person:
+            return sequence
+    names = ", ".join(sequence.person for sequence in people[:8])
+    raise InputError(f"{path}: nobody is called {person!r}; the people are {names}")
+
+
+def read_people(
+    path: str | Path, format: KeypointFormat | None = None, size: tuple[int, int] | None = None
+) -> list[KeypointSequence]:
+    """Everybody's keypoints; the person of whom most is seen comes first.
+
+    Args:
+        path, format, size: see `read_keypoints`.
+
+    Raises:
+        InputError: missing, damaged or of no known format; nobody in it; shares of an image whose size is not known.
     """
     path = Path(path)
     if format is not None and format not in get_args(KeypointFormat):
         raise InputError(
             f"keypoint format {format!r} is unknown; expected one of {', '.join(get_args(KeypointFormat))}"
         )
-    value = [_load(file) for file in _openpose_files(path)] if path.is_dir() else _load(path)
-    kind = format or ("openpose" if path.is_dir() else _guess(value))
+    files, notes = _folder(path, format) if path.is_dir() else ([(path.name, _load(path))], [])
+    kind = format or guess_format(files[0][1])
     if kind is None:
         raise InputError(f"{path}: neither COCO, OpenPose, MediaPipe nor MMPose keypoints")
     try:
-        frames, skeleton, told = _READERS[kind](value, size)
+        parsed = READERS[kind](files)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"{path}: damaged, or not {kind} keypoints ({error!r})") from error
-    followed = _follow([(number, people) for number, people in sorted(frames, key=lambda f: f[0]) if people])
-    if not followed:
+    if parsed.empty:
+        notes.append(f"{path}: {parsed.empty} people without a single keypoint are skipped")
+    notes += _in_pixels(path, parsed, size)
+    tracker = track_people(sorted(parsed.frames.items()))
+    if not tracker.tracks:
         raise InputError(f"{path}: nobody is marked in any frame")
-    joints, confidence = skeleton.convert(
-        np.stack([person[0] for _, person in followed]), np.stack([person[1] for _, person in followed])
-    )
-    seen = (confidence > 0).any(1)  # somebody of whom only the eyes are marked is nobody
-    if not seen.any():
+    return _sequences(path, parsed, tracker, size or parsed.size, kind, notes)
+
+
+def _sequences(
+    path: Path, parsed: Parsed, tracker: Tracker, size: tuple[int, int] | None, kind: str, notes: list[str]
+) -> list[KeypointSequence]:
+    if tracker.duplicates:
+        notes.append(f"{path}: {tracker.duplicates} people repeat the id of another in their frame and are skipped")
+    found = []
+    for track in sorted(tracker.tracks, key=lambda track: -track.weight):
+        others = len(tracker.tracks) - 1
+        sequence = sequence_of(track, parsed.skeleton, size, kind, others, tuple(notes))
+        if sequence is not None:
+            found.append(sequence)
+    if not found:
         raise InputError(f"{path}: none of our joints is marked in any frame")
-    numbers = np.array([number for number, _ in followed])[seen]
+    return found
+
+
+def sequence_of(
+    track: PersonTrack,
+    skeleton: str,
+    size: tuple[int, int] | None,
+    kind: str,
+    others: int = 0,
+    notes: tuple[str, ...] = (),
+) -> KeypointSequence | None:
+    """A track's keypoints in our joints; None where it shows none of them (somebody of whom only the eyes are marked)."""
+    joints, confidence = FOREIGN[skeleton].convert(
+        np.stack([person.joints for person in track.people]), np.stack([person.confidence for person in track.people])
+    )
+    seen = (confidence > 0).any(1)
+    if not seen.any():
+        return None
+    numbers = np.array(track.frames)[seen]
     joints, confidence = joints[seen].astype(np.float32), confidence[seen].astype(np.float32)
-    return KeypointSequence(joints, confidence, numbers, size or told, kind, skeleton.name)
+    return KeypointSequence(joints, confidence, numbers, size, kind, skeleton, track.id, others, notes)
 
 
-def _openpose_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.json"), key=lambda p: natural_key(p.stem))
-    if not files:
-        raise InputError(f"{folder}: no JSON in this folder; expected OpenPose's *_keypoints.json")
-    return files
+def _in_pixels(path: Path, parsed: Parsed, size: tuple[int, int] | None) -> list[str]:
+    """Turn shares of the image into pixels, in place; a line about what was taken.
+
+    Raises:
+        InputError: the image's size is not known.
+    """
+    people = [person for frame in parsed.frames.values() for person in frame]
+    values = np.concatenate([p.joints[p.confidence > 0] for p in people]) if people else np.zeros((0, 2))
+    if not len(values):
+        return []
+    low, high = float(values.min()), float(values.max())
+    if not parsed.shares and max(abs(low), abs(high)) > _SCALED:
+        return []
+    size = size or parsed.size
+    if size is None:
+        raise InputError(
+            f"{path}: all coordinates lie in {low:.2f} ... {high:.2f}, so they are shares of the image and not pixels; "
+            "give its size with --image-size WIDTHxHEIGHT"
+        )
+    signed = not parsed.shares and low < -0.2  # OpenPose's --keypoint_scale 4
+    for number, frame in parsed.frames.items():
+        parsed.frames[number] = [
+            Person((0.5 * (p.joints + 1.0) if signed else p.joints) * np.array(size, float), p.confidence, id=p.id)
+            for p in frame
+        ]
+    if parsed.shares:
+        return []
+    return [f"{path}: coordinates are taken for shares of the image, {'-1 ... 1' if signed else '0 ... 1'}"]
+
+
+def _folder(path: Path, format: KeypointFormat | None) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Names and contents of a folder's keypoint files, and a line about those that were skipped.
+
+    Raises:
+        InputError: no JSON, or none that holds keypoints.
+    """
+    names = sorted(path.glob("*.json"), key=lambda p: natural_key(p.stem))
+    if not names:
+        raise InputError(f"{path}: no JSON in this folder; expected one file of keypoints a frame")
+    read: list[tuple[str, Any, KeypointFormat | None]] = []
+    skipped, first = [], None
+    for file in names:
+        try:
+            value = _load(file)
+        except InputError as error:
+            skipped.append(file.name)
+            first = first or error
+            continue
+        read.append((file.name, value, format or guess_format(value)))
+    kinds = [kind for _, _, kind in read if kind is not None]
+    if not kinds:
+        raise first or InputError(f"{path}: neither COCO, OpenPose, MediaPipe nor MMPose keypoints in these files")
+    usual = max(set(kinds), key=kinds.count)
+    # A list without anybody has no marks of a format: it is an empty frame of the usual one.
+    kept = [(name, value) for name, value, kind in read if kind == usual or (kind is None and value == [])]
+    skipped += [name for name, value, kind in read if kind != usual and not (kind is None and value == [])]
+    notes = []
+    if skipped:
+        shown = ", ".join(skipped[:3]) + (" ..." if len(skipped) > 3 else "")
+        notes.append(
+            f"{path}: {len(skipped)} of {len(names)} files hold no {usual} keypoints and are skipped ({shown})"
+        )
+    return kept, notes
 
 
 def _load(path: Path) -> Any:
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        return parse_json(data.decode("utf-16" if wide else "utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected keypoints as JSON") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-
-
-def _guess(value: Any) -> KeypointFormat | None:
-    """The format by the keys that only it has."""
-    if isinstance(value, Mapping):
-        if "people" in value:
-            return "openpose"
-        if "instance_info" in value:
-            return "mmpose"
-        if "annotations" in value:
-            return "coco"
-        value = value.get("frames", [value] if set(value) & set(_LANDMARKS) else None)
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        return None
-    first = next((v for v in value if v), None)
-    if isinstance(first, Mapping):
-        if "people" in first:
-            return "openpose"
-        if "image_id" in first:
-            return "coco"
-        if "keypoint_scores" in first:
-            return "mmpose"
-        if set(first) & {"x", "visibility", *_LANDMARKS}:
-            return "mediapipe"
-        return None
-    return "mediapipe" if isinstance(first, Sequence) and not isinstance(first, str) else None
-
-
-# -------------------------------------------------------------------------------------------------------------- formats
-
-_Read = tuple[_Frames, ForeignSkeleton, tuple[int, int] | None]
-
-
-def _coco(value: Any, size: tuple[int, int] | None) -> _Read:
-    told: tuple[int, int] | None = None
-    order: dict[Any, int] = {}
-    if isinstance(value, Mapping):
-        images = value.get("images", [])
-        order = {image["id"]: k for k, image in enumerate(sorted(images, key=lambda i: natural_key(i["file_name"])))}
-        sizes = {(int(image["width"]), int(image["height"])) for image in images if "width" in image}
-        told = sizes.pop() if len(sizes) == 1 else None
-        value = value["annotations"]
-    if not order:
-        ids = sorted({entry["image_id"] for entry in value}, key=lambda i: natural_key(str(i)))
-        order = {i: int(i) if isinstance(i, int) else k for k, i in enumerate(ids)}
-    frames: dict[int, list[_Person]] = {}
-    for entry in value:
-        points = _triples(entry["keypoints"], 17)
-        if not points[:, 2].any():
-            continue
-        confidence = np.minimum(points[:, 2], 1.0)  # annotations: 1 hidden, 2 seen, both marked
-        frames.setdefault(order[entry["image_id"]], []).append((points[:, :2], confidence))
-    return list(frames.items()), FOREIGN["coco_17"], told
-
-
-def _openpose(value: Any, size: tuple[int, int] | None) -> _Read:
-    files = value if isinstance(value, list) else [value]
-    counts = {len(person["pose_keypoints_2d"]) // 3 for file in files for person in file["people"]}
-    if not counts <= set(_OPENPOSE) or len(counts) > 1:
-        raise InputError(f"people of {sorted(counts)} joints; OpenPose has {sorted(_OPENPOSE)} (BODY_25, COCO)")
-    count = counts.pop() if counts else 25
-    frames = [
-        (k, [(p[:, :2], p[:, 2]) for p in (_triples(q["pose_keypoints_2d"], count) for q in file["people"])])
-        for k, file in enumerate(files)
-    ]
-    return frames, FOREIGN[_OPENPOSE[count]], None
-
-
-def _mmpose(value: Any, size: tuple[int, int] | None) -> _Read:
-    name = "coco"
-    if isinstance(value, Mapping):
-        name = str(value.get("meta_info", {}).get("dataset_name", name)).lower()
-        frames = [(int(frame["frame_id"]), frame["instances"]) for frame in value["instance_info"]]
-        # MMPose counts frames from 1
-        frames = [(number - 1 if min(f[0] for f in frames) >= 1 else number, people) for number, people in frames]
-    else:
-        frames = [(0, value)]
-    skeleton = FOREIGN[next((ours for theirs, ours in _MMPOSE.items() if theirs in name), "coco_17")]
-    people = [(number, [_instance(p, len(skeleton)) for p in instances]) for number, instances in frames]
-    return people, skeleton, None
-
-
-def _instance(person: Mapping[str, Any], count: int) -> _Person:
-    points = np.asarray(person["keypoints"], dtype=np.float64)
-    if points.shape != (count, 2):
-        raise InputError(f"an instance has keypoints of shape {points.shape}; expected ({count}, 2)")
-    scores = np.asarray(person.get("keypoint_scores", np.ones(count)), dtype=np.float64)
-    if scores.shape != (count,):
-        raise InputError(f"an instance has keypoint_scores of shape {scores.shape}; expected ({count},)")
-    return points, scores.clip(0.0, 1.0)
-
-
-_LANDMARKS = ("landmarks", "pose_landmarks", "poseLandmarks")
-
-
-def _mediapipe(value: Any, size: tuple[int, int] | None) -> _Read:
-    told = None
-    if isinstance(value, Mapping):
-        width = value.get("width", value.get("image_width"))
-        height = value.get("height", value.get("image_height"))
-        told = (int(width), int(height)) if width and height else None
-        value = value.get("frames", [value])
-    size = size or told
-    if size is None:
-        raise InputError("MediaPipe's landmarks are shares of the image; give its size with --image-size WIDTHxHEIGHT")
-    if value and isinstance(value[0], Mapping) and "x" in value[0]:
-        value = [value]  # one frame's landmarks
-    frames: _Frames = []
-    for number, frame in enumerate(value):
-        if isinstance(frame, Mapping):
-            frame = next((frame[name] for name in _LANDMARKS if frame.get(name)), [])
-        people = frame if frame and isinstance(frame[0], Sequence) else [frame] if frame else []
-        frames.append((number, [_landmarks(person, size) for person in people]))
-    return frames, FOREIGN["mediapipe_33"], told
-
-
-def _landmarks(person: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> _Person:
-    if len(person) != 33:
-        raise InputError(f"a person of {len(person)} landmarks; MediaPipe has 33")
-    points = np.array([[float(p["x"]), float(p["y"])] for p in person]) * np.array(size, dtype=np.float64)
-    return points, np.array([float(p.get("visibility", 1.0)) for p in person]).clip(0.0, 1.0)
-
-
-def _triples(values: Sequence[float], count: int) -> np.ndarray:
-    """(count, 3) x, y, confidence of a flat list."""
-    points = np.asarray(values, dtype=np.float64)
-    if points.size != 3 * count:
-        raise InputError(f"{points.size} numbers for a person; expected {count} times x, y, confidence")
-    points = points.reshape(count, 3)
-    points[:, 2] *= np.isfinite(points).all(1)
-    return points
-
-
-_READERS = {"coco": _coco, "openpose": _openpose, "mmpose": _mmpose, "mediapipe": _mediapipe}
-
-
-def _follow(frames: _Frames) -> list[tuple[int, _Person]]:
-    """One person a frame: at first the most certain, then the nearest to where the last one was."""
-    followed: list[tuple[int, _Person]] = []
-    for number, people in frames:
-        if not followed:
-            chosen = max(people, key=lambda person: float(person[1].sum()))
-        else:
-            chosen = min(people, key=lambda person: _distance(person, followed[-1][1]))
-        followed.append((number, chosen))
-    return followed
-
-
-def _distance(a: _Person, b: _Person) -> float:
-    both = (a[1] > 0) & (b[1] > 0)
-    return float(np.linalg.norm(a[0] - b[0], axis=-1)[both].mean()) if both.any() else float("inf")

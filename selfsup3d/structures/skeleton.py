@@ -372,6 +372,19 @@ _BODY_25 = (
     "right_heel",
 )
 
+_HALPE_26 = (
+    *_COCO_17,
+    "head",
+    "neck",
+    "mid_hip",
+    "left_big_toe",
+    "right_big_toe",
+    "left_small_toe",
+    "right_small_toe",
+    "left_heel",
+    "right_heel",
+)
+
 _MEDIAPIPE_33 = (
     "nose",
     "left_eye_inner",
@@ -529,6 +542,7 @@ FOREIGN: dict[str, ForeignSkeleton] = {
         ForeignSkeleton("coco_17", _COCO_17, _KEYPOINT_TABLE),
         ForeignSkeleton("coco_18", _COCO_18, _KEYPOINT_TABLE),
         ForeignSkeleton("body_25", _BODY_25, _KEYPOINT_TABLE),
+        ForeignSkeleton("halpe_26", _HALPE_26, _KEYPOINT_TABLE | {"head": ("head",)}),  # its head is the top
         ForeignSkeleton("mediapipe_33", _MEDIAPIPE_33, _KEYPOINT_TABLE),
         ForeignSkeleton("mpi_inf_3dhp_28", _3DHP_28, _3DHP_TABLE, recentre=True),
         ForeignSkeleton("mpi_inf_3dhp_test_17", _3DHP_TEST_17, _3DHP_TABLE, recentre=True),
