@@ -166,8 +166,8 @@ def _openpose(files: Sequence[tuple[str, Any]]) -> Parsed:
         files = [(str(k), value) for k, value in enumerate(files[0][1])]
     numbers = numbers_in_names([name.removesuffix(".json").removesuffix("_keypoints") for name, _ in files])
     counts = {len(person["pose_keypoints_2d"]) // 3 for _, file in files for person in file["people"]} - {0}
-    if len(counts) > 1 or not counts <= {18, 25}:
-        raise InputError(f"people of {sorted(counts)} joints; OpenPose has [18, 25] (COCO, BODY_25)")
+    if len(counts) > 1 or not counts <= set(_KNOWN):  # Pose2Sim and others write theirs in OpenPose's form
+        raise InputError(f"people of {sorted(counts)} joints; known are {sorted(_KNOWN)}, all people alike")
     count = counts.pop() if counts else 25
     found = Parsed(skeleton=_KNOWN[count])
     for number, (_, file) in zip(numbers or range(len(files)), files, strict=True):
@@ -175,6 +175,7 @@ def _openpose(files: Sequence[tuple[str, Any]]) -> Parsed:
         for entry in file["people"]:
             values = entry["pose_keypoints_2d"]
             points = _triples(values, count) if len(values) else np.zeros((count, 3))
+            points = points[: len(FOREIGN[found.skeleton])]
             found.add(number, _person(points[:, :2], points[:, 2], _identity(entry.get("person_id"))))
     return found
 

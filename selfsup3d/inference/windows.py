@@ -5,7 +5,8 @@ A window is (x, y, side) in whole pixels of the frame; it may reach beyond the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -21,7 +22,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.io.crops import squares_of_boxes
 from selfsup3d.io.images import is_image
 from selfsup3d.io.video import read_frames, video_info
-from selfsup3d.preparation.boxes import find_box_file, read_boxes
+from selfsup3d.preparation.boxes import MAX_GAP, find_box_file, read_boxes
 from selfsup3d.preparation.tracks import Track, find_tracks, square_windows
 
 __all__ = ["WindowOptions", "Windows", "cut", "find_windows", "whole_frame"]
@@ -45,6 +46,7 @@ class WindowOptions:
         boxes: box file (see `data.boxes`); None = the one beside the video.
         detector: weights of a torchvision detector (a state dict). architecture: its name, one of `Detector`.
         frames: how many of the first frames will be looked at, None = all: the person with most of them is followed.
+        person: name in the box file of whom to follow. box_gap: frames over which their boxes are interpolated.
     """
 
     mode: WindowMode = "auto"
@@ -52,6 +54,8 @@ class WindowOptions:
     detector: Path | None = None
     architecture: Detector = "ssdlite320_mobilenet_v3_large"
     frames: int | None = None
+    person: str | None = None
+    box_gap: int = MAX_GAP
 
 
 def whole_frame(image: np.ndarray) -> np.ndarray:
@@ -81,8 +85,13 @@ def cut(image: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
     return cv2.copyMakeBorder(seen, before[1], after[1], before[0], after[0], cv2.BORDER_REPLICATE)
 
 
-def find_windows(path: str | Path, options: WindowOptions) -> Windows:
+def find_windows(
+    path: str | Path, options: WindowOptions, report: Callable[[str], None] = lambda line: None
+) -> Windows:
     """How the windows of a video, folder or image are found; movement is searched here, in one pass over the video.
+
+    Args:
+        path: of the source. options: how to look. report: takes lines about who and what is left out.
 
     Raises:
         InputError: a box file or weights that are missing, damaged or not asked for; nobody moves.
@@ -102,12 +111,12 @@ def find_windows(path: str | Path, options: WindowOptions) -> Windows:
             raise InputError(
                 f"{path}: no box file beside it ({path.stem}.boxes.json or .csv); put one there, or name it: --boxes FILE"
             )
-        return _from_boxes(path, file, options.frames)
+        return _from_boxes(path, file, options, report)
     if mode == "detector":
         if options.detector is None:
             raise InputError("--crop detector needs --detector WEIGHTS, a torchvision detector's state dict")
         return _from_detector(options.detector, options.architecture)
-    return _from_motion(path, options.frames) if mode == "motion" else lambda _, image: whole_frame(image)
+    return _from_motion(path, options.frames, report) if mode == "motion" else lambda _, image: whole_frame(image)
 
 
 def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
@@ -121,32 +130,106 @@ def _usual_mode(path: Path, has_boxes: bool) -> WindowMode:
     return "motion"
 
 
-def _share(track: Track, frames: int | None) -> int:
-    """How many of the first `frames` a track is seen in."""
-    return len(track) if frames is None else max(min(track.first + len(track), frames) - track.first, 0)
+def _share(tracks: Sequence[Track], frames: int | None) -> int:
+    """How many of the first `frames` tracks are seen in."""
+    ends = [t.first + len(t) if frames is None else min(t.first + len(t), frames) for t in tracks]
+    return sum(max(end - track.first, 0) for end, track in zip(ends, tracks, strict=True))
 
 
-def _from_boxes(path: Path, file: Path, frames: int | None) -> Windows:
-    """Of the person with the most frames."""
-    track = max(read_boxes(file), key=lambda track: _share(track, frames))
-    if path.is_dir() or is_image(path):
-        squares = squares_of_boxes(track.boxes)
-    else:
-        info = video_info(path)
-        squares = square_windows(track, info.fps or 10.0, (info.width, info.height))  # moved into the frame
-    return _along(track.first, squares, track.boxes)
+def _from_boxes(path: Path, file: Path, options: WindowOptions, report: Callable[[str], None]) -> Windows:
+    """Of the named person, or of the one with the most frames, over all of their gaps."""
+    people: dict[str, list[Track]] = {}
+    for k, track in enumerate(read_boxes(file, options.box_gap)):
+        people.setdefault(track.person or f"without a name {k}", []).append(track)
+    if all(name.startswith("without a name") for name in people) and not _overlapping(list(people.values())):
+        people = {"": [track for tracks in people.values() for track in tracks]}
+    name = max(people, key=lambda one: _share(people[one], options.frames))
+    if options.person is not None:
+        if options.person not in people:
+            raise InputError(f"{file}: nobody is called {options.person!r}; the people are {', '.join(people)}")
+        name = options.person
+    tracks = sorted(people[name], key=lambda track: track.first)
+    _report_gaps(file, name, tracks, len(people) - 1, options, report)
+    still = path.is_dir() or is_image(path)
+    info = None if still else video_info(path)
+    runs = []
+    for track in tracks:
+        if info is None:
+            squares = squares_of_boxes(track.boxes)
+        else:
+            squares = square_windows(track, info.fps or 10.0, (info.width, info.height))  # moved into the frame
+        runs.append(_along(track.first, squares, track.boxes))
+    return _any_of(runs)
 
 
-def _from_motion(path: Path, frames: int | None) -> Windows:
+def _overlapping(people: Sequence[Sequence[Track]]) -> bool:
+    """Whether two of them are there at one time."""
+    spans = sorted((track.first, track.first + len(track)) for tracks in people for track in tracks)
+    return any(after[0] < before[1] for before, after in itertools.pairwise(spans))
+
+
+def _report_gaps(
+    file: Path,
+    name: str,
+    tracks: Sequence[Track],
+    others: int,
+    options: WindowOptions,
+    report: Callable[[str], None],
+) -> None:
+    if others:
+        report(f"{file}: {name or 'one person'} is followed; {others} other people ignored (--person NAME picks one)")
+    gaps = [(a.first + len(a), b.first - 1) for a, b in itertools.pairwise(tracks) if b.first > a.first + len(a)]
+    if gaps:
+        shown = ", ".join(f"{a}-{b}" for a, b in gaps[:4]) + (" ..." if len(gaps) > 4 else "")
+        report(
+            f"{file}: no box in frames {shown}, which stay without a pose; gaps of up to {options.box_gap} frames are "
+            "interpolated (--box-gap)"
+        )
+
+
+def _any_of(runs: Sequence[Windows]) -> Windows:
+    """The window of the run that has the frame."""
+
+    def window(number: int, image: np.ndarray) -> np.ndarray | None:
+        return next((found for run in runs if (found := run(number, image)) is not None), None)
+
+    return window
+
+
+def _from_motion(path: Path, frames: int | None, report: Callable[[str], None]) -> Windows:
     """Of the track with the most frames, found in small, evenly spaced frames and interpolated between them."""
     info = video_info(path)
     small, every, scale = _small_frames(path, _LOOKED_AT)
     tracks = find_tracks(small, fps=(info.fps or 10.0) / every)
     if not tracks:
         raise InputError(f"{path}: nobody moves; use --crop whole, or give boxes with --boxes FILE")
-    track = max(tracks, key=lambda track: _share(track, None if frames is None else -(-frames // every)))
+    main = max(tracks, key=lambda track: _share([track], None if frames is None else -(-frames // every)))
+    same = _returning(main, tracks)
+    if len(tracks) > len(same):
+        report(f"{path}: who moves most is followed; {len(tracks) - len(same)} other people ignored")
     size = (small[0].shape[1], small[0].shape[0])
-    squares = square_windows(Track(0, track.boxes), (info.fps or 10.0) / every, size) / scale
+    return _any_of([_moving(track, every, (info.fps or 10.0) / every, size, scale) for track in same])
+
+
+def _returning(main: Track, tracks: Sequence[Track]) -> list[Track]:
+    """A track and those of somebody of its size who comes back near to where it ended, or was there before."""
+    same = [main]
+    for track in sorted(tracks, key=lambda track: abs(track.first - main.first)):
+        if any(track is one or _overlapping([[one], [track]]) for one in same):
+            continue
+        pairs = [sorted((one, track), key=lambda t: t.first) for one in same]
+        a, b = min(pairs, key=lambda pair: pair[1].first - pair[0].first - len(pair[0]))
+        gap, before, after = b.first - a.first - len(a), a.boxes[-1], b.boxes[0]
+        height = max(before[3], after[3])
+        away = np.linalg.norm(before[:2] + 0.5 * before[2:] - after[:2] - 0.5 * after[2:])
+        if min(before[3], after[3]) > 0.6 * height and away < height * (1.0 + 0.1 * gap):
+            same.append(track)
+    return same
+
+
+def _moving(track: Track, every: int, fps: float, size: tuple[int, int], scale: float) -> Windows:
+    """Windows of a track of small frames, every so many of the source's."""
+    squares = square_windows(Track(0, track.boxes), fps, size) / scale
     kept = every * np.arange(len(squares))
     full = np.arange(kept[-1] + 1)
     dense = np.stack([np.interp(full, kept, squares[:, column]) for column in range(3)], axis=1)

@@ -90,8 +90,11 @@ _FLIPS: dict[int, Any] = {
 
 def file_kind(path: str | Path) -> FileKind:
     """What a file holds, by its first bytes; a file that cannot be opened is "other"."""
+    path = Path(path)
+    if not path.is_file():  # a named pipe would be waited for
+        return "other"
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             head = file.read(64)
     except OSError:
         return "other"

@@ -141,3 +141,22 @@ def test_a_detector_is_read_from_its_weights(tmp_path, monkeypatch):
     x, y, side = windows(0, np.full((64, 64, 3), 9, np.uint8))
     assert (x + side / 2, y + side / 2) == pytest.approx((20, 30), abs=1)
     assert windows(1, np.zeros((64, 64, 3), np.uint8)) is None
+
+
+def test_a_named_person_is_followed_over_gaps_and_others_are_counted(walker):
+    rows = [(0, "bo"), (3, "anna"), (4, "anna"), (7, "bo"), (25, "anna"), (28, "anna")]
+    boxes = [{"frame": f, "x": 30, "y": 5, "width": 20, "height": 40, "person": who} for f, who in rows]
+    walker.with_name("walker.boxes.json").write_text(json.dumps({"boxes": boxes}))
+    lines = []
+    windows = find_windows(walker, WindowOptions("auto"), lines.append)
+    frame = np.zeros((64, 96, 3), np.uint8)
+    assert [f for f in range(30) if windows(f, frame) is not None] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert "bo is followed; 1 other people ignored" in lines[0]
+    lines.clear()
+    windows = find_windows(walker, WindowOptions("auto", person="anna"), lines.append)
+    assert [f for f in range(30) if windows(f, frame) is not None] == [3, 4, 25, 26, 27, 28]
+    assert "no box in frames 5-24" in lines[1]
+    windows = find_windows(walker, WindowOptions("auto", person="anna", box_gap=30), lines.append)
+    assert [f for f in range(30) if windows(f, frame) is not None] == list(range(3, 29))
+    with pytest.raises(InputError, match="nobody is called 'cy'; the people are anna, bo"):
+        find_windows(walker, WindowOptions("auto", person="cy"))

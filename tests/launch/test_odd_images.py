@@ -152,7 +152,7 @@ def test_prepare_data_of_frames_of_every_kind(load_script, tmp_path):
     frames.mkdir()
     grey = NOISE[..., 0]
     rgb = np.repeat(grey[..., None], 3, -1)
-    clear = np.concatenate([rgb, np.full_like(rgb[..., :1], 9)], -1)
+    clear = np.concatenate([rgb, np.full_like(rgb[..., :1], 255)], -1)
     kinds = [grey, rgb, clear, *(kind.astype(np.uint16) * 257 for kind in (grey, rgb, clear))]
     for number in range(18):
         cv2.imwrite(str(frames / f"{number}.png"), kinds[number % 6])

@@ -54,7 +54,7 @@ def test_the_box_file_stands_beside_its_video(tmp_path):
     [
         ("", "no boxes"),
         ("frame,x,y,width,height\n", "no boxes"),
-        ("frame,x,y,width\n0,1,2,3\n", "row 0"),
+        ("frame,x,y,width\n0,1,2,3\n", "no column 'height'"),
         ("frame,x,y,width,height\n0,1,2,3,four\n", "row 0"),
         ("frame,x,y,width,height\n0,1,2,3,4\n1,1,2,0,4\n", "row 1"),
         ("frame,x,y,width,height\n0.5,1,2,3,4\n", "row 0"),
@@ -81,3 +81,63 @@ def test_no_text_at_all(tmp_path):
     (tmp_path / "a.boxes.csv").write_bytes(bytes(range(128, 256)))
     with pytest.raises(InputError, match="cannot be read"):
         read_boxes(tmp_path / "a.boxes.csv")
+
+
+BOXES = [[0, 72, 1, 250, 256], [9, 80.5, 1, 250, 256]]
+
+
+def _text(mark=",", names=("frame", "x", "y", "width", "height"), point="."):
+    rows = [[str(v).replace(".", point) for v in row] for row in BOXES]
+    return "\n".join(mark.join(row) for row in [names, *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _text(";"),
+        _text(";", point=","),
+        _text("\t"),
+        _text(", "),
+        _text(names=("Frame", "X", "Y", "WIDTH", "Height")),
+        _text(names=("frame_id", "left", "top", "w", "h")),
+        "\ufeff" + _text(),
+        "frame,x1,y1,x2,y2\n0,72,1,322,257\n9,80.5,1,330.5,257\n",
+        "1,7,72,1,250,256,1,-1,-1,-1\n10,7,80.5,1,250,256,1,-1,-1,-1\n",
+        "1,-1,72,1,250,256,0.9,-1,-1,-1\n10,-1,80.5,1,250,256,0.9,-1,-1,-1\n",
+        "\n" + _text().replace("\n", "\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_dialects_of_csv_give_the_same_boxes(tmp_path, text, encoding):
+    (tmp_path / "a.csv").write_bytes(
+        text.removeprefix("\ufeff").encode(encoding) if encoding == "utf-16" else text.encode()
+    )
+    (track,) = read_boxes(tmp_path / "a.csv")
+    assert (track.first, len(track)) == (0, 10)
+    np.testing.assert_allclose(track.boxes[[0, 9]], [row[1:] for row in BOXES])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("frame,x,y,width,hight\n0,1,2,3,4\n", r"no column 'height'; the first line has frame, x, y, width, hight"),
+        ("0,1,2,3,4\n", "5 columns without a header; name them in a first line: frame,x,y,width,height"),
+        ("frame,x,y,width,height,person\n0,1,2,3,4,a\n0,1,2,3,5,a\n", "frame 0 has 2 boxes of 'a'"),
+    ],
+)
+def test_other_tables_are_refused_with_the_remedy(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_boxes(tmp_path / "a.csv")
+
+
+def test_ignored_rows_of_mot_do_not_count(tmp_path):
+    (tmp_path / "a.csv").write_text("1,1,5,5,9,9,1,1,1\n2,2,50,5,9,9,0,1,1\n")
+    assert [track.person for track in read_boxes(tmp_path / "a.csv")] == ["1"]
+
+
+def test_several_boxes_without_names_are_joined_by_overlap(tmp_path):
+    rows = [f"{n},{x + n},5,40,90" for n in range(6) for x in (0, 300)]
+    (tmp_path / "a.csv").write_text("\n".join(["frame,x,y,width,height", *rows]))
+    tracks = read_boxes(tmp_path / "a.csv")
+    assert sorted((t.first, len(t), t.boxes[0, 0], t.boxes[-1, 0]) for t in tracks) == [(0, 6, 0, 5), (0, 6, 300, 305)]
