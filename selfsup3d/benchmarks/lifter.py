@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, measure
 from selfsup3d.benchmarks.machine import gemm_peak
 from selfsup3d.benchmarks.training_step import count_flops
+from selfsup3d.config.lifters import MartinezConfig
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.models.lifters.martinez import Martinez
@@ -34,7 +35,7 @@ def _made(settings: Settings, count: int) -> tuple[Martinez, ProjectedPoses, int
     """A network with statistics, its data, and the batch size."""
     count = 32 if settings.quick else count
     torch.manual_seed(0)
-    system = Martinez(width=64 if settings.quick else 1024)
+    system = Martinez(MartinezConfig(width=64 if settings.quick else 1024))
     source = ProjectedPoses(procedural_capture(8 if settings.quick else 100), name="procedural")
     system.fit([source.batch(RandomStreams(0, 0, np.arange(max(count, 256))))])
     source.to(settings.device)

@@ -21,44 +21,28 @@ from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
 from selfsup3d.models.lifters.adversarial_depth import AdversarialDepth
-from selfsup3d.models.lifters.c3dpo import C3DPO, C3DPOWeights
+from selfsup3d.models.lifters.c3dpo import C3DPO
 from selfsup3d.models.lifters.deep_nrsfm import DeepNRSfM
-from selfsup3d.models.lifters.elepose import ElePose, ElePoseWeights
-from selfsup3d.models.lifters.geometric import Geometric, GeometricWeights
-from selfsup3d.models.lifters.ites_student import EquivariantStudent, StudentWeights
-from selfsup3d.models.lifters.ites_teacher import InvariantTeacher, TeacherWeights
+from selfsup3d.models.lifters.elepose import ElePose
+from selfsup3d.models.lifters.geometric import Geometric
+from selfsup3d.models.lifters.ites_student import EquivariantStudent
+from selfsup3d.models.lifters.ites_teacher import InvariantTeacher
 from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
 from selfsup3d.models.lifters.martinez import Martinez
-from selfsup3d.models.lifters.repnet import RepNet, RepNetWeights
+from selfsup3d.models.lifters.repnet import RepNet
 from selfsup3d.models.lifters.root_depth import ImageRoot, KeypointRoot
 from selfsup3d.models.lifters.temporal import Temporal
 from selfsup3d.models.system import System
 
-__all__ = ["LIFTERS", "projected_capture", "projected_poses"]
+__all__ = ["LIFTERS", "build_lifter", "projected_capture", "projected_poses"]
 
 _HELD_OUT_SEQUENCES = 100
 """Procedural sequences of a validation or test split."""
 
 
-def _builder(system: Callable[..., System], weights: Callable[..., Any] | None = None) -> Callable[[Config], System]:
-    """A builder for a system whose arguments have the names of its settings."""
-
-    def build(config: Config) -> System:
-        values = config.system.model_dump(exclude={"kind"})
-        if weights is not None:
-            values["weights"] = weights(**values["weights"])
-        return system(**values)
-
-    return build
-
-
-def _student(config: Config) -> System:
-    settings = config.system
-    assert isinstance(settings, StudentConfig)
-    values = settings.model_dump(exclude={"kind", "teacher"})
+def _student(settings: StudentConfig) -> System:
     unneeded = settings.teacher is None or settings.weights.distillation == 0
-    teacher = None if unneeded else _teacher(cast(Path, settings.teacher))
-    return EquivariantStudent(**(values | {"weights": StudentWeights(**values["weights"])}), teacher=teacher)
+    return EquivariantStudent(settings, None if unneeded else _teacher(cast(Path, settings.teacher)))
 
 
 def _teacher(path: Path) -> InvariantTeacher:
@@ -72,28 +56,34 @@ def _teacher(path: Path) -> InvariantTeacher:
         config = validate(upgrade(values, version), f"{path} ({pretrained.CONFIG})")
         if not isinstance(config.system, TeacherConfig):
             raise InputError(f"system.teacher: {path} holds a {config.system.kind}, expected an ites_teacher")
-        return LIFTERS["ites_teacher"](config)
+        return InvariantTeacher(config.system)
 
     teacher = pretrained.from_pretrained(path, build, rename=upgrade_tensors)
     assert isinstance(teacher, InvariantTeacher)
     return teacher
 
 
-LIFTERS: dict[str, Callable[[Config], System]] = {
-    "martinez": _builder(Martinez),
-    "temporal": _builder(Temporal),
-    "adversarial_depth": _builder(AdversarialDepth),
-    "repnet": _builder(RepNet, RepNetWeights),
-    "geometric": _builder(Geometric, GeometricWeights),
-    "ites_teacher": _builder(InvariantTeacher, TeacherWeights),
+LIFTERS: dict[str, Callable[..., System]] = {
+    "martinez": Martinez,
+    "temporal": Temporal,
+    "adversarial_depth": AdversarialDepth,
+    "repnet": RepNet,
+    "geometric": Geometric,
+    "ites_teacher": InvariantTeacher,
     "ites_student": _student,
-    "c3dpo": _builder(C3DPO, C3DPOWeights),
-    "deep_nrsfm": _builder(DeepNRSfM),
-    "elepose": _builder(ElePose, ElePoseWeights),
-    "root_depth": _builder(KeypointRoot),
-    "keypoint_lifter": _builder(KeypointLifter),
-    "image_root": _builder(ImageRoot),
+    "c3dpo": C3DPO,
+    "deep_nrsfm": DeepNRSfM,
+    "elepose": ElePose,
+    "root_depth": KeypointRoot,
+    "keypoint_lifter": KeypointLifter,
+    "image_root": ImageRoot,
 }
+"""The lifter of each kind, made from its section of the config."""
+
+
+def build_lifter(config: Config) -> System:
+    """The untrained lifter of a config; a student has its teacher."""
+    return LIFTERS[config.system.kind](config.system)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data

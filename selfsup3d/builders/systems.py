@@ -11,7 +11,7 @@ import torch
 
 from selfsup3d.builders.cross_modal import build_cross_modal
 from selfsup3d.builders.datasets import indexed_rows, indexed_source, open_indexed, shard_source
-from selfsup3d.builders.lifters import LIFTERS, projected_capture, projected_poses
+from selfsup3d.builders.lifters import LIFTERS, build_lifter, projected_capture, projected_poses
 from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.config.datasets import (
     H36mConfig,
@@ -135,7 +135,7 @@ def _part_guided_teacher(path: Path) -> PartGuided:
 SYSTEMS: dict[str, Callable[[Config], System]] = {
     "part_guided": _part_guided,
     "cross_modal": build_cross_modal,
-    **LIFTERS,
+    **dict.fromkeys(LIFTERS, build_lifter),
 }
 
 

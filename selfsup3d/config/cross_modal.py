@@ -74,6 +74,12 @@ class AdversaryConfig(Section):
     prior: bool = True
     """Judge what is decoded from the prior, too."""
 
+    @model_validator(mode="after")
+    def _features_are_of_images(self) -> Self:
+        if self.features > 0 and self.judges != "image":
+            raise ValueError("adversary.features compares images: it needs adversary.judges image")
+        return self
+
 
 class CrossModalConfig(Section):
     """A VAE across images, 2D poses and 3D poses (Budaraju, after Spurr et al. 2018)."""

@@ -247,7 +247,7 @@ def _joint_coherence(meter: _Meter) -> dict[str, Any]:
     system = meter.system
     if "image" not in system.sources or not {"image", "joints_3d"} <= set(system.targets):
         return {"reason": "needs an encoder of images, and decoders of images and poses"}
-    z = gaussian_noise(torch.arange(_PRIOR_DRAWS), (system.sizes.latent,))
+    z = gaussian_noise(torch.arange(_PRIOR_DRAWS), (system.settings.latent,))
     poses = meter.decode(z, "joints_3d")
     read = meter.decode(meter.encode_images(meter.decode(z, "image")), "joints_3d")
     return {

@@ -133,7 +133,7 @@ def arithmetic_strips(system: CrossModalVAE, latents: Tensor, actions: Sequence[
 @torch.no_grad()
 def prior_sheet(system: CrossModalVAE, count: int = 16) -> np.ndarray:
     """What draws from N(0, I) are decoded to; pose and image of one draw under each other."""
-    z = gaussian_noise(torch.arange(count), (system.sizes.latent,))
+    z = gaussian_noise(torch.arange(count), (system.settings.latent,))
     return tile([strip for part in z.split(8) for strip in _strips(system, part)])
 
 

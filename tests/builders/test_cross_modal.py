@@ -5,6 +5,7 @@ import pytest
 from selfsup3d.builders.systems import build_system, load_system
 from selfsup3d.config.load import load_config
 from selfsup3d.config.sweep import load_sweep
+from selfsup3d.models.cross_modal.objective import beta_at
 from selfsup3d.models.cross_modal.system import CrossModalVAE
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,11 @@ def test_every_variant_has_a_config():
     assert {system.supervision for system in told} == {"labels", "reprojection"}
 
 
-def test_the_thesis_s_settings():
+def test_thesis_config_has_the_settings_of_the_thesis():
     config = load_config(ROOT / "configs" / "cross_modal" / "thesis.yaml")
     system = build_system(config)
-    assert (system.sizes.pose.width, system.sizes.latent, system.sizes.image) == (512, 100, 256)
-    assert system.settings.beta(0.3) == 0.001
+    assert (system.settings.width, system.settings.latent, system.image_size) == (512, 100, 256)
+    assert beta_at(system.settings.beta, 0.3) == 0.001
     assert config.trainer.steps * config.trainer.batch_size == pytest.approx(100 * 389_938, rel=0.001)
 
 

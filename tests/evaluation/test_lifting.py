@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.config.lifters import MartinezConfig
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.lifting import SeenJoints, lifted_frames
@@ -42,7 +43,7 @@ def seen():
 @pytest.fixture
 def lifter(seen):
     torch.manual_seed(0)
-    system = Martinez(width=16, blocks=1)
+    system = Martinez(MartinezConfig(width=16, blocks=1))
     system.fit([seen.frames(np.arange(len(seen)))])
     return system.eval()
 

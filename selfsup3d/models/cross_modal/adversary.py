@@ -11,12 +11,10 @@ paper; keypoints are the exception, whose pose has no other teacher of depth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.cross_modal import AdversaryConfig
 from selfsup3d.geometry.rotation import random_view, rotate
 from selfsup3d.models.cross_modal.modalities import Keypoints, Modality, Pose, SeenPose
 from selfsup3d.models.cross_modal.networks import ImageCritic
@@ -25,55 +23,19 @@ from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["Adversary", "AdversarySettings", "Judged"]
-
-Judged = Literal["none", "joints_3d", "joints_2d", "image"]
-
-
-@dataclass(frozen=True)
-class AdversarySettings:
-    """A critic.
-
-    Attributes:
-        judges: what; "none" = no critic.
-        weight: of the adversarial term.
-        features: weight of the reconstruction in the critic's feature space ("image"); the pixels' own weight is that of
-            the modality.
-        kind: of the losses ("wasserstein" is not among them: there is no gradient penalty here).
-        smoothing: label of real samples, at most 1.
-        width, blocks: of pose critics. image_width: channels of the image critic's first layer.
-        accuracy_range: outside it one of the players rests (see `heads.critic.leave_out`).
-        prior: decode draws from the prior too.
-    """
-
-    judges: Judged = "none"
-    weight: float = 1e-3
-    features: float = 0.0
-    kind: Literal["bce", "softplus"] = "bce"
-    smoothing: float = 1.0
-    width: int = 1024
-    blocks: int = 2
-    image_width: int = 32
-    accuracy_range: tuple[float, float] = (0.0, 1.0)
-    prior: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0.5 < self.smoothing <= 1.0:
-            raise ValueError(f"adversary.smoothing is {self.smoothing}: the label of real samples lies in (0.5, 1]")
-        if self.features > 0 and self.judges != "image":
-            raise ValueError("adversary.features compares images: it needs adversary.judges image")
+__all__ = ["Adversary"]
 
 
 class Adversary(nn.Module):
     """A critic, and what both players minimise.
 
     Args:
-        settings: of it.
+        settings: of it; there is no "wasserstein" kind, since there is no gradient penalty here.
         modality: that it judges: a `Pose` for "joints_3d", a `SeenPose` for "joints_2d", an image modality for "image".
         keypoints: real 2D poses ("joints_2d").
     """
 
-    def __init__(self, settings: AdversarySettings, modality: Modality, keypoints: Keypoints | None = None) -> None:
+    def __init__(self, settings: AdversaryConfig, modality: Modality, keypoints: Keypoints | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.others = (modality, keypoints)  # in a tuple: they are registered elsewhere

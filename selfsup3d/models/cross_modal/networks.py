@@ -7,7 +7,6 @@ Batch normalisation in the image's networks makes two processes differ from one,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +14,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.models.modules.gaussian import Gaussian
-from selfsup3d.models.modules.mlp import Norm, ResidualMLP
+from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.part_guided.backbone import PatchResNet
 from selfsup3d.models.part_guided.layers import group_norm
 
@@ -28,7 +28,6 @@ __all__ = [
     "ImageNorm",
     "PoseDecoder",
     "PoseEncoder",
-    "PoseLayers",
 ]
 
 ImageNorm = Literal["batch", "group"]
@@ -54,40 +53,24 @@ class GaussianHead(nn.Module):
         return Gaussian(self.mean(features).float(), log_variance.clamp(-_LOG_VARIANCE, _LOG_VARIANCE))
 
 
-@dataclass(frozen=True)
-class PoseLayers:
-    """The hidden layers of pose networks: one layer, then blocks of two.
-
-    Attributes:
-        width: of every layer. blocks: 2 make the five layers of the thesis.
-        residual: blocks have a skip. norm, dropout: after each hidden layer ("batch" makes two processes differ from
-            one).
-    """
-
-    width: int = 512
-    blocks: int = 2
-    residual: bool = False
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    def trunk(self, inputs: int, outputs: int | None) -> ResidualMLP:
-        """The layers; `outputs` None ends after the last hidden one."""
-        return ResidualMLP(
-            inputs, outputs, self.width, self.blocks, norm=self.norm, dropout=self.dropout, skip=self.residual
-        )
+def _trunk(settings: CrossModalConfig, inputs: int, outputs: int | None) -> ResidualMLP:
+    """Hidden layers of a pose network: one layer, then blocks of two; `outputs` None ends after the last hidden one."""
+    s = settings
+    return ResidualMLP(inputs, outputs, s.width, s.blocks, norm=s.norm, dropout=s.dropout, skip=s.residual)
 
 
 class PoseEncoder(nn.Module):
     """Hidden layers, then mean and log-variance.
 
     Args:
-        inputs: numbers of a pose. latent: D. layers: the hidden ones.
+        inputs: numbers of a pose.
+        settings: size of the latent and of the hidden layers; the norm "batch" makes two processes differ from one.
     """
 
-    def __init__(self, inputs: int, latent: int, layers: PoseLayers = PoseLayers()) -> None:
+    def __init__(self, inputs: int, settings: CrossModalConfig) -> None:
         super().__init__()
-        self.trunk = layers.trunk(inputs, None)
-        self.head = GaussianHead(layers.width, latent)
+        self.trunk = _trunk(settings, inputs, None)
+        self.head = GaussianHead(settings.width, settings.latent)
 
     def forward(self, pose: Tensor) -> Gaussian:
         """(B, inputs) -> N over (B, D)."""
@@ -97,9 +80,9 @@ class PoseEncoder(nn.Module):
 class PoseDecoder(nn.Module):
     """The pose encoder mirrored: hidden layers, then a linear layer."""
 
-    def __init__(self, outputs: int, latent: int, layers: PoseLayers = PoseLayers()) -> None:
+    def __init__(self, outputs: int, settings: CrossModalConfig) -> None:
         super().__init__()
-        self.trunk = layers.trunk(latent, outputs)
+        self.trunk = _trunk(settings, settings.latent, outputs)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, outputs), float32."""

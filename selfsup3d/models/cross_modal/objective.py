@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
+from selfsup3d.config.cross_modal import KLConfig
 from selfsup3d.models import schedules
 from selfsup3d.models.cross_modal.fusion import View
 from selfsup3d.models.modules.gaussian import Reduction
 
-__all__ = ["Beta", "BetaSchedule", "divergence_factor", "terms_of"]
-
-BetaSchedule = Literal["constant", "annealed", "cyclical"]
+__all__ = ["beta_at", "divergence_factor", "terms_of"]
 
 
-@dataclass(frozen=True)
-class Beta:
-    """The weight of the divergence over a run.
+def beta_at(settings: KLConfig, progress: float) -> float:
+    """The weight of the divergence at a progress of the run; every schedule reaches its maximum within the run.
 
-    Attributes:
-        schedule: "constant"; "annealed" = 0 until `hold`, then a straight line to `maximum` at `reach`; "cyclical" =
-            `cycles` times a straight line over `ramp` of the cycle, then held (Fu et al. 2019).
-        maximum: that every schedule reaches within the run, whatever its number of steps.
-        hold, reach: progress.
-        cycles, ramp: of the cyclical schedule.
+    "annealed" is 0 until `hold`, then a straight line to the maximum at `reach`; "cyclical" is `cycles` times a straight
+    line over `ramp` of the cycle, then held (Fu et al. 2019).
     """
-
-    schedule: BetaSchedule = "constant"
-    maximum: float = 1e-3
-    hold: float = 0.1
-    reach: float = 0.8
-    cycles: int = 4
-    ramp: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.hold < self.reach < 1.0:
-            raise ValueError(f"beta: hold {self.hold} and reach {self.reach} must be 0 <= hold < reach < 1")
-        if self.cycles < 1 or not 0.0 < self.ramp < 1.0:
-            raise ValueError(f"beta: cycles {self.cycles} must be at least 1 and ramp {self.ramp} between 0 and 1")
-
-    def __call__(self, progress: float) -> float:
-        """Beta at a progress of the run."""
-        if self.schedule == "constant":
-            return schedules.constant(progress, self.maximum)
-        if self.schedule == "cyclical":
-            return schedules.cyclical(progress, self.cycles, self.ramp, self.maximum)
-        return schedules.warmup(max(progress - self.hold, 0.0), self.reach - self.hold, self.maximum)
+    s = settings
+    if s.schedule == "constant":
+        return schedules.constant(progress, s.maximum)
+    if s.schedule == "cyclical":
+        return schedules.cyclical(progress, s.cycles, s.ramp, s.maximum)
+    return schedules.warmup(max(progress - s.hold, 0.0), s.reach - s.hold, s.maximum)
 
 
 def divergence_factor(view: View, reduction: Reduction, elements: Mapping[str, int]) -> float:
-    """What a view's divergence (nats) is multiplied by beside beta.
+    """What a view's divergence (nats) is multiplied by besides beta.
 
     "per_element" divides by the number of reconstructed elements, for each target by itself: 1/48 for a pose, 1/12288
     for an image of 64 px. The same beta then weighs 4096 times more for a pose than for an image of 256 px. "mean"

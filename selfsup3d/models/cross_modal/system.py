@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.models.cross_modal.adversary import Adversary
 from selfsup3d.models.cross_modal.fusion import (
     Noise,
+    Pair,
     View,
     fuse,
     mixture_views,
@@ -19,9 +21,8 @@ from selfsup3d.models.cross_modal.fusion import (
 )
 from selfsup3d.models.cross_modal.modalities import MODALITIES, ImageModality, Keypoints, Modality, Pose, SeenPose
 from selfsup3d.models.cross_modal.networks import ImageDecoder, ImageEncoder, PoseDecoder, PoseEncoder
-from selfsup3d.models.cross_modal.objective import terms_of
+from selfsup3d.models.cross_modal.objective import beta_at, terms_of
 from selfsup3d.models.cross_modal.panels import cross_modal_panels
-from selfsup3d.models.cross_modal.settings import Settings, Sizes, check, sources_and_targets, unique
 from selfsup3d.models.modules.facing import facing_cost
 from selfsup3d.models.modules.gaussian import Gaussian
 from selfsup3d.models.modules.mlp import frozen_statistics
@@ -40,29 +41,28 @@ class CrossModalVAE(System):
     Hypothesis 0 of `predict` is decoded from the latent's mean, the others from draws.
 
     Args:
-        settings: what is trained; None = the pose VAE.
-        sizes: of the networks; None = those of the thesis at 64 px.
+        settings: its section of the config.
+        image_size: side of the images, px.
 
     Raises:
         ValueError: pairs or modalities that make no sense together; the message names them.
     """
 
-    def __init__(self, settings: Settings | None = None, sizes: Sizes | None = None) -> None:
+    def __init__(self, settings: CrossModalConfig, image_size: int = 64) -> None:
         super().__init__()
-        settings, sizes = settings or Settings(), sizes or Sizes()
-        self.settings, self.sizes = settings, sizes
+        self.settings, self.image_size = settings, image_size
         self.pairs = [parse_pair(text, MODALITIES) for text in settings.pairs] if settings.fusion == "pairs" else []
-        self.sources, self.targets = sources_and_targets(settings, self.pairs)
-        self.predict_from = settings.predict_from or self.sources[:1]
-        check(settings, self.sources, self.targets, self.predict_from)
-        self.modalities = nn.ModuleDict(_make_modalities(settings, sizes, {*self.sources, *self.targets}))
+        self.sources, self.targets = _sources_and_targets(settings, self.pairs)
+        self.predict_from: tuple[str, ...] = settings.predict_from or self.sources[:1]
+        _check(settings, self.sources, self.targets, self.predict_from)
+        self.modalities = nn.ModuleDict(_make_modalities(settings, image_size, {*self.sources, *self.targets}))
         self.encoders = nn.ModuleDict({name: self._encoder(name) for name in self.sources})
         self.decoders = nn.ModuleDict({name: self._decoder(name) for name in self.targets})
         self.adversary = self._adversary()
         fields = (*self.sources, *self.targets)
-        self.requires = unique(*(f for name in fields for f in self.modality(name).fields), "seeds")  # type: ignore[misc]
-        self.predict_requires = unique(*(f for n in self.predict_from for f in self.modality(n).fields))  # type: ignore[misc]
-        self.inputs = unique(*(f for n in self.sources for f in self.modality(n).fields if n != "joints_3d"))
+        self.requires = _unique(*(f for name in fields for f in self.modality(name).fields), "seeds")  # type: ignore[misc]
+        self.predict_requires = _unique(*(f for n in self.predict_from for f in self.modality(n).fields))  # type: ignore[misc]
+        self.inputs = _unique(*(f for n in self.sources for f in self.modality(n).fields if n != "joints_3d"))
 
     def modality(self, name: str) -> Modality:
         """A modality by name."""
@@ -71,16 +71,16 @@ class CrossModalVAE(System):
         return found
 
     def _encoder(self, name: str) -> nn.Module:
-        s = self.sizes
+        s = self.settings
         if name == "image":
-            return ImageEncoder(s.backbone, s.image, s.latent, s.backbone_weights, s.image_norm)
-        return PoseEncoder(self.modality(name).elements, s.latent, s.pose)
+            return ImageEncoder(s.backbone, self.image_size, s.latent, s.backbone_weights, s.image_norm)
+        return PoseEncoder(self.modality(name).elements, s)
 
     def _decoder(self, name: str) -> nn.Module:
-        s = self.sizes
+        s = self.settings
         if name == "image":
-            return ImageDecoder(s.image, s.latent, s.image_norm, s.image_width)
-        return PoseDecoder(self.modality(name).elements, s.latent, s.pose)
+            return ImageDecoder(self.image_size, s.latent, s.image_norm, s.image_width)
+        return PoseDecoder(self.modality(name).elements, s)
 
     def _adversary(self) -> Adversary | None:
         chosen = self.settings.adversary
@@ -115,13 +115,14 @@ class CrossModalVAE(System):
             with torch.no_grad():
                 fakes = self._fakes(self._views(batch), batch)
             return self.adversary.critic_terms(fakes, batch)
-        beta = self.settings.beta(progress)
+        beta = beta_at(self.settings.beta, progress)
+        weights = self.settings.weights.model_dump()
         elements = {name: self.modality(name).elements for name in self.targets}
         views = self._views(batch)
         terms: dict[str, Tensor] = {}
         for view, decoded in zip(views, self._decoded(views), strict=True):
             misses = {name: self.modality(name).miss(values, batch) for name, values in decoded.items()}
-            terms |= terms_of(view, misses, beta, self.settings.weights, elements, self.settings.reduction)
+            terms |= terms_of(view, misses, beta, weights, elements, self.settings.reduction)
             terms[f"_nats_{view.name}"] = view.divergence.detach().mean()
             terms |= self._further(view, decoded, batch)
         if self.adversary is not None:
@@ -131,7 +132,7 @@ class CrossModalVAE(System):
         return terms
 
     def _further(self, view: View, decoded: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Terms beside the bound: reconstruction in the critic's features, knees that bend forward."""
+        """Terms besides the bound: reconstruction in the critic's features, knees that bend forward."""
         terms: dict[str, Tensor] = {}
         features = self.settings.adversary.features
         if self.adversary is not None and features > 0 and "image" in decoded:
@@ -183,7 +184,7 @@ class CrossModalVAE(System):
         seeds = batch.seeds if batch.seeds is not None else batch.index
         seeds = torch.arange(len(batch)) if seeds is None else seeds
         device = next(self.parameters()).device
-        return lambda stream: gaussian_noise(seeds, (self.sizes.latent,), stream).to(device)
+        return lambda stream: gaussian_noise(seeds, (self.settings.latent,), stream).to(device)
 
     # ----------------------------------------------------------------------------------------------------- the latent
 
@@ -211,7 +212,7 @@ class CrossModalVAE(System):
         return modality.pose(decoded)
 
     def streams(self, batch: Batch, given: Sequence[str], samples: int) -> Tensor:
-        """(B, S, D) latents: the mean, then draws; those of a mixture come from its experts in turn."""
+        """(B, S, D) latents: the mean, then draws; those of a mixture alternate between its experts."""
         noise = self._noise(batch)
         posterior = self.posterior(batch, given)
         experts = [posterior]
@@ -260,7 +261,7 @@ class CrossModalVAE(System):
         return cross_modal_panels(batch, decoded, shown)
 
 
-def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[str, nn.Module]:
+def _make_modalities(settings: CrossModalConfig, image_size: int, names: set[str]) -> dict[str, nn.Module]:
     """Modules by name, in a fixed order."""
     made: dict[str, nn.Module] = {}
     seen = settings.supervision == "reprojection"
@@ -268,7 +269,7 @@ def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[
         if name not in names:
             continue
         if name == "image":
-            made[name] = ImageModality(sizes.image, sizes.cut_out)
+            made[name] = ImageModality(image_size, settings.cut_out)
         elif name == "joints_2d":
             made[name] = Keypoints("head" if seen else "zeroed" if settings.zero_root else "kept")
         elif seen:
@@ -278,3 +279,38 @@ def _make_modalities(settings: Settings, sizes: Sizes, names: set[str]) -> dict[
         else:
             made[name] = Pose()
     return made
+
+
+def _unique(*names: str) -> tuple[str, ...]:
+    """Each name once, in the order they are first given."""
+    return tuple(dict.fromkeys(names))
+
+
+def _sources_and_targets(settings: CrossModalConfig, pairs: Sequence[Pair]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Encoders and decoders, in the order they are named."""
+    if settings.fusion != "pairs":
+        return _unique(*settings.encoders), _unique(*settings.decoders)
+    return _unique(*(pair.source for pair in pairs)), _unique(*(pair.target for pair in pairs))
+
+
+def _check(
+    settings: CrossModalConfig, sources: Sequence[str], targets: Sequence[str], predict_from: Sequence[str]
+) -> None:
+    """Raise ValueError where the settings contradict each other."""
+    if not sources or not targets:
+        raise ValueError(f"fusion {settings.fusion!r} needs pairs")
+    wrong = [name for name in predict_from if name not in sources or name == "joints_3d"]
+    if wrong:
+        raise ValueError(f"predict_from names {wrong[0]!r}, which is no encoder to predict from: {', '.join(sources)}")
+    seen = settings.supervision == "reprojection"
+    if seen and ("joints_2d" not in sources or "joints_3d" in sources or "joints_3d" not in targets):
+        raise ValueError("reprojection needs an encoder of joints_2d, a decoder of joints_3d and no encoder of it")
+    if seen and settings.zero_root:
+        raise ValueError("reprojection takes keypoints relative to the root anyway; leave zero_root off")
+    judged = {"none": None, "joints_3d": "joints_3d", "joints_2d": "joints_3d", "image": "image"}[
+        settings.adversary.judges
+    ]
+    if judged is not None and judged not in targets:
+        raise ValueError(f"adversary.judges {settings.adversary.judges} needs a decoder of {judged}")
+    if (settings.adversary.judges == "joints_2d") != seen and settings.adversary.judges in ("joints_2d", "joints_3d"):
+        raise ValueError("adversary.judges joints_2d judges re-projected poses, joints_3d poses that have labels")

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import AdversarialDepthConfig
 from selfsup3d.geometry.camera import inverse_orthographic, orthographic
 from selfsup3d.geometry.rotation import random_axis_rotation, rotate
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.critic import Critic, accuracy, critic_loss, generator_loss, leave_out
-from selfsup3d.models.modules.facing import Facing, face_forward, facing_cost
+from selfsup3d.models.modules.facing import face_forward, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.models.system import Update
@@ -26,27 +27,20 @@ class AdversarialDepth(Lifter):
     """Depth network and critic of three equal layers; the critic sees real 2D poses and rotated ones.
 
     Args:
-        width: of the hidden layers.
-        facing: which anatomical heuristic tells people from their mirror images: "face" (paper; needs a nose ahead of
-            the neck), "knees" **[ours]**, or "none".
-        facing_weight: of that cost.
-        accuracy_range: outside it one of the players rests (see `heads.critic.leave_out`).
+        settings: `facing` is the anatomical heuristic that separates people from their mirror images: "face" (paper; needs
+            a nose ahead of the neck), "knees" **[ours]**, or "none". Outside `accuracy_range` one of the players rests
+            (see `modules.critic.leave_out`).
     """
 
     requires = ("joints_2d", "seeds")
 
-    def __init__(
-        self,
-        width: int = 1024,
-        facing: Facing = "face",
-        facing_weight: float = 1.0,
-        accuracy_range: tuple[float, float] = (0.1, 0.9),
-    ) -> None:
+    def __init__(self, settings: AdversarialDepthConfig) -> None:
         super().__init__(Normalizer("head", distance=1.0))
-        self.network = ResidualMLP(2 * NUM_JOINTS, NUM_JOINTS, width, blocks=1, activation="leaky_relu", skip=False)
-        self.critic = Critic(2 * NUM_JOINTS, width, blocks=1, skip=False)
-        self.facing, self.facing_weight = facing, facing_weight
-        self.accuracy_range = accuracy_range
+        self.network = ResidualMLP(
+            2 * NUM_JOINTS, NUM_JOINTS, settings.width, blocks=1, activation="leaky_relu", skip=False
+        )
+        self.critic = Critic(2 * NUM_JOINTS, settings.width, blocks=1, skip=False)
+        self.settings = settings
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """The two players."""
@@ -74,14 +68,14 @@ class AdversarialDepth(Lifter):
             view = orthographic(rotate(rotations, lifted))
         real, fake = self.critic(points), self.critic(view)
         correct = accuracy(real, fake)
-        critic_works, lifter_works = leave_out(correct, *self.accuracy_range)
+        critic_works, lifter_works = leave_out(correct, *self.settings.accuracy_range)
         if update == "critic":
             return {
                 "adversarial": critic_works * critic_loss(real, fake, "softplus").mean(),
                 "_accuracy": correct,
             }
         terms = {"adversarial": lifter_works * generator_loss(fake, "softplus").mean()}
-        if self.facing != "none":
-            wrong = (-face_forward(lifted)).clamp(min=0.0) if self.facing == "face" else facing_cost(lifted)
-            terms["facing"] = self.facing_weight * wrong.mean()
+        if self.settings.facing != "none":
+            wrong = (-face_forward(lifted)).clamp(min=0.0) if self.settings.facing == "face" else facing_cost(lifted)
+            terms["facing"] = self.settings.facing_weight * wrong.mean()
         return terms

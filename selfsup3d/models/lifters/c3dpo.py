@@ -2,7 +2,7 @@
 
 The canonicaliser keeps rotated copies of a canonical pose out of the basis. Nothing in the paper's terms looks at the
 person from another side, so the basis may still hold one kind of person for every side that they are seen from, rotated
-little. What works against it is off by default (`C3DPOWeights`): the same person found again in rotated views, as in
+little. What works against it is off by default (`C3DPOConfig.weights`): the same person found again in rotated views, as in
 ITES, and compact canonical poses with rotations that do not jump (`rotation="6d"`). Both ways stand in
 assets/results/lifters.md.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import C3DPOConfig
 from selfsup3d.geometry.camera import orthographic
 from selfsup3d.geometry.rotation import multiply, random_axis_rotation, random_rotation, random_view, rotate
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
@@ -23,12 +23,12 @@ from selfsup3d.models.modules.basis import ShapeBasis
 from selfsup3d.models.modules.facing import Handedness, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, lifted_again, predicted_rotation
+from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, lifted_again, predicted_rotation
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["C3DPO", "C3DPOWeights", "pseudo_huber"]
+__all__ = ["C3DPO", "pseudo_huber"]
 
 
 def pseudo_huber(distance_squared: Tensor, epsilon: float = 0.01) -> Tensor:
@@ -41,52 +41,25 @@ def _distance(first: Tensor, second: Tensor) -> Tensor:
     return pseudo_huber((first - second).square().sum(-1))
 
 
-@dataclass(frozen=True)
-class C3DPOWeights:
-    """Weights of the terms.
-
-    Ours, and off as in the paper: `facing`, an anatomical prior (the paper measures the better mirror image);
-    `compactness`, the mean distance of joints of the canonical pose from those of the basis' mean pose. Of ITES (Xu et
-    al. 2021): `invariance` of the canonical pose that is found when the pose is seen from another side, and `cycle`, the
-    re-projection of the pose that is found there, rotated back.
-    """
-
-    reprojection: float = 1.0
-    canonicalisation: float = 1.0
-    facing: float = 0.0
-    compactness: float = 0.0
-    invariance: float = 0.0
-    cycle: float = 0.0
-
-
 class C3DPO(Lifter):
     """Keypoints with their visibility -> basis coefficients and camera; a canonicaliser undoes random rotations.
 
     Args:
-        width, bottleneck, blocks: of both networks.
-        bases: of the shape basis.
-        augment: rotate the image of every training sample about the viewing axis.
-        rotation: "so3" (the paper's) or "6d" (ours), see `predicted_rotation`.
-        weights: of the terms.
+        settings: sizes, weights of the terms, and what is ours and off as in the paper: `facing`, an anatomical prior (the
+            paper measures the better mirror image); `compactness`, the mean distance of joints of the canonical pose from
+            those of the basis' mean pose; of ITES (Xu et al. 2021), `invariance` of the canonical pose that is found when
+            the pose is seen from another side, and `cycle`, the re-projection of the pose found there, rotated back.
     """
 
-    def __init__(
-        self,
-        width: int = 1024,
-        bottleneck: int = 256,
-        blocks: int = 6,
-        bases: int = 10,
-        augment: bool = True,
-        rotation: RotationKind = "so3",
-        weights: C3DPOWeights = C3DPOWeights(),
-    ) -> None:
+    def __init__(self, settings: C3DPOConfig) -> None:
         super().__init__(Normalizer("head", distance=1.0))
-        outputs = bases + ROTATION_NUMBERS[rotation]
-        self.network = ResidualMLP(3 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
-        self.canonicaliser = ResidualMLP(3 * NUM_JOINTS, bases, width, blocks, bottleneck, norm="batch")
-        self.basis = ShapeBasis(bases)
+        sizes = (settings.width, settings.blocks, settings.bottleneck)
+        outputs = settings.bases + ROTATION_NUMBERS[settings.rotation]
+        self.network = ResidualMLP(3 * NUM_JOINTS, outputs, *sizes, norm="batch")
+        self.canonicaliser = ResidualMLP(3 * NUM_JOINTS, settings.bases, *sizes, norm="batch")
+        self.basis = ShapeBasis(settings.bases)
         self.handedness = Handedness()
-        self.augment, self.rotation, self.weights = augment, rotation, weights
+        self.settings = settings
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """All together."""
@@ -97,7 +70,7 @@ class C3DPO(Lifter):
         seen = torch.cat(((points * visible[..., None]).flatten(1), visible), -1)
         found = self.network(seen)
         count = self.basis.count
-        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.rotation)
+        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.settings.rotation)
 
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) camera axes, mirrored in depth if the whole model turned out so."""
@@ -111,13 +84,13 @@ class C3DPO(Lifter):
         observed = self.observe(batch)
         points, visible = observed.values, observed.visible
         roll: Tensor | None = None
-        if self.augment:
+        if self.settings.augment:
             roll = random_axis_rotation(uniform_noise(batch.seeds, ()), "z", 0.0, 2 * math.pi)
             points = rotate(roll, nn.functional.pad(points, (0, 1)))[..., :2]
         canonical, rotation = self.estimate(points, visible)
         pose = rotate(rotation, canonical)
         self.handedness.update(pose)
-        w = self.weights
+        w = self.settings.weights
         rotated = rotate(random_rotation(uniform_noise(batch.seeds, (3,), stream=1)), canonical)
         undone = self.basis(self.canonicaliser(rotated.flatten(1)))
         terms = {

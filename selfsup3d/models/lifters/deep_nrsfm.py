@@ -7,24 +7,18 @@ every code block carrying the camera (Psi = psi (x) M), the decoder without; bot
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import DeepNRSfMConfig
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.facing import Handedness, facing_cost
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["BlockCamera", "DeepNRSfM", "dictionary_sizes", "orthonormal_columns"]
-
-
-def dictionary_sizes(largest: int = 125, smallest: int = 10, count: int = 12) -> tuple[int, ...]:
-    """Atoms of each dictionary, falling evenly."""
-    return tuple(round(largest + (smallest - largest) * i / (count - 1)) for i in range(count))
+__all__ = ["BlockCamera", "DeepNRSfM", "orthonormal_columns"]
 
 
 def orthonormal_columns(matrix: Tensor) -> Tensor:
@@ -71,20 +65,15 @@ class DeepNRSfM(Lifter):
     """An auto-encoder of 2D poses whose bottleneck is a code and a camera.
 
     Args:
-        sizes: atoms of each dictionary, from the one of shapes to the bottleneck.
-        threshold: what makes codes sparse: "block" = the norm of each 3x2 block minus the threshold (the exact shrinkage
-            of block sparsity, which leaves the camera in the blocks as it is), "relu" = every entry (a relaxation).
-        facing: weight of the anatomical prior, ours; 0 as in the paper, which allows mirrored alignments.
+        settings: `threshold` is what makes codes sparse: "block" = the norm of each 3x2 block minus the threshold (the exact
+            shrinkage of block sparsity, which leaves the camera in the blocks as it is), "relu" = every entry (a
+            relaxation). `facing` is an anatomical prior, ours; 0 as in the paper, which allows mirrored alignments.
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int] = dictionary_sizes(),
-        threshold: Literal["block", "relu"] = "block",
-        facing: float = 0.0,
-    ) -> None:
+    def __init__(self, settings: DeepNRSfMConfig) -> None:
         super().__init__(Normalizer("head", distance=1.0))
-        self.sizes, self.threshold, self.facing = tuple(sizes), threshold, facing
+        self.settings = settings
+        sizes = settings.sizes
         joints = NUM_JOINTS
         self.shapes = nn.Parameter(torch.randn(joints, 3, sizes[0]) * (2.0 / (3 * joints)) ** 0.5)
         self.dictionaries = nn.ParameterList(
@@ -112,7 +101,7 @@ class DeepNRSfM(Lifter):
 
     def _shrunk(self, blocks: Tensor, threshold: Tensor) -> Tensor:
         """(B, K, 3, 2) made sparse by thresholds (K,)."""
-        if self.threshold == "relu":
+        if self.settings.threshold == "relu":
             return (blocks - threshold[:, None, None]).relu()
         norm = (blocks.square().sum((-1, -2), keepdim=True) + 1e-12).sqrt()
         return blocks * (1.0 - threshold[:, None, None] / norm).relu()
@@ -136,6 +125,6 @@ class DeepNRSfM(Lifter):
         miss = (pose[..., :2] - observed.values) * observed.visible[..., None]
         size = (observed.values * observed.visible[..., None]).square().sum((-1, -2)).clamp(min=1e-8).sqrt()
         terms = {"reprojection": ((miss.square().sum((-1, -2)) + 1e-12).sqrt() / size).mean()}
-        if self.facing > 0:
-            terms["facing"] = self.facing * facing_cost(pose).mean()
+        if self.settings.facing > 0:
+            terms["facing"] = self.settings.facing * facing_cost(pose).mean()
         return terms

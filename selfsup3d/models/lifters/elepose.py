@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import ElePoseConfig
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.geometry.rotation import multiply, random_axis_rotation, rotation_about
 from selfsup3d.models.lifters.base import mean_over_joints
@@ -28,21 +28,9 @@ from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import gaussian_noise, uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["ElePose", "ElePoseWeights"]
+__all__ = ["ElePose"]
 
 _MOMENTUM = 0.01
-
-
-@dataclass(frozen=True)
-class ElePoseWeights:
-    """Weights of the terms; `facing` is an anatomical prior of ours, off as in the paper."""
-
-    likelihood: float = 1.0
-    points_2d: float = 1.0
-    points_3d: float = 1.0
-    pairs: float = 1.0
-    bones: float = 50.0
-    facing: float = 0.0
 
 
 class ElePose(UnitCameraLifter):
@@ -52,12 +40,8 @@ class ElePose(UnitCameraLifter):
     does not depend on who else is in its batch **[ours]**; pairs for the deformation term are neighbours in the batch.
 
     Args:
-        width, blocks: of the trunk and of each branch.
-        distance: of the camera; heads are 1 unit from the root.
-        components: principal components that the flow sees.
-        flow_layers, flow_width: of the flow.
-        flow_share: share of the run that trains the flow.
-        weights: of the terms.
+        settings: sizes, camera, the flow's share of the run, weights; `facing` is an anatomical prior of ours, off as in
+            the paper.
     """
 
     requires = ("joints_2d", "seeds", "unpaired")
@@ -67,27 +51,17 @@ class ElePose(UnitCameraLifter):
     bone_ratios: Tensor
     elevation: Tensor
 
-    def __init__(
-        self,
-        width: int = 1024,
-        blocks: int = 1,
-        distance: float = 10.0,
-        components: int = 26,
-        flow_layers: int = 8,
-        flow_width: int = 1024,
-        flow_share: float = 0.3,
-        weights: ElePoseWeights = ElePoseWeights(),
-    ) -> None:
-        super().__init__(distance)
-        size = 2 * NUM_JOINTS
+    def __init__(self, settings: ElePoseConfig) -> None:
+        super().__init__(settings.distance)
+        size, width, blocks = 2 * NUM_JOINTS, settings.width, settings.blocks
         self.trunk = ResidualMLP(size, None, width, blocks, activation="leaky_relu")
         self.depth = ResidualMLP(width, NUM_JOINTS, width, blocks, activation="leaky_relu")
         self.angle = ResidualMLP(width, 1, width, blocks, activation="leaky_relu", zero_output=True)
-        self.flow = Flow(components, flow_layers, flow_width)
-        self.flow_share, self.weights = flow_share, weights
-        self.register_buffer("components", torch.zeros(components, size))
+        self.flow = Flow(settings.components, settings.flow_layers, settings.flow_width)
+        self.settings = settings
+        self.register_buffer("components", torch.zeros(settings.components, size))
         self.register_buffer("pose_mean", torch.zeros(size))
-        self.register_buffer("component_std", torch.ones(components))
+        self.register_buffer("component_std", torch.ones(settings.components))
         self.register_buffer("bone_ratios", torch.ones(NUM_JOINTS - 1))
         self.register_buffer("elevation", torch.tensor([0.0, 0.01]))  # mean and mean square, radians
 
@@ -98,7 +72,7 @@ class ElePose(UnitCameraLifter):
 
     def updates(self, step: int, progress: float) -> list[Update]:
         """The flow until `flow_share`, the lifter from then on."""
-        name = "flow" if progress < self.flow_share else "lifter"
+        name = "flow" if progress < self.settings.flow_share else "lifter"
         return [Update(name, (name,), name)]
 
     def fit_poses(self, batches: list[Batch]) -> None:
@@ -136,7 +110,7 @@ class ElePose(UnitCameraLifter):
         """The flow's likelihood of the data, or the lifter's terms."""
         assert batch.seeds is not None
         observed = self.observe(batch)
-        points, visible, w = observed.values, observed.visible, self.weights
+        points, visible, w = observed.values, observed.visible, self.settings.weights
         if update == "flow":
             return {"likelihood": self.likelihood(points).mean()}
         offsets, angle = self.estimate(points)

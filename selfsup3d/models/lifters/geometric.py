@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import GeometricConfig
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_view, rotate
 from selfsup3d.models.lifters.base import mean_over_joints
@@ -23,20 +22,7 @@ from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["Adapter", "Geometric", "GeometricWeights"]
-
-
-@dataclass(frozen=True)
-class GeometricWeights:
-    """Weights of the terms; `facing` is an anatomical prior of ours, off as in the paper."""
-
-    cycle_2d: float = 10.0
-    cycle_3d: float = 0.001
-    adversarial: float = 1.0
-    temporal: float = 1.0
-    adapt: float = 1.0
-    adapt_size: float = 0.1
-    facing: float = 0.0
+__all__ = ["Adapter", "Geometric"]
 
 
 class Adapter(nn.Module):
@@ -63,37 +49,25 @@ class Geometric(UnitCameraLifter):
     Sequences (B, T, 17, 2) with T > 1 give the temporal critic its second frame, the last of the window.
 
     Args:
-        width: of all networks. blocks: residual blocks of the lifter. critic_blocks: of the critics.
-        distance: c; heads are 1 unit from the root.
-        weights: of the terms.
-        temporal: train the temporal critic.
-        adapter: learn a 2D domain adapter from `source_joints_2d`, whose adapted poses then train the lifter too.
-        keypoints: whose keypoints `predict` gets: the "target" source, or the other "source" that is adapted first.
-        norm: of the lifter.
+        settings: `temporal` adds the critic of motion; `adapter` learns a 2D domain adapter from `source_joints_2d`, whose
+            adapted poses then train the lifter too; `keypoints` says whose keypoints `predict` gets: the "target" source,
+            or the other "source" that is adapted first; the weight `facing` is an anatomical prior of ours, off as in the
+            paper.
     """
 
     unit = "head=1"
 
-    def __init__(
-        self,
-        width: int = 1024,
-        blocks: int = 4,
-        critic_blocks: int = 3,
-        distance: float = 10.0,
-        weights: GeometricWeights = GeometricWeights(),
-        temporal: bool = False,
-        adapter: bool = False,
-        keypoints: Literal["target", "source"] = "target",
-        norm: Literal["batch", "none"] = "none",
-    ) -> None:
-        super().__init__(distance)
-        size = 2 * NUM_JOINTS
-        self.network = ResidualMLP(size, NUM_JOINTS, width, blocks, norm=norm, activation="leaky_relu")
-        self.critic = Critic(size, width, critic_blocks)
-        self.motion_critic = Critic(2 * size, width, critic_blocks) if temporal else None
-        self.adapter = Adapter(width) if adapter else None
-        self.domain_critic = Critic(size, width, critic_blocks) if adapter else None
-        self.weights, self.keypoints = weights, keypoints
+    def __init__(self, settings: GeometricConfig) -> None:
+        super().__init__(settings.distance)
+        size, width, critics = 2 * NUM_JOINTS, settings.width, settings.critic_blocks
+        self.network = ResidualMLP(
+            size, NUM_JOINTS, width, settings.blocks, norm=settings.norm, activation="leaky_relu"
+        )
+        self.critic = Critic(size, width, critics)
+        self.motion_critic = Critic(2 * size, width, critics) if settings.temporal else None
+        self.adapter = Adapter(width) if settings.adapter else None
+        self.domain_critic = Critic(size, width, critics) if settings.adapter else None
+        self.settings = settings
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -121,7 +95,7 @@ class Geometric(UnitCameraLifter):
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) in head lengths; keypoints of the other source are adapted first."""
         values = observed.values
-        if self.keypoints == "source" and self.adapter is not None:
+        if self.settings.keypoints == "source" and self.adapter is not None:
             values = self._adapted(values)
         return self.placed(values, self.handedness.sign * self.offsets(values))
 
@@ -152,7 +126,7 @@ class Geometric(UnitCameraLifter):
         if not training:
             return self._critics(points, view, extra, movement, adapted)
         self.handedness.update(went.lifted)
-        w, scale = self.weights, self.distance
+        w, scale = self.settings.weights, self.distance
         miss = (went.reprojected[:, 0] - points).square().sum(-1)
         drift = (went.relifted[:, 0] - went.rotated[:, 0]).square().sum(-1)
         terms = {

@@ -7,11 +7,11 @@ the rotated pose.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import StudentConfig
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation
 from selfsup3d.models.lifters.base import mean_over_joints
@@ -25,16 +25,7 @@ from selfsup3d.models.system import Student, System
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 
-__all__ = ["DepthGraph", "EquivariantStudent", "StudentWeights"]
-
-
-@dataclass(frozen=True)
-class StudentWeights:
-    """Weights of the terms; distillation 0 = the ablation without a teacher, facing = a prior of ours."""
-
-    distillation: float = 5.0
-    equivariance: float = 1.0
-    facing: float = 0.0
+__all__ = ["DepthGraph", "EquivariantStudent"]
 
 
 class DepthGraph(nn.Module):
@@ -70,28 +61,15 @@ class EquivariantStudent(Student, UnitCameraLifter):
     """Learns depths from a frozen teacher, and that rotating the pose rotates the lifted pose.
 
     Args:
-        channels, blocks, edges, attention: see `DepthGraph`.
-        distance, length: of the virtual camera; the teacher's.
-        views: random rotations about the vertical axis by angles uniform in [0, 2 pi).
-        weights: of the terms.
+        settings: its camera must be the teacher's. Its views are rotations about the vertical axis by angles uniform in
+            [0, 2 pi). The weight distillation 0 is the ablation without a teacher; `facing` is a prior of ours.
         teacher: trained; see `system.Student`.
     """
 
-    def __init__(
-        self,
-        channels: int = 128,
-        blocks: int = 4,
-        edges: Edges = "per_channel",
-        attention: bool = True,
-        distance: float = 5.0,
-        length: float = 0.7,
-        views: int = 4,
-        weights: StudentWeights = StudentWeights(),
-        teacher: InvariantTeacher | None = None,
-    ) -> None:
-        super().__init__(distance, length)
-        self.network = DepthGraph(channels, blocks, edges, attention)
-        self.views, self.weights = views, weights
+    def __init__(self, settings: StudentConfig, teacher: InvariantTeacher | None = None) -> None:
+        super().__init__(settings.distance, settings.length)
+        self.network = DepthGraph(settings.channels, settings.blocks, settings.edges, settings.attention)
+        self.settings = settings
         if teacher is not None:
             self.learn_from(teacher)
 
@@ -122,8 +100,8 @@ class EquivariantStudent(Student, UnitCameraLifter):
         """
         assert batch.seeds is not None
         observed = self.observe(batch)
-        points, visible, w = observed.values, observed.visible, self.weights
-        rotations = random_axis_rotation(uniform_noise(batch.seeds, (self.views,)), "y", 0.0, 2 * math.pi)
+        points, visible, w = observed.values, observed.visible, self.settings.weights
+        rotations = random_axis_rotation(uniform_noise(batch.seeds, (self.settings.views,)), "y", 0.0, 2 * math.pi)
         first = self.lifted(points)
         with frozen_statistics(self.network):
             went = cycle(self.lifted, self.project, points, rotations, lifted=first)

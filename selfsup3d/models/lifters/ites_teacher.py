@@ -13,12 +13,11 @@ stands in assets/results/ites_ablations.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from selfsup3d.config.lifters import TeacherConfig
 from selfsup3d.geometry.camera import unit_pinhole
 from selfsup3d.geometry.rotation import random_axis_angle, random_view, rotate
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
@@ -26,69 +25,39 @@ from selfsup3d.models.modules.basis import ShapeBasis
 from selfsup3d.models.modules.facing import Handedness, facing_cost
 from selfsup3d.models.modules.mlp import ResidualMLP, frozen_statistics
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, RotationKind, lifted_again, predicted_rotation
+from selfsup3d.models.modules.orientation import ROTATION_NUMBERS, lifted_again, predicted_rotation
 from selfsup3d.structures.batch import Batch, Camera, PoseOutput
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["InvariantTeacher", "TeacherWeights"]
-
-
-@dataclass(frozen=True)
-class TeacherWeights:
-    """Weights of the terms; `cycle` compares re-projected 2D with the original, 0 = without.
-
-    Ours, and off as in the paper: `facing`, an anatomical prior (the paper's errors are of the better mirror image);
-    `compactness`, the mean distance of joints of the canonical pose from those of the dictionary's mean pose.
-    """
-
-    reprojection: float = 5.0
-    invariance: float = 1.0
-    cycle: float = 0.0
-    facing: float = 0.0
-    compactness: float = 0.0
+__all__ = ["InvariantTeacher"]
 
 
 class InvariantTeacher(Lifter):
     """34 -> width, bottleneck blocks, -> K coefficients and a rotation.
 
     Args:
-        width, bottleneck, blocks: of the network.
-        atoms: K, besides the mean pose.
-        distance: of the virtual camera of focal length 1. length: between root and head in its unit.
-        views: random rotations a sample.
-        view_rotations: of the other views. "sphere" = about axes uniform on the sphere by angles uniform in [0, pi) (the paper's);
-            "views" = about the vertical axis by any angle, then up or down by at most 20 degrees (`random_view`; ours).
-        rotation: "so3" (the paper's) or "6d" (ours), see `predicted_rotation`.
-        weights: of the terms.
+        settings: `view_rotations` of the other views: "sphere" = about axes uniform on the sphere by angles uniform in
+            [0, pi) (the paper's); "views" = about the vertical axis by any angle, then up or down by at most 20 degrees
+            (`random_view`; ours). The weight `cycle` compares re-projected 2D with the original. Ours, and off as in the
+            paper: `facing`, an anatomical prior (the paper's errors are of the better mirror image); `compactness`, the
+            mean distance of joints of the canonical pose from those of the dictionary's mean pose.
     """
 
-    def __init__(
-        self,
-        width: int = 1024,
-        bottleneck: int = 256,
-        blocks: int = 6,
-        atoms: int = 12,
-        distance: float = 5.0,
-        length: float = 0.7,
-        views: int = 4,
-        view_rotations: Literal["sphere", "views"] = "sphere",
-        rotation: RotationKind = "so3",
-        weights: TeacherWeights = TeacherWeights(),
-    ) -> None:
-        super().__init__(Normalizer("head", distance, length))
-        self.view_rotations, self.rotation = view_rotations, rotation
-        outputs = atoms + ROTATION_NUMBERS[rotation]
-        self.network = ResidualMLP(2 * NUM_JOINTS, outputs, width, blocks, bottleneck, norm="batch")
-        self.basis = ShapeBasis(atoms)
+    def __init__(self, settings: TeacherConfig) -> None:
+        super().__init__(Normalizer("head", settings.distance, settings.length))
+        self.settings, self.distance = settings, settings.distance
+        outputs = settings.atoms + ROTATION_NUMBERS[settings.rotation]
+        sizes = (settings.width, settings.blocks, settings.bottleneck)
+        self.network = ResidualMLP(2 * NUM_JOINTS, outputs, *sizes, norm="batch")
+        self.basis = ShapeBasis(settings.atoms)
         self.handedness = Handedness()
-        self.distance, self.views, self.weights = distance, views, weights
 
     def estimate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Canonical poses (N, 17, 3) and rotations (N, 3, 3) of normalised keypoints (N, 17, 2)."""
         found = self.network((points * self.distance).flatten(1))
         count = self.basis.count
-        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.rotation)
+        return self.basis(found[:, :count]), predicted_rotation(found[:, count:], self.settings.rotation)
 
     def lifted(self, points: Tensor) -> Tensor:
         """(N, 17, 3) root-relative, camera axes, as found (not mirrored)."""
@@ -107,15 +76,19 @@ class InvariantTeacher(Lifter):
         return joints * torch.stack((torch.ones_like(self.handedness.sign),) * 2 + (self.handedness.sign,))
 
     def random_rotations(self, seeds: Tensor) -> Tensor:
-        """(B, V, 3, 3) rotations of a batch's poses, see `view_rotations`."""
-        noise = uniform_noise(seeds, (self.views, 3))
-        return random_axis_angle(noise, math.pi) if self.view_rotations == "sphere" else random_view(noise[..., :2])
+        """(B, V, 3, 3) rotations of a batch's poses, see `TeacherConfig.view_rotations`."""
+        noise = uniform_noise(seeds, (self.settings.views, 3))
+        return (
+            random_axis_angle(noise, math.pi)
+            if self.settings.view_rotations == "sphere"
+            else random_view(noise[..., :2])
+        )
 
     def losses(self, batch: Batch, update: str, progress: float) -> dict[str, Tensor]:
         """Re-projection, invariance of the canonical pose over random rotations, and what else has a weight."""
         assert batch.seeds is not None
         observed = self.observe(batch)
-        points, visible, w = observed.values, observed.visible, self.weights
+        points, visible, w = observed.values, observed.visible, self.settings.weights
         canonical, rotation = self.estimate(points)
         pose = rotate(rotation, canonical)
         self.handedness.update(pose)

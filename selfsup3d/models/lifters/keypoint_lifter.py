@@ -9,11 +9,12 @@ Chang et al. 2019; here depth times spread is learnt, which no focal length and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import KeypointLifterConfig
 from selfsup3d.geometry.kinematics import mirror_joints
 from selfsup3d.geometry.rotation import rotate
 from selfsup3d.models.lifters.temporal import TemporalConvolution
@@ -37,34 +38,23 @@ class KeypointLifter(System):
     """Pose and root of keypoints.
 
     Args:
-        width: of the hidden layers. blocks: of the residual network.
-        widths: kernel sizes of temporal convolutions; () = single frames by the residual network.
-        dropout: after each hidden layer.
-        unknown_focal: share of training samples whose K is not told.
-        flip_test: average the prediction with that of the mirrored input.
+        settings: sizes; `widths` () = single frames by the residual network.
     """
 
     requires = ("joints_2d", "joints_3d", "K", "seeds")
     predict_requires = ("joints_2d",)
 
-    def __init__(
-        self,
-        width: int = 768,
-        blocks: int = 2,
-        widths: Sequence[int] = (),
-        dropout: float = 0.1,
-        unknown_focal: float = 0.3,
-        flip_test: bool = True,
-    ) -> None:
+    def __init__(self, settings: KeypointLifterConfig) -> None:
         super().__init__()
+        self.settings = settings
+        widths, width, dropout = settings.widths, settings.width, settings.dropout
         self.frames = math.prod(widths)
         self.network: nn.Module
         if widths:
             self.network = TemporalConvolution(CHANNELS, _OUTPUTS, widths, width, dropout)
         else:
-            self.network = ResidualMLP(CHANNELS, _OUTPUTS, width, blocks, norm="batch", dropout=dropout)
+            self.network = ResidualMLP(CHANNELS, _OUTPUTS, width, settings.blocks, norm="batch", dropout=dropout)
         self.temporal = bool(widths)
-        self.unknown_focal, self.flip_test = unknown_focal, flip_test
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """All in one."""
@@ -80,9 +70,11 @@ class KeypointLifter(System):
         """Mean joint error of the pose, and the error of log depth; joints and samples without labels (NaN) count as 0."""
         assert batch.joints_3d is not None
         assert batch.seeds is not None
-        told = uniform_noise(batch.seeds, (), stream=7) >= self.unknown_focal
-        view = self.view(batch, told)
-        always = view if self.unknown_focal == 0 else self.view(batch)  # labels are in the virtual camera's axes
+        given = uniform_noise(batch.seeds, (), stream=7) >= self.settings.unknown_focal
+        view = self.view(batch, given)
+        always = (
+            view if self.settings.unknown_focal == 0 else self.view(batch)
+        )  # labels are in the virtual camera's axes
         pose, depth = self.estimate(view)
         target = rotate(always.rotation, root_relative(batch.joints_3d))
         known = torch.isfinite(target)
@@ -96,7 +88,7 @@ class KeypointLifter(System):
 
     # ---------------------------------------------------------------------------------------------------- prediction
 
-    def view(self, batch: Batch, told: Tensor | None = None) -> PersonView:
+    def view(self, batch: Batch, given: Tensor | None = None) -> PersonView:
         """The `frames` keypoints around the middle frame in the virtual camera; short sequences are held at their ends."""
         assert batch.joints_2d is not None
         joints, confidence = batch.joints_2d, batch.confidence
@@ -104,12 +96,12 @@ class KeypointLifter(System):
             joints, confidence = joints[:, None], None if confidence is None else confidence[:, None]
         steps = torch.arange(self.frames, device=joints.device) - self.frames // 2 + joints.shape[1] // 2
         steps = steps.clamp(0, joints.shape[1] - 1)
-        return person_view(joints[:, steps], None if confidence is None else confidence[:, steps], batch.K, told)
+        return person_view(joints[:, steps], None if confidence is None else confidence[:, steps], batch.K, given)
 
     def estimate(self, view: PersonView) -> tuple[Tensor, Tensor]:
         """Poses (B, 17, 3) in the virtual camera's axes, metres, and logarithms (B,) of depth times spread."""
         found = self._raw(view.features)
-        if self.flip_test and not self.training:
+        if self.settings.flip_test and not self.training:
             mirrored = PersonView(
                 mirror_joints(view.values, axis=0),
                 view.visible[..., list(H36M_17.flip_order)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selfsup3d.config.lifters import MartinezConfig
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
@@ -22,18 +23,23 @@ class Martinez(Lifter):
     """32 -> width, residual blocks of two, -> 48; mean squared error of standardised coordinates.
 
     Args:
-        width, blocks, dropout: of the network.
-        max_norm: true max-norm of every weight matrix (see `heads.mlp.MaxNormLinear`); None = off.
+        settings: `max_norm` is a true max-norm of every weight matrix (see `modules.mlp.MaxNormLinear`).
     """
 
     requires = ("joints_2d", "joints_3d")
     unit = "m"
 
-    def __init__(self, width: int = 1024, blocks: int = 2, dropout: float = 0.5, max_norm: float | None = 1.0) -> None:
+    def __init__(self, settings: MartinezConfig) -> None:
         super().__init__(Normalizer("zscore"))
         self.scaler = PoseScaler()
         self.network = ResidualMLP(
-            2 * len(_SEEN), 3 * (NUM_JOINTS - 1), width, blocks, norm="batch", dropout=dropout, max_norm=max_norm
+            2 * len(_SEEN),
+            3 * (NUM_JOINTS - 1),
+            settings.width,
+            settings.blocks,
+            norm="batch",
+            dropout=settings.dropout,
+            max_norm=settings.max_norm,
         )
 
     def fit_poses(self, batches: list[Batch]) -> None:

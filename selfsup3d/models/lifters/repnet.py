@@ -6,12 +6,11 @@ Weakly supervised: 3D poses are needed, but none that belongs to an image.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import RepNetConfig
 from selfsup3d.geometry.rotation import rotate, rotation_6d_to_matrix
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
 from selfsup3d.models.modules.critic import ChainCritic, critic_loss, generator_loss, gradient_penalty
@@ -22,22 +21,11 @@ from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import uniform_noise
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
 
-__all__ = ["RepNet", "RepNetWeights", "camera_loss", "reproject", "view_axes"]
+__all__ = ["RepNet", "camera_loss", "reproject", "view_axes"]
 
 _DISTAL = tuple(
     joint_index(f"{side}_{name}") for side in ("left", "right") for name in ("knee", "ankle", "elbow", "wrist")
 )
-
-
-@dataclass(frozen=True)
-class RepNetWeights:
-    """Weights of the terms; `distal` weighs knees, ankles, elbows and wrists within the re-projection **[ours]**."""
-
-    adversarial: float = 1.0
-    reprojection: float = 1.0
-    camera: float = 1.0
-    penalty: float = 10.0
-    distal: float = 1.5
 
 
 def reproject(camera: Tensor, joints: Tensor) -> Tensor:
@@ -62,12 +50,9 @@ class RepNet(Lifter):
     """Pose network and camera network over normalised 2D poses; a critic with a kinematic-chain path.
 
     Args:
-        width: of all networks.
-        weights: of the terms.
-        frame: of the critic's poses, and so of the pose network's output: "body" (the camera network finds the whole
-            rotation) or "camera" (poses as random cameras see them; the camera network corrects).
-        chain: the critic has its kinematic-chain path.
-        critic_updates: updates of the critic for each of the lifter.
+        settings: `frame` of the critic's poses, and so of the pose network's output: "body" (the camera network finds the
+            whole rotation) or "camera" (poses as random cameras see them; the camera network corrects). The weight
+            `distal` is ours.
     """
 
     requires = ("joints_2d", "unpaired", "unpaired_camera", "seeds")
@@ -75,22 +60,16 @@ class RepNet(Lifter):
     pose_scale: Tensor
     joint_weights: Tensor
 
-    def __init__(
-        self,
-        width: int = 1000,
-        weights: RepNetWeights = RepNetWeights(),
-        frame: Literal["body", "camera"] = "camera",
-        chain: bool = True,
-        critic_updates: int = 1,
-    ) -> None:
+    def __init__(self, settings: RepNetConfig) -> None:
         super().__init__(Normalizer("centred"))
+        width = settings.width
         self.pose_network = ResidualMLP(2 * NUM_JOINTS, 3 * NUM_JOINTS, width, 2, activation="leaky_relu")
         self.camera_network = ResidualMLP(2 * NUM_JOINTS, 6, width, 2, activation="leaky_relu")
-        self.critic = ChainCritic(width, chain)
-        self.weights, self.frame, self.critic_updates = weights, frame, critic_updates
+        self.critic = ChainCritic(width, settings.chain)
+        self.settings = settings
         self.register_buffer("pose_scale", torch.ones(()))
         weight = torch.ones(NUM_JOINTS)
-        weight[list(_DISTAL)] = weights.distal
+        weight[list(_DISTAL)] = settings.weights.distal
         self.register_buffer("joint_weights", weight, persistent=False)
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
@@ -100,7 +79,7 @@ class RepNet(Lifter):
 
     def updates(self, step: int, progress: float) -> list[Update]:
         """`critic_updates` of the critic, one of the lifter."""
-        critics = [Update(f"critic/{k}", ("critic",), "critic") for k in range(self.critic_updates)]
+        critics = [Update(f"critic/{k}", ("critic",), "critic") for k in range(self.settings.critic_updates)]
         return [*critics, Update("lifter", ("lifter",), "lifter")]
 
     def fit_poses(self, batches: list[Batch]) -> None:
@@ -133,13 +112,13 @@ class RepNet(Lifter):
             real = self._real(batch)
             penalty = gradient_penalty(self.critic, real, fake, mix)
             loss = critic_loss(self.critic(real), self.critic(fake), "wasserstein")
-            return {"wasserstein": loss.mean(), "penalty": self.weights.penalty * penalty.mean()}
+            return {"wasserstein": loss.mean(), "penalty": self.settings.weights.penalty * penalty.mean()}
         pose, camera = self.estimate(observed)
         miss = (reproject(camera, pose) - observed.values).abs().sum(-1) * self.joint_weights  # (B, 17)
         return {
-            "wasserstein": self.weights.adversarial * generator_loss(self.critic(pose), "wasserstein").mean(),
-            "reprojection": self.weights.reprojection * mean_over_joints(miss, observed.visible).mean(),
-            "camera": self.weights.camera * camera_loss(camera).mean(),
+            "wasserstein": self.settings.weights.adversarial * generator_loss(self.critic(pose), "wasserstein").mean(),
+            "reprojection": self.settings.weights.reprojection * mean_over_joints(miss, observed.visible).mean(),
+            "camera": self.settings.weights.camera * camera_loss(camera).mean(),
         }
 
     def _real(self, batch: Batch) -> Tensor:
@@ -147,4 +126,4 @@ class RepNet(Lifter):
         assert batch.unpaired is not None
         assert batch.unpaired_camera is not None
         poses = batch.unpaired / self.pose_scale
-        return rotate(batch.unpaired_camera.rotation, poses) if self.frame == "camera" else poses
+        return rotate(batch.unpaired_camera.rotation, poses) if self.settings.frame == "camera" else poses

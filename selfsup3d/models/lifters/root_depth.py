@@ -14,6 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.lifters import ImageRootConfig, RootDepthConfig
 from selfsup3d.geometry.camera import normalize_pixels
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.mlp import ResidualMLP
@@ -38,7 +39,7 @@ class KeypointRoot(Lifter):
     """Pose and canonical root depth of keypoints, whose size and place in the image are features.
 
     Args:
-        width, blocks, dropout: of the network.
+        settings: sizes of the network.
     """
 
     requires = ("joints_2d", "joints_3d", "K")
@@ -46,11 +47,13 @@ class KeypointRoot(Lifter):
     depth_mean: Tensor
     depth_std: Tensor
 
-    def __init__(self, width: int = 1024, blocks: int = 2, dropout: float = 0.1) -> None:
+    def __init__(self, settings: RootDepthConfig) -> None:
         super().__init__(Normalizer("moments"))
         self.scaler = PoseScaler()
         outputs = 3 * (NUM_JOINTS - 1) + 1
-        self.network = ResidualMLP(2 * NUM_JOINTS + 3, outputs, width, blocks, norm="batch", dropout=dropout)
+        self.network = ResidualMLP(
+            2 * NUM_JOINTS + 3, outputs, settings.width, settings.blocks, norm="batch", dropout=settings.dropout
+        )
         self.register_buffer("depth_mean", torch.zeros(()))
         self.register_buffer("depth_std", torch.ones(()))
 
@@ -105,15 +108,15 @@ class ImageRoot(System):
     The crop is the person's box, so A_image is its area and K that of the crop.
 
     Args:
-        backbone: any timm network by name, with random weights. Its BatchNorm makes two processes differ from one.
+        settings: `backbone` is any timm network by name, with random weights. Its BatchNorm makes two processes differ from one.
     """
 
     requires = ("target", "joints_3d", "K")
     predict_requires = ("target", "K")
 
-    def __init__(self, backbone: str = "resnet18") -> None:
+    def __init__(self, settings: ImageRootConfig) -> None:
         super().__init__()
-        self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)
+        self.backbone = timm.create_model(settings.backbone, pretrained=False, num_classes=0)
         features: int = self.backbone.num_features  # type: ignore[assignment]
         self.gamma, self.place = nn.Linear(features, 1), nn.Linear(features, 2)
         for layer, bias in ((self.gamma, 1.0), (self.place, 0.0)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup3d.config.lifters import TemporalConfig
 from selfsup3d.geometry.kinematics import bone_lengths, mirror_joints
 from selfsup3d.models import schedules
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
@@ -101,27 +102,19 @@ class Temporal(Lifter):
     trajectory of the root, and by plausible bone lengths.
 
     Args:
-        widths, channels, dropout: see `TemporalConvolution`.
-        semi_supervised: see above.
-        flip_test: average the prediction with that of the mirrored window.
+        settings: see `TemporalConvolution`, and above; `flip_test` averages the prediction with that of the mirrored window.
     """
 
     requires = ("joints_2d", "joints_3d")
     unit = "m"
     bones: Tensor
 
-    def __init__(
-        self,
-        widths: Sequence[int] = (3, 3, 3),
-        channels: int = 1024,
-        dropout: float = 0.25,
-        semi_supervised: bool = False,
-        flip_test: bool = True,
-    ) -> None:
+    def __init__(self, settings: TemporalConfig) -> None:
         super().__init__(Normalizer("screen"))
-        self.network = TemporalConvolution(2 * NUM_JOINTS, 3 * NUM_JOINTS, widths, channels, dropout)
-        self.trajectory = TemporalConvolution(2 * NUM_JOINTS, 3, widths, channels, dropout) if semi_supervised else None
-        self.flip_test = flip_test
+        sizes = (settings.widths, settings.channels, settings.dropout)
+        self.network = TemporalConvolution(2 * NUM_JOINTS, 3 * NUM_JOINTS, *sizes)
+        self.trajectory = TemporalConvolution(2 * NUM_JOINTS, 3, *sizes) if settings.semi_supervised else None
+        self.settings = settings
         self.register_buffer("bones", torch.ones(NUM_JOINTS))
         self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm1d)]
 
@@ -186,7 +179,7 @@ class Temporal(Lifter):
     def lift(self, observed: Normalized) -> Tensor:
         """(B, 17, 3) metres, of a normalised window (B, T, 17, 2)."""
         pose = self._pose(observed.values.flatten(-2).transpose(1, 2))
-        if self.flip_test and not self.training:
+        if self.settings.flip_test and not self.training:
             mirrored = mirror_joints(observed.values, axis=0).flatten(-2).transpose(1, 2)
             pose = 0.5 * (pose + mirror_joints(self._pose(mirrored), axis=0))
         return pose

@@ -8,6 +8,7 @@ synthesis and pseudo-labels need this file alone; `system` adds the losses and w
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class PartGuidedNetwork(nn.Module):
             whether there is a decoder.
     """
 
-    predict_requires = ("target",)
+    predict_requires: ClassVar[tuple[str, ...]] = ("target",)
 
     bone_lengths: Tensor
 

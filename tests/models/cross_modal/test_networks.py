@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
+from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.models.cross_modal.networks import (
     ImageCritic,
     ImageDecoder,
     ImageEncoder,
     PoseDecoder,
     PoseEncoder,
-    PoseLayers,
 )
 
 
@@ -50,7 +50,7 @@ def test_impossible_image_networks_are_refused(tmp_path):
 
 
 def test_pose_networks_are_mirror_images():
-    encoder, decoder = PoseEncoder(32, 100), PoseDecoder(48, 100)
+    encoder, decoder = PoseEncoder(32, CrossModalConfig()), PoseDecoder(48, CrossModalConfig())
     hidden = [layer for layer in encoder.trunk.modules() if isinstance(layer, nn.Linear)]
     assert [(layer.in_features, layer.out_features) for layer in hidden] == [(32, 512)] + [(512, 512)] * 4
     layers = [layer for layer in decoder.trunk.modules() if isinstance(layer, nn.Linear)]
@@ -66,6 +66,6 @@ def test_a_critic_of_images_has_features_and_a_logit():
 
 
 def test_variances_stay_in_range():
-    encoder = PoseEncoder(4, 3, PoseLayers(8, 1))
+    encoder = PoseEncoder(4, CrossModalConfig(latent=3, width=8, blocks=1))
     posterior = encoder(torch.full((1, 4), 1e6))
     assert torch.isfinite(posterior.log_variance.exp()).all()

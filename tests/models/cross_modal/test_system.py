@@ -1,4 +1,4 @@
-"""Settings that contradict each other, what is shared, adversarial turns, and the traps of an earlier implementation."""
+"""Settings that contradict each other, what is shared, adversarial updates, and the traps of an earlier implementation."""
 
 from dataclasses import replace
 
@@ -6,16 +6,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from selfsup3d.config.cross_modal import AdversaryConfig, CrossModalConfig
 from selfsup3d.config.run import Config
 from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.protocols import Protocol
-from selfsup3d.models.cross_modal.adversary import AdversarySettings
-from selfsup3d.models.cross_modal.networks import PoseLayers
-from selfsup3d.models.cross_modal.settings import Settings, Sizes
 from selfsup3d.models.cross_modal.system import CrossModalVAE
 from tests.models.cross_modal.catalogue import CASES, SMALL, Case, pairs
 
-TINY = Sizes(latent=4, pose=PoseLayers(width=8, blocks=1), image=16, image_norm="group")
+TINY = {"latent": 4, "width": 8, "blocks": 1, "image_norm": "group"}
 
 
 @pytest.mark.parametrize(
@@ -23,18 +21,18 @@ TINY = Sizes(latent=4, pose=PoseLayers(width=8, blocks=1), image=16, image_norm=
     [
         ({"pairs": ()}, "needs pairs"),
         ({"fusion": "poe"}, "needs encoders and decoders"),
-        ({"fusion": "moe", "encoders": ("sound",), "decoders": ("image",)}, "no modality 'sound'"),
+        ({"fusion": "moe", "encoders": ("sound",), "decoders": ("image",)}, "joints_2d"),
         ({"predict_from": ("image",)}, "predict_from"),
         ({"pairs": ("joints_3d->joints_3d",), "predict_from": ("joints_3d",)}, "predict_from"),
         ({"supervision": "reprojection", "pairs": ("image->joints_3d",)}, "reprojection needs"),
-        ({"adversary": AdversarySettings(judges="image")}, "needs a decoder of image"),
-        ({"adversary": AdversarySettings(judges="joints_2d")}, "judges re-projected"),
-        ({"supervision": "reprojection", "adversary": AdversarySettings(judges="joints_3d")}, "judges re-projected"),
+        ({"adversary": AdversaryConfig(judges="image")}, "needs a decoder of image"),
+        ({"adversary": AdversaryConfig(judges="joints_2d")}, "judges re-projected"),
+        ({"supervision": "reprojection", "adversary": AdversaryConfig(judges="joints_3d")}, "judges re-projected"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings, words):
+def test_contradicting_settings_raise(settings, words):
     with pytest.raises(ValueError, match=words):
-        CrossModalVAE(Settings(**settings), TINY)
+        CrossModalVAE(CrossModalConfig(**settings, **TINY), 16)
 
 
 @pytest.mark.parametrize(
@@ -48,15 +46,15 @@ def test_settings_that_contradict_each_other_are_refused(settings, words):
         {"adversary": {"smoothing": 1.2}},
     ],
 )
-def test_the_config_refuses_them_too(values):
+def test_contradicting_configs_raise(values):
     with pytest.raises(ValidationError):
         Config.model_validate({"system": SMALL | values})
 
 
-def test_labels_above_one_are_refused():
+def test_smoothed_labels_above_one_raise():
     """The cross entropy of an earlier implementation's label 1.2 has no minimum."""
     with pytest.raises(ValueError, match="smoothing"):
-        AdversarySettings(judges="joints_3d", smoothing=1.2)
+        AdversaryConfig(judges="joints_3d", smoothing=1.2)
 
 
 def test_all_pairs_share_one_set_of_encoders_and_decoders():

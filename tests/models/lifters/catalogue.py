@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfsup3d.builders.lifters import LIFTERS
+from selfsup3d.builders.lifters import build_lifter
 from selfsup3d.config.run import Config
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
@@ -37,7 +37,7 @@ class Case:
 
     def build(self) -> System:
         torch.manual_seed(0)
-        return LIFTERS[self.system["kind"]](self.config())
+        return build_lifter(self.config())
 
     def source(self) -> ProjectedPoses:
         return ProjectedPoses(capture(), name="procedural", frames_per_sample=self.frames, **self.data)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup3d.builders.lifters import LIFTERS
+from selfsup3d.builders.lifters import LIFTERS, build_lifter
 from selfsup3d.config.lifters import LIFTER_CONFIGS
 from selfsup3d.io import pretrained
 from selfsup3d.models.lifters.base import Lifter
@@ -124,9 +124,7 @@ def test_saved_and_loaded_it_lifts_raw_pixels_alike(case: Case, tmp_path):
     system.eval()
     config = case.config().to_dict()
     pretrained.save_pretrained(tmp_path / "model", system, config, "card")
-    loaded = pretrained.from_pretrained(
-        tmp_path / "model", lambda values, version: LIFTERS[case.system["kind"]](case.config())
-    )
+    loaded = pretrained.from_pretrained(tmp_path / "model", lambda values, version: build_lifter(case.config()))
     assert isinstance(loaded, System)
     batch = case.batch(step=5)
     assert torch.equal(loaded.predict(batch).pose, system.predict(batch).pose)

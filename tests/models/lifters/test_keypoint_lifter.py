@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from selfsup3d.config.lifters import KeypointLifterConfig
 from selfsup3d.data.sampling.projected_poses import CameraRange, ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.geometry.camera import project
@@ -49,7 +50,7 @@ def test_a_missing_pelvis_is_placed_by_the_other_joints():
 
 def test_the_mirrored_keypoints_give_the_mirrored_pose():
     batch = source().frames(np.arange(8))
-    system = KeypointLifter(width=16, blocks=1).eval()
+    system = KeypointLifter(KeypointLifterConfig(width=16, blocks=1)).eval()
     mirrored = batch.joints_2d[:, list(H36M_17.flip_order)] * torch.tensor([-1.0, 1.0]) + torch.tensor([1000.0, 0.0])
     pose = system.predict(batch).pose[:, 0]
     other = system.predict(Batch(joints_2d=mirrored, K=batch.K)).pose[:, 0]
@@ -58,7 +59,7 @@ def test_the_mirrored_keypoints_give_the_mirrored_pose():
 
 def test_it_learns_with_and_without_a_camera():
     torch.manual_seed(0)
-    data, system = source(), KeypointLifter(width=64, blocks=1, dropout=0.0)
+    data, system = source(), KeypointLifter(KeypointLifterConfig(width=64, blocks=1, dropout=0.0))
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
     held_out = data.frames(np.arange(60))
     truth = held_out.joints_3d - held_out.joints_3d[:, :1]

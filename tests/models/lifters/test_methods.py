@@ -7,11 +7,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from selfsup3d.config.lifters import (
+    C3DPOConfig,
+    DeepNRSfMConfig,
+    ImageRootConfig,
+    MartinezConfig,
+    RepNetConfig,
+    RootDepthConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import random_axis_rotation, random_rotation, random_view, rotate
 from selfsup3d.models.lifters.c3dpo import C3DPO, pseudo_huber
-from selfsup3d.models.lifters.deep_nrsfm import DeepNRSfM, dictionary_sizes, orthonormal_columns
+from selfsup3d.models.lifters.deep_nrsfm import DeepNRSfM, orthonormal_columns
 from selfsup3d.models.lifters.ites_student import EquivariantStudent
 from selfsup3d.models.lifters.ites_teacher import InvariantTeacher
 from selfsup3d.models.lifters.martinez import Martinez
@@ -30,7 +40,7 @@ MIRROR = torch.tensor([1.0, 1.0, -1.0])
 
 
 def test_martinez_has_the_papers_sizes():
-    system = Martinez()
+    system = Martinez(MartinezConfig())
     assert system.network.enter[0].weight.shape == (1024, 32)
     assert system.network.leave.weight.shape == (48, 1024)
     assert sum(p.numel() for p in system.parameters()) == pytest.approx(4.29e6, rel=0.01)
@@ -101,7 +111,7 @@ def test_canonical_depth_does_not_change_with_the_focal_length():
 
 def test_root_depth_learns_where_people_are():
     torch.manual_seed(0)
-    system = KeypointRoot(width=64, blocks=1, dropout=0.0)
+    system = KeypointRoot(RootDepthConfig(width=64, blocks=1, dropout=0.0))
     source = ProjectedPoses(capture(), name="procedural")
     system.fit(source.batch(RandomStreams(1, s, np.arange(64))) for s in range(4))
     optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
@@ -118,7 +128,7 @@ def test_root_depth_learns_where_people_are():
 
 def test_image_root_turns_gamma_into_depth():
     torch.manual_seed(0)
-    system = ImageRoot("resnet10t").eval()
+    system = ImageRoot(ImageRootConfig(backbone="resnet10t")).eval()
     K = torch.tensor([[[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]]]).expand(2, 3, 3)
     _, root, k = system.estimate(torch.rand(2, 3, 64, 64), K)
     torch.testing.assert_close(k, torch.full((2,), 100.0 * 2.0 / 64))
@@ -154,7 +164,7 @@ def test_repnet_s_unit_is_that_of_the_poses_its_critic_sees(name):
 
 
 def test_critic_updates_come_before_the_lifter_s():
-    assert [update.name for update in RepNet(20, critic_updates=2).updates(0, 0.0)] == [
+    assert [update.name for update in RepNet(RepNetConfig(width=20, critic_updates=2)).updates(0, 0.0)] == [
         "critic/0",
         "critic/1",
         "lifter",
@@ -169,12 +179,14 @@ def test_a_resting_player_has_no_gradient():
     system = case.fitted().train()
     with torch.no_grad():
         system.critic.network.leave.bias.fill_(0.0)
-    system.accuracy_range = (0.0, -1.0)  # every accuracy is too high: the critic rests
+    system.settings = system.settings.model_copy(
+        update={"accuracy_range": (0.0, -1.0)}
+    )  # every accuracy is too high: the critic rests
     terms = system(case.batch(), "critic", 0.0)
     assert terms["adversarial"] == 0
     terms["adversarial"].backward()
     assert all(p.grad is None or not p.grad.any() for p in system.parameters())
-    system.accuracy_range = (2.0, 1.0)  # too low: the lifter rests
+    system.settings = system.settings.model_copy(update={"accuracy_range": (2.0, 1.0)})  # too low: the lifter rests
     assert system(case.batch(), "lifter", 0.0)["adversarial"] == 0
 
 
@@ -216,7 +228,7 @@ def test_the_adapter_starts_as_the_identity_and_learns_the_other_convention():
 def test_the_teacher_learns_one_canonical_pose_from_all_sides():
     """Trained for invariance on a few poses, the canonical pose moves less with the view than between people."""
     torch.manual_seed(0)
-    system = InvariantTeacher(width=64, bottleneck=32, blocks=1, atoms=4)
+    system = InvariantTeacher(TeacherConfig(width=64, bottleneck=32, blocks=1, atoms=4))
     source = ProjectedPoses(capture(), name="procedural")
     system.fit(source.batch(RandomStreams(1, s, np.arange(64))) for s in range(4))
     batch = source.batch(RandomStreams(0, 0, np.arange(64)))
@@ -255,7 +267,7 @@ def test_the_invariance_term_is_how_far_the_canonical_pose_follows_the_view(drif
 
     monkeypatch.setattr(system, "estimate", estimate)
     assert system(batch, "lifter", 0.0)["invariance"].item() == pytest.approx(term, abs=1e-5)
-    assert asked == [16, 16 * system.views]
+    assert asked == [16, 16 * system.settings.views]
 
 
 @pytest.mark.parametrize("name", ["ites_teacher", "c3dpo"])
@@ -271,7 +283,7 @@ def test_rotations_of_shape_bases_are_rotations(name):
 
 @pytest.mark.parametrize("atoms", [4, 12, 32])
 def test_the_dictionary_has_k_atoms_and_a_mean(atoms):
-    system = InvariantTeacher(width=16, bottleneck=8, blocks=1, atoms=atoms)
+    system = InvariantTeacher(TeacherConfig(width=16, bottleneck=8, blocks=1, atoms=atoms))
     assert system.basis.atoms.shape == (atoms, 17, 3)
     assert system.network.leave.out_features == atoms + 3
 
@@ -291,7 +303,12 @@ def test_view_rotations_of_the_teacher_tilt_people_by_at_most_20_degrees():
     up = torch.tensor([0.0, 1.0, 0.0])
     tilt = {}
     for kind in ("sphere", "views"):
-        rotated = InvariantTeacher(width=16, bottleneck=8, blocks=1, view_rotations=kind).random_rotations(seeds) @ up
+        rotated = (
+            InvariantTeacher(TeacherConfig(width=16, bottleneck=8, blocks=1, view_rotations=kind)).random_rotations(
+                seeds
+            )
+            @ up
+        )
         tilt[kind] = torch.rad2deg(torch.acos(rotated[..., 1].clamp(-1, 1)))
     assert tilt["views"].max() < 20.1
     assert tilt["sphere"].max() > 150
@@ -301,7 +318,11 @@ def test_view_rotations_of_the_teacher_tilt_people_by_at_most_20_degrees():
 @pytest.mark.parametrize(("rotation", "outputs"), [("so3", 3), ("6d", 6)])
 def test_rotations_start_at_the_identity(method, rotation, outputs):
     sizes = {"width": 16, "bottleneck": 8, "blocks": 1, "rotation": rotation}
-    system = InvariantTeacher(atoms=4, **sizes) if method == "teacher" else C3DPO(bases=4, **sizes)
+    system = (
+        InvariantTeacher(TeacherConfig(atoms=4, **sizes))
+        if method == "teacher"
+        else C3DPO(C3DPOConfig(bases=4, **sizes))
+    )
     assert system.network.leave.out_features == 4 + outputs
     torch.nn.init.zeros_(system.network.leave.weight)
     torch.nn.init.zeros_(system.network.leave.bias)
@@ -347,7 +368,7 @@ def test_a_student_without_a_teacher_says_what_to_do():
     alone = replace(case, system=case.system | {"weights": {"distillation": 0.0}})
     assert set(alone.fitted()(case.batch(), "lifter", 0.0)) == {"equivariance"}
     with pytest.raises(InputError, match="distance"):
-        EquivariantStudent(distance=7.0, channels=8, blocks=1).learn_from(TEACHER.fitted())
+        EquivariantStudent(StudentConfig(distance=7.0, channels=8, blocks=1)).learn_from(TEACHER.fitted())
 
 
 @pytest.mark.parametrize(("sign", "zero"), [(1.0, True), (-1.0, False)])
@@ -359,7 +380,7 @@ def test_equivariance_is_zero_for_a_student_that_rotates_with_the_pose(sign, zer
     depth = torch.randn(16, 17) * 0.2
     depth[:, 0] = 0
     pose = system.placed(system.observe(batch).values, depth)
-    rotations = random_axis_rotation(uniform_noise(batch.seeds, (system.views,)), "y", 0.0, 2 * torch.pi)
+    rotations = random_axis_rotation(uniform_noise(batch.seeds, (system.settings.views,)), "y", 0.0, 2 * torch.pi)
     shown = rotate(rotations, pose[:, None])  # (16, views, 17, 3): the views that the loss makes of it
     depths = [depth, sign * shown[..., 2].flatten(0, 1)]
     monkeypatch.setattr(system, "offsets", lambda points: depths.pop(0))
@@ -379,7 +400,7 @@ def test_pseudo_huber_is_quadratic_near_and_linear_far():
 
 def test_c3dpo_tells_hidden_keypoints_from_those_at_the_root():
     torch.manual_seed(0)
-    system = C3DPO(width=16, bottleneck=8, blocks=1).eval()
+    system = C3DPO(C3DPOConfig(width=16, bottleneck=8, blocks=1)).eval()
     points, visible = torch.zeros(2, 17, 2), torch.ones(2, 17)
     visible[1, 5] = 0
     canonical, _ = system.estimate(points, visible)
@@ -390,7 +411,7 @@ def test_c3dpo_augmentation_rotates_input_and_target_alike():
     """The re-projection term of an untrained network is not zero, and augmentation changes what is asked of it."""
     case = BY_NAME["c3dpo"]
     with_, without = case.fitted().eval(), case.fitted().eval()
-    without.augment = False
+    without.settings = without.settings.model_copy(update={"augment": False})
     batch = case.batch()
     assert with_(batch, "lifter", 0.0)["reprojection"] != without(batch, "lifter", 0.0)["reprojection"]
 
@@ -448,11 +469,8 @@ def test_orthonormal_columns_have_finite_gradients_everywhere():
         assert torch.isfinite(matrix.grad).all()
 
 
-def test_dictionaries_are_tied_and_fall_from_125_to_10():
-    assert dictionary_sizes()[0] == 125
-    assert dictionary_sizes()[-1] == 10
-    assert len(dictionary_sizes()) == 12
-    system = DeepNRSfM((20, 12, 6))
+def test_dictionaries_of_encoder_and_decoder_are_tied():
+    system = DeepNRSfM(DeepNRSfMConfig(sizes=(20, 12, 6)))
     system.zero_grad()
     shape, camera = system.estimate(torch.randn(4, 17, 2))
     torch.testing.assert_close(camera.mT @ camera, torch.eye(2).expand(4, 2, 2), atol=1e-3, rtol=0)
@@ -462,7 +480,7 @@ def test_dictionaries_are_tied_and_fall_from_125_to_10():
 
 def test_rotating_the_image_rotates_the_camera():
     torch.manual_seed(0)
-    system = DeepNRSfM((20, 12, 6))
+    system = DeepNRSfM(DeepNRSfMConfig(sizes=(20, 12, 6)))
     update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
     points = torch.randn(4, 17, 2)
     _, camera = system.estimate(points)
@@ -474,7 +492,7 @@ def test_rotating_the_image_rotates_the_camera():
 def test_block_thresholds_leave_the_camera_in_the_blocks():
     """Turning the image rotations every block of a block-sparse code, and nothing else."""
     torch.manual_seed(0)
-    system = DeepNRSfM((20, 12, 6), threshold="block")
+    system = DeepNRSfM(DeepNRSfMConfig(sizes=(20, 12, 6), threshold="block"))
     update = random_axis_rotation(torch.tensor([0.2]), "z")[:, :2, :2]
     blocks = torch.randn(1, 20, 3, 2)
     thresholds = torch.rand(20)
