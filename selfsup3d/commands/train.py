@@ -17,7 +17,6 @@ from selfsup3d.models.system import System
 from selfsup3d.training import run_folder
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
-from selfsup3d.training.sharding import check_shardable
 
 __all__ = ["main"]
 
@@ -31,7 +30,6 @@ def main(argv: list[str]) -> int:
 
 def _train(config: Config, accelerator: Accelerator) -> int:
     system = build_system(config)
-    check_shardable(system, config.trainer)
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         source, validation = build_source(config, "train"), build_source(config, "val")
     images = example_frames(validation, config.trainer.images)

@@ -22,16 +22,13 @@ __all__ = [
     "default_intrinsics",
     "distort",
     "inverse_orthographic",
-    "inverse_transform",
     "inverse_unit_pinhole",
-    "inverse_weak_perspective",
     "mirror_camera",
     "normalize_pixels",
     "orbit_rotation",
     "orthographic",
     "project",
     "transform",
-    "undistort",
     "unit_pinhole",
     "unproject",
     "virtual_camera_rotation",
@@ -46,12 +43,6 @@ def transform(points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
     """`rotation @ p + translation`: (..., J, 3), (..., 3, 3), (..., 3) -> (..., J, 3)."""
     check_shape(translation, (3,), "translation")
     return rotate(rotation, points) + translation[..., None, :]
-
-
-def inverse_transform(points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
-    """`rotation^T @ (p - translation)`, undoing `transform`."""
-    check_shape(translation, (3,), "translation")
-    return rotate(rotation.transpose(-1, -2), points - translation[..., None, :])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -257,19 +248,6 @@ def distort(normalized: Tensor, radial: Tensor, tangential: Tensor, lens: Lens =
     return normalized * (gain + (1 if lens == "h36m" else 2) * products) + swapped * squared
 
 
-def undistort(
-    distorted: Tensor, radial: Tensor, tangential: Tensor, lens: Lens = "h36m", iterations: int = 20
-) -> Tensor:
-    """Undo `distort` by fixed-point iteration.
-
-    Converges for the mild distortion of real lenses within their field of view (error below 1e-6 for Human3.6M's).
-    """
-    points = distorted
-    for _ in range(iterations):
-        points = points + (distorted - distort(points, radial, tangential, lens))
-    return points
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Simplified cameras
 # --------------------------------------------------------------------------------------------------------------------
@@ -288,12 +266,6 @@ def weak_perspective(points: Tensor, depth: Tensor, K: Tensor) -> Tensor:
     """
     check_shape(points, (3,), "points")
     return apply_intrinsics(points[..., :2] / depth.clamp(min=MIN_DEPTH)[..., None, None], K)
-
-
-def inverse_weak_perspective(pixels: Tensor, z: Tensor, depth: Tensor, K: Tensor) -> Tensor:
-    """Points (..., J, 3) at depths z (..., J) that `weak_perspective` sends to `pixels` (..., J, 2)."""
-    plane = normalize_pixels(pixels, K) * depth.clamp(min=MIN_DEPTH)[..., None, None]
-    return torch.cat((plane, z[..., None]), dim=-1)
 
 
 def orthographic(points: Tensor, scale: Tensor | float = 1.0, shift: Tensor | float = 0.0) -> Tensor:

@@ -41,7 +41,6 @@ __all__ = [
     "forward_kinematics",
     "inverse_kinematics",
     "mirror_joints",
-    "mirror_local_pose",
     "normalize_local_vectors",
 ]
 
@@ -297,23 +296,6 @@ def mirror_joints(joints: Tensor, axis: int) -> Tensor:
     sign = torch.ones(joints.shape[-1], dtype=joints.dtype, device=joints.device)
     sign[axis] = -1
     return _rows(joints, H36M_17.flip_order, -2) * sign
-
-
-def mirror_local_pose(pose: LocalPose) -> LocalPose:
-    """The mirrored person, seen in the mirrored image (camera frame, x -> -x).
-
-    Left and right entries swap, v_z of all 13 changes sign (n = a x b does under a reflection), h -> -h,
-    R -> diag(-1, 1, 1) R diag(1, -1, 1), t_x -> -t_x. Forward kinematics of the result is the mirrored body.
-    """
-    check_shape(pose.local_vectors, (NUM_LOCAL, 3), "local_vectors")
-    image, body = pose.rotation.new_tensor([-1.0, 1.0, 1.0]), pose.rotation.new_tensor([1.0, -1.0, 1.0])
-    return LocalPose(
-        _rows(pose.local_vectors, _LOCAL_FLIP, -2) * pose.local_vectors.new_tensor([1.0, 1.0, -1.0]),
-        pose.hip_angle * pose.hip_angle.new_tensor([1.0, -1.0]),
-        _rows(pose.bone_lengths, H36M_17.flip_order, -1),
-        image[:, None] * pose.rotation * body,
-        pose.translation * image,
-    )
 
 
 # --------------------------------------------------------------------------------------------------------------------

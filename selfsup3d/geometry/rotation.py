@@ -20,9 +20,7 @@ from selfsup3d.geometry.shapes import check_shape, full_precision
 
 __all__ = [
     "axis_angle_to_matrix",
-    "draw_uniforms",
     "matrix_to_axis_angle",
-    "matrix_to_rotation_6d",
     "minimal_rotation",
     "multiply",
     "random_axis_rotation",
@@ -110,12 +108,6 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
     # A second pass: after cancellation in `rest`, `second` can be off the perpendicular by rounding.
     second = unit(second - (first * second).sum(-1, keepdim=True) * first)
     return torch.stack((first, second, torch.linalg.cross(first, second)), dim=-1)
-
-
-def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
-    """The first two columns of (..., 3, 3) as (..., 6); inverse of `rotation_6d_to_matrix`."""
-    check_shape(matrix, (3, 3), "matrix")
-    return torch.cat((matrix[..., :, 0], matrix[..., :, 1]), dim=-1)
 
 
 def _perpendicular(direction: Tensor) -> Tensor:
@@ -253,15 +245,6 @@ def rotation_about(axis: Literal["x", "y", "z"], angle: Tensor | float) -> Tenso
 # --------------------------------------------------------------------------------------------------------------------
 # Samplers: pure functions of uniforms in [0, 1), which come from `draws.RandomStreams` in training or from a generator
 # --------------------------------------------------------------------------------------------------------------------
-
-
-def draw_uniforms(
-    shape: tuple[int, ...],
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Uniforms in [0, 1) on the generator's device, for the samplers below."""
-    return torch.rand(shape, generator=generator, dtype=dtype, device=generator.device)
 
 
 def _direction(uniforms: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from selfsup3d.inference.keypoint_formats import READERS, Parsed, guess_format
 from selfsup3d.inference.people import Person, PersonTrack, Tracker, track_people
 from selfsup3d.io.images import natural_key
 from selfsup3d.io.json_yaml import parse_json
-from selfsup3d.structures.skeleton import FOREIGN
+from selfsup3d.structures.joint_formats import FOREIGN
 
 __all__ = ["KeypointSequence", "read_keypoints", "read_people", "sequence_of"]
 

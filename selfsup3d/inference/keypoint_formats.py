@@ -23,7 +23,7 @@ from selfsup3d.config.choices import KeypointFormat
 from selfsup3d.errors import InputError
 from selfsup3d.inference.people import Person
 from selfsup3d.io.images import natural_key
-from selfsup3d.structures.skeleton import FOREIGN
+from selfsup3d.structures.joint_formats import FOREIGN
 
 __all__ = ["READERS", "Parsed", "guess_format", "numbers_in_names"]
 

@@ -127,11 +127,6 @@ class Puppet:
         return tuple(part.partner for part in self.parts)
 
     @cached_property
-    def label_flip_order(self) -> tuple[int, ...]:
-        """The same for label values, background included: `mirrored = table[labels.flip(-1)]`."""
-        return (*self.flip_order, self.background)
-
-    @cached_property
     def widths(self) -> np.ndarray:
         """(P,) full widths in torso lengths."""
         return np.array([part.width for part in self.parts])

@@ -1,16 +1,16 @@
 """Checkpoints that are whole or not there, and the exact state of training that they keep.
 
     checkpoints/step-00000200/
-      model.safetensors, config.json   the evaluated (averaged) weights, in the form that `hub` loads
+      model.safetensors, config.json   the evaluated (averaged) weights, in the form that `io.pretrained` loads
       training.safetensors             the weights being trained (absent without averaging: they are the same)
       optimizers.safetensors           state of every optimizer
       state.json                       step and other plain numbers
       manifest.json                    size and SHA-256 of every file, so that a damaged one is noticed
 
 A checkpoint is written under another name, brought to disk and renamed. A damaged one is set aside as damaged-NNNNNNNN
-when a run goes on from an older one, and newer ones than that as later-NNNNNNNN; neither is ever removed or read. No random state is kept: the loop seeds its
-generators from (seed, step) anew at every step. Tensors are whole, also those of a run that is divided among processes
-(`training.sharding`): any number of processes goes on from them.
+when a run goes on from an older one, and newer ones than that as later-NNNNNNNN; neither is ever removed or read. No
+random state is kept: the loop seeds its generators from (seed, step) anew at every step. Any number of processes goes on
+from a checkpoint.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from selfsup3d.io.stored_arrays import file_digest
 from selfsup3d.models.system import System
 from selfsup3d.training.ema import AveragedWeights
 from selfsup3d.training.optimizers import UpdateOptimizers
-from selfsup3d.training.sharding import Shards, parts_like, whole_tensors
 
 __all__ = ["TrainingState", "check", "find_checkpoint", "newest", "rotate", "set_aside"]
 
@@ -57,7 +56,6 @@ class TrainingState:
     Attributes:
         system: not wrapped. averaged: follows it. optimizers: of its updates. scaler: of fp16 training.
         step: steps taken. bad_steps: steps skipped for NaN or Inf.
-        shards: how both systems were divided among processes, or None.
     """
 
     system: System
@@ -66,11 +64,6 @@ class TrainingState:
     scaler: GradScaler | None = None
     step: int = 0
     bad_steps: int = 0
-    shards: Shards | None = None
-
-    def whole(self, system: System) -> System:
-        """`system` as a plain one: itself, or a whole copy where it is divided; all processes call it."""
-        return system if self.shards is None else self.shards.assemble(system)
 
     def save(self, checkpoints: Path, config: dict[str, Any], keep: int, main: bool = True) -> Path:
         """Write checkpoints/step-NNNNNNNN and remove all but the `keep` newest; `config` is stored beside it.
@@ -82,13 +75,11 @@ class TrainingState:
             OSError: it cannot be written whole; nothing of it is left, and older checkpoints stay.
         """
         folder = checkpoints / f"step-{self.step:08d}"
-        averaged = whole_tensors(self.averaged.system.state_dict(), main)
-        trained = None
-        if self.averaged.system is not self.system:
-            trained = whole_tensors(self.system.state_dict(), main)
-        optimizers = whole_tensors(self.optimizers.state_dict(), main)
         if not main:
             return folder
+        averaged = self.averaged.system.state_dict()
+        trained = None if self.averaged.system is self.system else self.system.state_dict()
+        optimizers = self.optimizers.state_dict()
         bad = next((name for part in (averaged, trained or {}, optimizers) for name in nonfinite(part)), None)
         if bad is not None:
             raise FloatingPointError(f"step {self.step}: {bad} holds NaN or Inf; this state is not saved")
@@ -134,7 +125,7 @@ class TrainingState:
 
 def _fill(system: System, path: Path) -> None:
     tensors = upgrade_tensors(pretrained.read_tensors(path))
-    pretrained.fill(system, parts_like(tensors, system.state_dict()), path)
+    pretrained.fill(system, tensors, path)
 
 
 def find_checkpoint(resume: str, run: Path, complain: Callable[[str], None] = _print) -> Path | None:

@@ -13,7 +13,6 @@ from torch import nn
 
 from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
-from selfsup3d.training import sharding
 from selfsup3d.training.signals import launched
 
 __all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device", "same_buffers"]
@@ -26,22 +25,21 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     """Accelerate for this process, with precision, threads and determinism as configured.
 
     Raises:
-        InputError: a precision that the device lacks, or a way of sharding that is not supported.
+        InputError: a precision that the device lacks, or a launcher that asks for FSDP or DeepSpeed.
     """
-    sharding.check_launcher()
+    _check_launcher()
     state = PartialState(cpu=config.device == "cpu" or not torch.cuda.is_available(), timeout=_TIMEOUT)
     precision = _precision(config.mixed_precision, state.device)
     AcceleratorState._reset_state()  # a second run in one process may use another precision
-    with sharding.not_accelerates():
-        accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=state.device.type == "cpu",
-            kwargs_handlers=[
-                # Turns leave parameters unused, which DistributedDataParallel otherwise fails on at the second step.
-                DistributedDataParallelKwargs(find_unused_parameters=True),
-                InitProcessGroupKwargs(timeout=_TIMEOUT),
-            ],
-        )
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=state.device.type == "cpu",
+        kwargs_handlers=[
+            # Updates leave parameters unused, which DistributedDataParallel otherwise fails on at the second step.
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=_TIMEOUT),
+        ],
+    )
     threads = config.threads or _threads(accelerator.num_processes)
     if threads:
         torch.set_num_threads(threads)
@@ -50,6 +48,16 @@ def make_accelerator(config: TrainerConfig) -> Accelerator:
     torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not config.deterministic
     return accelerator
+
+
+def _check_launcher() -> None:
+    """Refuse what `accelerate launch` may ask for and training here does not follow."""
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true"):
+            raise InputError(
+                f"accelerate launch asks for {name}, which is not supported: the networks fit one device, and optimizers and "
+                "checkpoints are kept by name; use --config_file configs/accelerate/ddp.yaml"
+            )
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from selfsup3d.models.system import System
-from selfsup3d.training.sharding import local
 
 __all__ = ["AveragedWeights", "evaluating"]
 
@@ -36,8 +35,8 @@ class AveragedWeights:
         if self.system is self.followed:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        own: list[Tensor] = [local(parameter) for parameter in self.system.parameters()]
-        new: list[Tensor] = [local(parameter) for parameter in self.followed.parameters()]
+        own: list[Tensor] = list(self.system.parameters())
+        new: list[Tensor] = list(self.followed.parameters())
         torch._foreach_lerp_(own, new, 1.0 - decay)
         for buffer, value in zip(self.system.buffers(), self.followed.buffers(), strict=True):
             buffer.copy_(value)

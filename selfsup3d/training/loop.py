@@ -41,7 +41,6 @@ from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
 from selfsup3d.training.optimizers import UpdateOptimizers, check_names
-from selfsup3d.training.sharding import Shards, check_shardable, local, requested
 from selfsup3d.training.signals import StopRequest, ignore_stop_signals
 
 __all__ = ["TrainResult", "train"]
@@ -115,7 +114,7 @@ def train(
             progress = step / settings.steps
             _seed(config.seed, step, accelerator.process_index, accelerator.device)
             batches = [batch.to(accelerator.device, non_blocking=True) for batch in batches]
-            if _take_turns(accelerator, module, state, batches, step, progress, monitor):
+            if _take_updates(accelerator, module, state, batches, step, progress, monitor):
                 state.averaged.update(step)
             else:
                 state.bad_steps += 1
@@ -132,7 +131,7 @@ def train(
     accelerator.wait_for_everyone()
     stopped = stop.reason or "signal to another process" if state.step < settings.steps else None
     same_buffers(accelerator, state.averaged.system)
-    return TrainResult(state.whole(state.averaged.system).eval(), state.step, stopped)
+    return TrainResult(state.averaged.system.eval(), state.step, stopped)
 
 
 def _report(
@@ -152,10 +151,10 @@ def _report(
         monitor.log(step)
     if evaluate is not None and settings.evaluate_every and step % settings.evaluate_every == 0 and not last:
         same_buffers(accelerator, state.averaged.system)
-        with evaluating(state.whole(state.averaged.system)) as averaged:
+        with evaluating(state.averaged.system) as averaged:
             monitor.scalars(step, {f"val/{name}": value for name, value in evaluate(averaged).items()})
     if images is not None and (last or step % bounded_interval(settings.image_every, settings.steps, 50) == 0):
-        averaged = state.whole(state.averaged.system)
+        averaged = state.averaged.system
         if accelerator.is_main_process:
             with evaluating(averaged):
                 monitor.images(step, averaged.panels(images.to(accelerator.device)))
@@ -174,7 +173,6 @@ def _prepare(
     """State at the first step to take (new, from given weights, or resumed), and the module to call."""
     settings = config.trainer
     check_names(system, settings)
-    check_shardable(system, settings)
     if found is None and config.weights is not None:
         folder = pretrained.locate_model(config.weights)
         pretrained.fill(
@@ -195,14 +193,9 @@ def _prepare(
     if settings.compile:
         for network in system.children():
             network.compile()
-    shards = Shards(system) if requested() and accelerator.num_processes > 1 else None
-    if shards is not None:
-        for part in {id(s): s for s in (system, averaged.system)}.values():
-            shards.divide(part, accelerator.device)
-    # Of a divided system, `evaluation_mode` leaves Accelerate nothing to do but autocast.
-    module = accelerator.prepare_model(system, evaluation_mode=shards is not None)
+    module = accelerator.prepare_model(system)
     optimizers = UpdateOptimizers(system, settings, accelerator.scaler)
-    state = TrainingState(system, averaged, optimizers, accelerator.scaler, shards=shards)
+    state = TrainingState(system, averaged, optimizers, accelerator.scaler)
     if found is not None:
         state.load(found)
     if state.step > settings.steps:
@@ -210,7 +203,7 @@ def _prepare(
     return state, module
 
 
-def _take_turns(
+def _take_updates(
     accelerator: Accelerator,
     module: nn.Module,
     state: TrainingState,
@@ -225,8 +218,6 @@ def _take_turns(
     optimizer knows the update's own parameters only. `requires_grad` is never toggled.
     """
     optimizers = state.optimizers
-    if state.shards is not None:
-        same_buffers(accelerator, state.system)  # as DistributedDataParallel does
     for update in state.system.updates(step, progress):
         buffers = [buffer.clone() for buffer in state.system.buffers()]
         module.zero_grad(set_to_none=True)
@@ -242,10 +233,9 @@ def _take_turns(
         overflow = accelerator.scaler is not None and bool(losses_finite) and not bool(norm.isfinite())
         bad = not overflow and not bool(losses_finite & norm.isfinite())
         if any_process(accelerator, bad):
-            whole = state.whole(state.system)
             if bad:
-                gradients = {n: local(p.grad) for n, p in state.system.named_parameters() if p.grad is not None}
-                report = describe_nonfinite(whole, batches, terms, gradients, update, step, progress)
+                gradients = {n: p.grad for n, p in state.system.named_parameters() if p.grad is not None}
+                report = describe_nonfinite(state.system, batches, terms, gradients, update, step, progress)
                 monitor.say(f"{report}; the step is skipped")
             for buffer, before in zip(state.system.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running statistics may have taken the NaN in

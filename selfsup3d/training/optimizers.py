@@ -4,8 +4,6 @@ All algorithms here work on each parameter by itself, so an optimizer of several
 `torch.optim` instance per (name, group), made when an update first needs it. An update then steps exactly its own groups, and
 a loss that a system never uses costs no memory.
 
-Where parameters are divided among processes (`training.sharding`), each steps its own part: plain tensors, for which
-all of torch's fused kernels work. Norms are those of whole gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from selfsup3d.config.upgrade import OPTIMIZERS, upgrade_name
 from selfsup3d.errors import InputError
 from selfsup3d.models import schedules
 from selfsup3d.models.system import System, Update
-from selfsup3d.training.sharding import joined, local, part_of, whole
 
 __all__ = ["UpdateOptimizers", "check_names", "learning_rate", "make_optimizer"]
 
@@ -109,7 +106,6 @@ class UpdateOptimizers:
     ) -> None:
         self.groups: dict[str, list[nn.Parameter]] = {k: list(v) for k, v in system.parameter_groups().items()}
         self.names = {id(parameter): name for name, parameter in system.named_parameters()}
-        self._own = {id(parameter): _own_part(parameter) for group in self.groups.values() for parameter in group}
         owner: dict[int, str] = {}
         for group, parameters in self.groups.items():
             for parameter in parameters:
@@ -135,16 +131,12 @@ class UpdateOptimizers:
                 self.scaler.unscale_(optimizer)
         parameters = [p for p in self.parameters(update) if p.grad is not None]
         if self.config.clip > 0:
-            return whole(nn.utils.clip_grad_norm_(parameters, self.config.clip))
-        return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+            return nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def step(self, update: Update, progress: float) -> None:
         """Change the update's parameters that have a gradient; `clip` comes first."""
         lr = self.learning_rate(update, progress)
-        for parameter in self.parameters(update):
-            own = self._own[id(parameter)]
-            if own is not parameter:
-                own.grad = None if parameter.grad is None else local(parameter.grad)
         for optimizer in self._of(update):
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -174,25 +166,24 @@ class UpdateOptimizers:
 
     def _get(self, name: str, group: str) -> torch.optim.Optimizer:
         if (name, group) not in self._optimizers:
-            own = [self._own[id(parameter)] for parameter in self.groups[group]]
-            self._optimizers[name, group] = make_optimizer(self._config_of(name), own)
+            self._optimizers[name, group] = make_optimizer(self._config_of(name), self.groups[group])
         return self._optimizers[name, group]
 
     # --------------------------------------------------------------------------------------------------- checkpoints
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Every state tensor as 'optimizer|group|parameter|key', divided as its parameter is."""
+        """Every state tensor as 'optimizer|group|parameter|key'."""
         tensors: dict[str, Tensor] = {}
         for (name, group), optimizer in self._optimizers.items():
             for parameter in self.groups[group]:
-                for key, value in optimizer.state.get(self._own[id(parameter)], {}).items():
+                for key, value in optimizer.state.get(parameter, {}).items():
                     if value is not None:  # SGD without momentum keeps a None
                         full = "|".join((name, group, self.names[id(parameter)], key))
-                        tensors[full] = joined(torch.as_tensor(value), parameter)
+                        tensors[full] = torch.as_tensor(value)
         return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` gave, from whole tensors.
+        """Restore what `state_dict` gave, .
 
         Raises:
             KeyError: a group or parameter that this system does not have.
@@ -207,20 +198,11 @@ class UpdateOptimizers:
             optimizer = self._get(name, group)
             state = {
                 index[parameter]: {
-                    key: self._own_part_of(self.groups[group][index[parameter]], v) for key, v in values.items()
+                    key: _laid_out_as(self.groups[group][index[parameter]], v) for key, v in values.items()
                 }
                 for parameter, values in by_parameter.items()
             }
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-    def _own_part_of(self, parameter: nn.Parameter, value: Tensor) -> Tensor:
-        return _laid_out_as(self._own[id(parameter)], local(part_of(value, parameter)))
-
-
-def _own_part(parameter: nn.Parameter) -> nn.Parameter:
-    """What an optimizer here steps: this process's part of a divided parameter, in the same memory."""
-    part = local(parameter)
-    return parameter if part is parameter else nn.Parameter(part.detach(), requires_grad=parameter.requires_grad)
 
 
 def _laid_out_as(parameter: nn.Parameter, value: Tensor) -> Tensor:

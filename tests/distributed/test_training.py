@@ -18,14 +18,12 @@ SCRIPT = ROOT / "tests" / "distributed" / "run_toy.py"
 pytestmark = pytest.mark.slow
 
 
-def start(folder, processes, *, sharded=False, **settings):
-    """The toy run in a process group of its own; `sharded` as `accelerate launch` says it."""
+def start(folder, processes, **settings):
+    """The toy run in a process group of its own."""
     command = [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)]
     if processes > 1:
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    if sharded:
-        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
@@ -123,20 +121,18 @@ def test_nan_in_one_process_skips_the_step_in_all(tmp_path):
     assert all(torch.isfinite(value).all() for value in tensors(tmp_path).values())
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_a_loss_without_end_in_one_process_is_traced_to_its_samples(tmp_path, sharded):
+def test_a_loss_without_end_in_one_process_is_traced_to_its_samples(tmp_path):
     """Looking for the samples, one process runs the system alone: it must wait for nobody."""
-    code, _, err = finish(start(tmp_path, 2, sharded=sharded, mode="fused", steps=6, batch_size=2, bright=3))
+    code, _, err = finish(start(tmp_path, 2, mode="fused", steps=6, batch_size=2, bright=3))
     assert code == 0, err
     assert "step 3, update 'all': loss term 'image' is inf in sample 14 (dataset noise, file image14.png)" in err
     steps = [json.loads(line)["step"] for line in (tmp_path / "scalars.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 5, 6]
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_all_processes_evaluate_what_is_saved(tmp_path, sharded):
+def test_all_processes_evaluate_what_is_saved(tmp_path):
     """Also the running statistics of BatchNorm, which every process gathers from its own samples."""
-    code, _, err = finish(start(tmp_path, 2, sharded=sharded, mode="fused", norm=True))
+    code, _, err = finish(start(tmp_path, 2, mode="fused", norm=True))
     assert code == 0, err
     saved = tensors(tmp_path, "model.safetensors")
     for rank in range(2):

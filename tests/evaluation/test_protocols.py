@@ -7,7 +7,8 @@ import torch
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.measure import measure
 from selfsup3d.evaluation.protocols import JOINT_SETS, PRESETS, Flags, Protocol, dataset_protocol
-from selfsup3d.structures.skeleton import FOREIGN, H36M_17
+from selfsup3d.structures.joint_formats import FOREIGN
+from selfsup3d.structures.skeleton import H36M_17
 
 PAPERS = {
     "martinez17", "videopose3d", "kudo", "repnet", "chen", "ites", "c3dpo", "deep_nrsfm", "elepose", "hpe3d",

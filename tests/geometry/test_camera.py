@@ -14,16 +14,13 @@ from selfsup3d.geometry.camera import (
     default_intrinsics,
     distort,
     inverse_orthographic,
-    inverse_transform,
     inverse_unit_pinhole,
-    inverse_weak_perspective,
     mirror_camera,
     normalize_pixels,
     orbit_rotation,
     orthographic,
     project,
     transform,
-    undistort,
     unit_pinhole,
     unproject,
     virtual_camera_rotation,
@@ -72,12 +69,11 @@ class TestPinhole:
         points, k = people(2).requires_grad_(), K.expand(2, 3, 3).clone().requires_grad_()
         assert torch.autograd.gradcheck(project, (points, k))
 
-    def test_transform_and_its_inverse(self):
+    def test_transform_rotates_then_moves(self):
         rotation = roma.random_rotmat(20, dtype=torch.float64)
         translation = torch.randn(20, 3, dtype=torch.float64)
         moved = transform(people(), rotation, translation)
         torch.testing.assert_close(moved, people() @ rotation.mT + translation[:, None])
-        torch.testing.assert_close(inverse_transform(moved, rotation, translation), people())
 
 
 class TestCrops:
@@ -88,7 +84,7 @@ class TestCrops:
         cropped = project(people(), crop_intrinsics(K, offset, scale))
         torch.testing.assert_close(cropped, scale * (project(people(), K) - offset))
 
-    def test_a_scale_per_sample_is_told_from_a_scale_per_axis(self):
+    def test_a_scale_per_sample_differs_from_a_scale_per_axis(self):
         offset = torch.tensor([[100.0, 40.0], [7.0, 8.0]], dtype=torch.float64)
         each = crop_intrinsics(K, offset, torch.tensor([0.5, 2.0], dtype=torch.float64))
         torch.testing.assert_close(each[1], crop_intrinsics(K, offset[1], 2.0))
@@ -97,7 +93,7 @@ class TestCrops:
         torch.testing.assert_close(axes[1, 1, 1], 2.0 * K[1, 1])
 
     def test_the_convention_is_that_of_resized_images(self):
-        """A dot painted at a projected point lies where the crop's K says, pixel centres at +0.5."""
+        """A dot drawn at a projected point lies where the crop's K says, pixel centres at +0.5."""
         points = torch.tensor([[[0.1, -0.3, 4.0]]], dtype=torch.float64)
         camera = default_intrinsics(64, math.radians(60), torch.float64)
         x, y = project(points, camera)[0, 0].tolist()
@@ -149,9 +145,7 @@ class TestOrbit:
         assert rotation.shape == (13, 7, 3, 3)
         torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(13, 7, dtype=torch.float64))
         ahead = torch.tensor([0.0, 0.0, 4.0], dtype=torch.float64)
-        position = inverse_transform(torch.zeros(1, 3, dtype=torch.float64), rotation, ahead.expand(13, 7, 3))[
-            ..., 0, :
-        ]
+        position = -(rotation.mT @ ahead)
         a, e = torch.broadcast_tensors(azimuth, elevation)
         expected = 4 * torch.stack((e.cos() * a.cos(), e.cos() * a.sin(), e.sin()), -1)
         torch.testing.assert_close(position, expected)
@@ -202,14 +196,6 @@ class TestDistortion:
             gain = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
             assert (u, v) == pytest.approx((x * gain + p2 * r2, y * gain + p1 * r2), abs=1e-12)
 
-    @pytest.mark.parametrize("lens", ["h36m", "opencv"])
-    def test_undistort_undoes_it_over_the_image(self, lens):
-        grid = torch.linspace(-0.45, 0.45, 19, dtype=torch.float64)  # the field of view of Human3.6M's cameras
-        points = torch.cartesian_prod(grid, grid)
-        bent = distort(points, H36M_RADIAL, H36M_TANGENTIAL, lens)
-        assert (bent - points).abs().max() > 0.01
-        torch.testing.assert_close(undistort(bent, H36M_RADIAL, H36M_TANGENTIAL, lens), points, atol=1e-6, rtol=0)
-
     def test_unknown_lens_is_named(self):
         with pytest.raises(ValueError, match="opencv"):
             distort(torch.zeros(1, 2), torch.zeros(3), torch.zeros(2), "fisheye")
@@ -223,7 +209,6 @@ class TestSimplifiedCameras:
         flat[..., 2] = depth[:, None]
         pixels = weak_perspective(points, depth, K)
         torch.testing.assert_close(pixels, project(flat, K))
-        torch.testing.assert_close(inverse_weak_perspective(pixels, points[..., 2], depth, K), points)
 
     def test_weak_perspective_survives_a_root_behind_the_camera(self):
         depth = torch.tensor([-1.0, 0.0], dtype=torch.float64, requires_grad=True)

@@ -10,9 +10,7 @@ from scipy.spatial.transform import Rotation
 from selfsup3d.geometry.rotation import (
     SHORTEST,
     axis_angle_to_matrix,
-    draw_uniforms,
     matrix_to_axis_angle,
-    matrix_to_rotation_6d,
     minimal_rotation,
     multiply,
     random_axis_angle,
@@ -84,7 +82,7 @@ class TestSixNumbers:
         columns = torch.randn(100, 3, 2, dtype=torch.float64)
         matrices = rotation_6d_to_matrix(columns.mT.flatten(-2))
         torch.testing.assert_close(matrices, roma.special_gramschmidt(columns))
-        torch.testing.assert_close(rotation_6d_to_matrix(matrix_to_rotation_6d(matrices)), matrices)
+        torch.testing.assert_close(rotation_6d_to_matrix(matrices[..., :2].mT.flatten(-2)), matrices)
 
     def test_gradients_are_right(self):
         numbers = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
@@ -179,7 +177,7 @@ def test_products_are_exact_under_autocast():
 
 
 class TestSamplers:
-    uniforms = draw_uniforms((20_000, 3), torch.Generator().manual_seed(0), torch.float64)
+    uniforms = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def test_uniform_over_all_rotations(self):
         matrices = random_rotation(self.uniforms)
@@ -190,7 +188,7 @@ class TestSamplers:
         trace = torch.diagonal(matrices, dim1=-2, dim2=-1).sum(-1)
         assert abs(float((trace**2).mean()) - 1) < 0.05
 
-    def test_turns_have_a_uniform_angle_and_axis(self):
+    def test_axis_angle_rotations_have_a_uniform_angle_and_axis(self):
         vectors = matrix_to_axis_angle(random_axis_angle(self.uniforms, largest=2.0))
         angle = vectors.norm(dim=-1)
         assert abs(float(angle.mean()) - 1) < 0.02
@@ -204,14 +202,10 @@ class TestSamplers:
         assert -0.3 <= vectors[:, 1].min() < -0.29
         assert 0.09 < vectors[:, 1].max() < 0.1
 
-    def test_views_turn_then_tilt(self):
+    def test_views_rotate_then_tilt(self):
         matrices = random_view(self.uniforms[:, :2], (-1.0, 1.0), (0.0, 0.5))
         # The y axis (down) is tilted by the elevation, whatever the azimuth.
         tilt = torch.atan2(matrices[:, 2, 1], matrices[:, 1, 1])
         assert tilt.min() >= 0
         assert tilt.max() <= 0.5
         torch.testing.assert_close(tilt, 0.5 * self.uniforms[:, 1])
-
-    def test_a_generator_repeats(self):
-        first, second = (draw_uniforms((4, 3), torch.Generator().manual_seed(7)) for _ in range(2))
-        assert torch.equal(first, second)

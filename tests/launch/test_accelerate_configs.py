@@ -62,8 +62,8 @@ def test_files_are_accelerates(path):
 
 def test_every_file_of_the_project_is_there():
     names = {path.name for path in FOLDER.iterdir()}
-    assert names == {"cpu.yaml", "single.yaml", "ddp.yaml", "multi_node.yaml", "fsdp.yaml", "slurm.sh"}
-    for name in ("ddp.yaml", "multi_node.yaml", "fsdp.yaml", "slurm.sh"):
+    assert names == {"cpu.yaml", "single.yaml", "ddp.yaml", "multi_node.yaml", "slurm.sh"}
+    for name in ("ddp.yaml", "multi_node.yaml", "slurm.sh"):
         assert "ritten, not run" in (FOLDER / name).read_text(encoding="utf-8"), name
 
 
@@ -109,17 +109,6 @@ def test_two_processes_by_the_file_for_gpus(recipe, environment, tmp_path):
     lines = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 3
     assert done.stdout.count("metrics.json") == 1
-
-
-@pytest.mark.slow
-def test_sharding_of_several_optimizers_is_refused_before_anything_is_written(recipe, environment, tmp_path):
-    out = tmp_path / "out"
-    done = accelerate(
-        environment, "--config_file", FOLDER / "fsdp.yaml", TRAIN, "--config", recipe, "--output-dir", out
-    )
-    assert done.returncode != 0
-    assert done.stderr.count("FSDP is for systems that one optimizer trains") == 1
-    assert not out.exists()
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_mirrored_poses_have_mirrored_labels(puppet, scene):
     mirrored = joints[:, H36M_17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
     _, _, labels = _draw(puppet, joints, K, (64, 64))
     _, _, other = _draw(puppet, mirrored, K, (64, 64))
-    table = torch.tensor(puppet.label_flip_order)
+    table = torch.tensor([*puppet.flip_order, puppet.background])
     assert (other.parts != table[labels.parts.flip(-1)]).sum() <= 2
     assert (other.uncertain != labels.uncertain.flip(-1)).sum() <= 4
 

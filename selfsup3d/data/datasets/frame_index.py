@@ -87,11 +87,6 @@ class Take:
     distortion: tuple[float, ...] = ()
     source: str = ""
 
-    @property
-    def is_video(self) -> bool:
-        """Whether `image` is one file of many frames."""
-        return bool(self.image) and "{" not in self.image
-
     def intrinsics(self) -> np.ndarray:
         """(3, 3) float64."""
         return np.array(self.K, dtype=np.float64).reshape(3, 3)

@@ -24,7 +24,7 @@ from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
 from selfsup3d.io.images import read_image
 from selfsup3d.io.video import video_info
-from selfsup3d.structures.skeleton import FOREIGN, ForeignSkeleton
+from selfsup3d.structures.joint_formats import FOREIGN, ForeignSkeleton
 
 __all__ = ["ACTIVITIES", "SOURCE", "USUAL_CAMERAS", "find_mpi_inf_3dhp", "read_calibration"]
 

@@ -24,7 +24,8 @@ from selfsup3d.data.datasets.frame_index import Rows, Take, boxes_of_joints
 from selfsup3d.errors import InputError
 from selfsup3d.io.crops import read_image
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
-from selfsup3d.structures.skeleton import FOREIGN, joint_index
+from selfsup3d.structures.joint_formats import FOREIGN
+from selfsup3d.structures.skeleton import joint_index
 
 __all__ = ["SOURCE", "SPLITS", "find_threedpw", "read_sequence_file"]
 

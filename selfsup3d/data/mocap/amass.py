@@ -20,7 +20,8 @@ from selfsup3d.data.mocap.recording import Recording, to_y_up
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import axis_angle_to_matrix
 from selfsup3d.io.safe_pickle import load_npz
-from selfsup3d.structures.skeleton import FOREIGN, joint_index
+from selfsup3d.structures.joint_formats import FOREIGN
+from selfsup3d.structures.skeleton import joint_index
 
 __all__ = ["BodyModel", "choose_body", "gender_of", "load_body_model", "one_shape", "read_amass"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from selfsup3d.data.mocap.hierarchy import euler_to_matrix
 from selfsup3d.data.mocap.recording import NO_RATE, Recording, to_y_up
 from selfsup3d.errors import InputError
-from selfsup3d.structures.skeleton import FOREIGN
+from selfsup3d.structures.joint_formats import FOREIGN
 
 __all__ = ["AsfSkeleton", "bone_ends", "read_amc", "read_asf", "read_asf_amc"]
 

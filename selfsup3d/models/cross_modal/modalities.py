@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from selfsup3d.geometry.camera import unit_pinhole
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.pose_scaler import PoseScaler, labelled_poses
-from selfsup3d.models.modules.poses import middle_frame
+from selfsup3d.models.modules.poses import PoseScaler, labelled_poses, middle_frame
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.skeleton import NUM_JOINTS
 

@@ -9,7 +9,7 @@ from selfsup3d.config.lifters import MartinezConfig
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.pose_scaler import PoseScaler, labelled_poses
+from selfsup3d.models.modules.poses import PoseScaler, labelled_poses
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
 

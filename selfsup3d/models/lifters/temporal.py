@@ -14,8 +14,7 @@ from selfsup3d.geometry.kinematics import bone_lengths, mirror_joints
 from selfsup3d.models import schedules
 from selfsup3d.models.lifters.base import Lifter, mean_over_joints
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
-from selfsup3d.models.modules.pose_scaler import labelled_poses
-from selfsup3d.models.modules.poses import root_relative
+from selfsup3d.models.modules.poses import labelled_poses, root_relative
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.skeleton import NUM_JOINTS
 

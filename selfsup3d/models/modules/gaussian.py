@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfsup3d.structures.batch import TensorFields
 
-__all__ = ["Gaussian", "Reduction", "mixture_of_experts", "product_of_experts"]
+__all__ = ["Gaussian", "Reduction", "product_of_experts"]
 
 Reduction = Literal["sum", "mean", "per_element"]
 
@@ -83,16 +83,3 @@ def product_of_experts(experts: Sequence[Gaussian], prior: bool = True) -> Gauss
     total = torch.stack(precisions).sum(0) + (1.0 if prior else 0.0)
     mean = torch.stack([p * expert.mean for p, expert in zip(precisions, experts, strict=True)]).sum(0) / total
     return Gaussian(mean, -total.log())
-
-
-def mixture_of_experts(experts: Sequence[Gaussian], choice: Tensor) -> Gaussian:
-    """The component that each sample is drawn from, all alike (Shi et al. 2019, MMVAE).
-
-    Args:
-        experts: M Gaussians (B, D).
-        choice: (B,) int64 in [0, M).
-    """
-    rows = torch.arange(len(choice), device=choice.device)
-    means = torch.stack([expert.mean for expert in experts])
-    log_variances = torch.stack([expert.log_variance for expert in experts])
-    return Gaussian(means[choice, rows], log_variances[choice, rows])

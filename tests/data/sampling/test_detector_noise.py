@@ -6,8 +6,9 @@ from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.geometry.camera import project
 from selfsup3d.structures.device_random import DeviceDraws
+from selfsup3d.structures.joint_formats import FOREIGN
 from selfsup3d.structures.random import RandomStreams
-from selfsup3d.structures.skeleton import FOREIGN, H36M_17, joint_index
+from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 LIMBS = [
     joint_index(f"{s}_{n}") for s in ("left", "right") for n in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")

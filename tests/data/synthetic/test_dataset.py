@@ -9,7 +9,6 @@ import torch
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
-from selfsup3d.data.synthetic.live import LiveSource
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths, canonicalize
@@ -129,22 +128,3 @@ def test_depth_and_saliency_can_be_looked_at(val: SyntheticTruth, frames: Batch)
     assert depth[person].min() > 3.0
     assert depth[person].max() < 6.5
     assert 0.0 <= val.saliency_iou() <= 1.0
-
-
-def test_live_samples_are_those_of_the_cache(cache: Path) -> None:
-    stored, live = SyntheticTruth(cache, "tiny-test", SIZE, "train"), LiveSource("tiny-test", SIZE, "train")
-    assert len(live) == len(stored)
-    index = np.array([0, 3, len(live) - 1])
-    one, other = stored.frames(index), live.frames(index)
-    for name in ("source", "target", "joints_3d", "joints_2d", "part_labels", "bone_lengths", "K"):
-        a, b = getattr(one, name).float(), getattr(other, name).float()
-        assert torch.allclose(a, b, atol=2e-3 if name in ("K", "joints_2d") else 1e-4), name
-
-
-def test_live_batches_follow_their_draws() -> None:
-    live = LiveSource("tiny-test", SIZE, "train", scenes=2)
-    one, part = live.batch(RandomStreams(0, 1, np.arange(5))), live.batch(RandomStreams(0, 1, np.array([3])))
-    assert one.target[3].equal(part.target[0])
-    assert one.seeds is not None
-    assert not one.source.equal(one.target)
-    assert (project(one.joints_3d, one.K) - one.joints_2d).abs().max() < 1e-3

@@ -12,7 +12,7 @@ from selfsup3d.io import pretrained
 from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import MissingFieldError
-from selfsup3d.structures.skeleton import FOREIGN
+from selfsup3d.structures.joint_formats import FOREIGN
 from tests.models.lifters.catalogue import CASES, Case
 
 cases = pytest.mark.parametrize("case", CASES, ids=str)

@@ -28,7 +28,7 @@ from selfsup3d.models.lifters.martinez import Martinez
 from selfsup3d.models.lifters.repnet import RepNet, camera_loss, reproject, view_axes
 from selfsup3d.models.lifters.root_depth import ImageRoot, KeypointRoot, canonical_depth
 from selfsup3d.models.lifters.temporal import TemporalConvolution
-from selfsup3d.models.modules.pose_scaler import PoseScaler
+from selfsup3d.models.modules.poses import PoseScaler
 from selfsup3d.structures.random import RandomStreams, uniform_noise
 from tests.models.lifters.catalogue import CASES, TEACHER, capture
 

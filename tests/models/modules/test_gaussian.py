@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from selfsup3d.models.modules.gaussian import Gaussian, mixture_of_experts, product_of_experts
+from selfsup3d.models.modules.gaussian import Gaussian, product_of_experts
 
 
 @pytest.fixture
@@ -59,10 +59,3 @@ def test_product_of_experts_is_the_normalised_product(gaussian):
     torch.testing.assert_close(product_of_experts([gaussian, other]).mean, with_prior.mean)
     with pytest.raises(ValueError, match="at least one"):
         product_of_experts([])
-
-
-def test_mixture_takes_each_samples_choice(gaussian):
-    other = Gaussian(gaussian.mean + 10, gaussian.log_variance - 1)
-    choice = torch.tensor([0, 1, 1, 0, 1])
-    mixed = mixture_of_experts([gaussian, other], choice)
-    torch.testing.assert_close(mixed.mean - gaussian.mean, 10.0 * choice[:, None].double().expand(5, 4))

@@ -7,8 +7,9 @@ from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.rotation import random_axis_rotation, rotate
 from selfsup3d.models.modules.normalizer import Normalizer, fill_missing
+from selfsup3d.structures.joint_formats import FOREIGN
 from selfsup3d.structures.random import RandomStreams
-from selfsup3d.structures.skeleton import FOREIGN, joint_index
+from selfsup3d.structures.skeleton import joint_index
 
 MODES = ["zscore", "screen", "head", "centred", "moments"]
 HEAD = joint_index("head")

@@ -15,7 +15,8 @@ from selfsup3d.data.datasets.h36m.cameras import CAMERAS, Cameras, project_h36m
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
 from selfsup3d.io.safe_pickle import load_npz
-from selfsup3d.structures.skeleton import FOREIGN, NUM_JOINTS
+from selfsup3d.structures.joint_formats import FOREIGN
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["Trial", "read_baseline", "read_fetch", "read_npz_subject", "read_official"]
 

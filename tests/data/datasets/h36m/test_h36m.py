@@ -64,7 +64,6 @@ def test_official_videos_and_masks_are_found(tmp_path, scene):
     generate.official(tmp_path, small, masks=True)
     index = build_index(find_h36m(tmp_path), progress=False).index
     assert index.takes[0].image == "S1/Videos/Directions 1.54138969.mp4"
-    assert index.takes[0].is_video
     assert index.takes[0].mask == "S1/MySegmentsMat/ground_truth_bs/Directions 1.54138969.mat"
 
 
