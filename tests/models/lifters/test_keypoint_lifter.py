@@ -17,7 +17,7 @@ class Oracle(KeypointLifter):
     """Knows the answer, in the virtual camera."""
 
     def __init__(self, joints):
-        super().__init__(width=8, blocks=1)
+        super().__init__(KeypointLifterConfig(width=8, blocks=1))
         self.joints = joints
 
     def estimate(self, view):
