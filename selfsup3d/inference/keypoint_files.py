@@ -1,6 +1,6 @@
 """2D keypoints that other tools wrote (`keypoint_formats`), as one sequence a person.
 
-Joints are brought over by the explicit tables of `skeleton.FOREIGN`; those that a format does not mark (spine, head)
+Joints are brought over by the explicit tables of `joint_formats.FOREIGN`; those that a format does not mark (spine, head)
 get confidence 0, and lifters fill them in. Frame numbers come from the files' names and ids, so that gaps stay gaps.
 Several people are told apart by their ids, or followed (`people`). What is left out is counted in `notes`.
 """
