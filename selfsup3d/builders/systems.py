@@ -17,6 +17,7 @@ from selfsup3d.config.datasets import (
     H36mConfig,
     IndexedConfig,
     MpiInf3dhpConfig,
+    PeopleConfig,
     ShardsConfig,
     SyntheticConfig,
     VideosConfig,
@@ -28,7 +29,7 @@ from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.config.upgrade import upgrade, upgrade_tensors
 from selfsup3d.data.priors.camera_prior import CameraPrior
-from selfsup3d.data.priors.pose_prior import MocapPrior
+from selfsup3d.data.priors.pose_prior import MocapPrior, UprightPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import PairSource
 from selfsup3d.data.sampling.dataset import Dataset, Split
@@ -36,6 +37,7 @@ from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.cache import cache_root, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
+from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithPeople
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
@@ -55,7 +57,9 @@ __all__ = [
     "load_system",
 ]
 
-OneDataset = SyntheticConfig | VideosConfig | ProjectedConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+OneDataset = (
+    SyntheticConfig | PeopleConfig | VideosConfig | ProjectedConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+)
 
 
 # ------------------------------------------------------------------------------------------------------------- systems
@@ -108,6 +112,8 @@ def _part_guided(config: Config) -> System:
         weights=None if settings.backbone_weights is None else str(settings.backbone_weights),
         channels=settings.appearance_channels,
         kinematics=settings.kinematics,
+        pose_head=settings.pose_head,
+        frozen_blocks=settings.frozen_blocks,
     )
     system = PartGuided(encoder, decoder, puppet, settings)
     if settings.teacher is not None:
@@ -152,9 +158,26 @@ def build_source(config: Config, split: Split) -> Dataset:
     if isinstance(data, MixtureConfig):
         if split != "train":
             return DATASETS[data.parts[0].kind](config, data.parts[0], split)
-        parts = [DATASETS[part.kind](config, part, split) for part in data.parts]
+        parts = [_with_people(config, part, DATASETS[part.kind](config, part, split)) for part in data.parts]
         return Mixture(parts, [part.weight for part in data.parts])
-    return DATASETS[data.kind](config, data, split)
+    source = DATASETS[data.kind](config, data, split)
+    return _with_people(config, data, source) if split == "train" else source
+
+
+def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
+    """Training images with rendered people as their unpaired poses, where the system is pre-trained on them."""
+    system = config.system
+    wanted = isinstance(system, PartGuidedConfig) and system.pretrain.source in ("people", "both")
+    if not wanted or isinstance(data, PeopleConfig | ProjectedConfig):
+        return source
+    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
+
+
+def _people_source(data: PeopleConfig) -> PeopleSource:
+    priors: list[tuple[UprightPrior, float]] = [(ProceduralPrior(), 0.4)]
+    if data.prior is not None:
+        priors.append((MocapPrior(data.prior), 0.6))
+    return PeopleSource(PosePool(priors), data.size, data.backgrounds, data.pool, data.reuse)
 
 
 def build_labelled(config: Config) -> Dataset | None:
@@ -200,6 +223,17 @@ def _synthetic(config: Config, data: OneDataset, split: Split) -> Dataset:
     return PairSource(clips, pose_prior, camera_prior, name="synthetic", augmentation=augmentation)
 
 
+def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
+    settings = cast(PeopleConfig, data)
+    if split == "train":
+        if _needs_labels(config):
+            raise InputError("system: rendered people are for pre-training; use pretrain.source: people")
+        return _people_source(settings)
+    # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
+    prepare(None, "quickstart", settings.size, (split,))
+    return SyntheticTruth(None, "quickstart", settings.size, split)
+
+
 def _videos(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(VideosConfig, data)
     if settings.root is None:
@@ -234,6 +268,7 @@ def _shards(config: Config, data: OneDataset, split: Split) -> Dataset:
 
 DATASETS: dict[str, Callable[[Config, OneDataset, Split], Dataset]] = {
     "synthetic": _synthetic,
+    "people": _people,
     "videos": _videos,
     "projected": _projected,
     "h36m": _indexed,

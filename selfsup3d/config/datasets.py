@@ -10,7 +10,15 @@ from pydantic import Field, model_validator
 from selfsup3d.config.base import Count, Positive, Section
 from selfsup3d.config.choices import Annotation, Keypoints
 
-__all__ = ["H36mConfig", "IndexedConfig", "MpiInf3dhpConfig", "ShardsConfig", "SyntheticConfig", "VideosConfig"]
+__all__ = [
+    "H36mConfig",
+    "IndexedConfig",
+    "MpiInf3dhpConfig",
+    "PeopleConfig",
+    "ShardsConfig",
+    "SyntheticConfig",
+    "VideosConfig",
+]
 
 
 class SyntheticConfig(Section):
@@ -20,7 +28,7 @@ class SyntheticConfig(Section):
     """Which data."""
     preset: str = "quickstart"
     """How many clips: quickstart, v1 (the benchmark), v1-moving, tiny-test."""
-    size: Literal[16, 32, 64, 128, 256] = 64
+    size: Literal[16, 32, 64, 96, 128, 256] = 64
     """Image side in pixels."""
     root: Path | None = None
     """Folder of the rendered cache; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
@@ -30,6 +38,25 @@ class SyntheticConfig(Section):
     """The camera prior's ranges, relative to the benchmark's own."""
     augment: bool = True
     """Mirror, crop and recolour training samples."""
+    weight: Positive = 1.0
+    """Share of samples within a mixture."""
+
+
+class PeopleConfig(Section):
+    """Rendered 3D people in tight crops, nothing to download: synthetic pre-training for real images."""
+
+    kind: Literal["people"] = "people"
+    """Which data."""
+    size: Literal[32, 64, 96, 128, 256] = 96
+    """Image side in pixels."""
+    prior: Path | None = None
+    """Motion-capture npz that gives 60 % of the poses; none = procedural poses alone."""
+    backgrounds: Path | None = None
+    """Folder of images without people to stand behind them; none = procedural backgrounds alone."""
+    pool: Count = 16_000
+    """Rendered people kept in memory at a time, of each worker (82 kB each)."""
+    reuse: Positive = 5.0
+    """Images made of each before the pool is renewed."""
     weight: Positive = 1.0
     """Share of samples within a mixture."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from selfsup3d.config.base import Count, Fraction, NotNegative, Section
 
@@ -63,8 +63,9 @@ class BetaConfig(Section):
 class PretrainConfig(Section):
     """Synthetic pre-training: images of people whose pose is known because they are rendered."""
 
-    source: Literal["puppet", "none"] = "puppet"
-    """puppet = the method's 2D puppet (the paper's assumption); none = no synthetic images."""
+    source: Literal["puppet", "people", "both", "none"] = "puppet"
+    """puppet = the method's 2D puppet (the paper's assumption); people = rendered 3D people (`data.kind: people`, or
+    beside any other images); both = every second sample a puppet; none = no synthetic images."""
 
 
 class PartGuidedConfig(Section):
@@ -72,12 +73,16 @@ class PartGuidedConfig(Section):
 
     kind: Literal["part_guided"] = "part_guided"
     """Which system."""
-    preset: Literal["tiny", "small", "paper"] = "tiny"
-    """Size of encoder and decoder: 64 px, 128 px, or ResNet-50 at 224 px."""
+    preset: Literal["tiny", "compact", "small", "paper"] = "tiny"
+    """Size of encoder and decoder: 64 px, EfficientNet-Lite0 at 96 px, 128 px, or ResNet-50 at 224 px."""
     backbone: str | None = None
     """Any timm backbone by name in place of the preset's."""
     backbone_weights: Path | None = None
     """File with weights of the backbone (safetensors); none = random. Nothing is ever downloaded."""
+    frozen_blocks: Annotated[int, Field(ge=0)] = 0
+    """First blocks of an EfficientNet backbone, and its stem, that keep the weights they have."""
+    pose_head: Literal["features", "keypoints"] = "features"
+    """What limb vectors and camera are read from: image features besides, or keypoints, depths and confidences alone."""
     supervision: Literal["none", "teacher", "2d", "3d", "pretrain"] = "none"
     """none = unsupervised; teacher = self-training: pseudo-labels that `teacher` predicts on the real frames besides;
     2d = weakly supervised; 3d = the upper bound; pretrain = synthetic pre-training and nothing else."""

@@ -17,7 +17,14 @@ from pydantic import Field, model_validator
 
 from selfsup3d.config.base import Section
 from selfsup3d.config.cross_modal import CrossModalConfig
-from selfsup3d.config.datasets import H36mConfig, MpiInf3dhpConfig, ShardsConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config.datasets import (
+    H36mConfig,
+    MpiInf3dhpConfig,
+    PeopleConfig,
+    ShardsConfig,
+    SyntheticConfig,
+    VideosConfig,
+)
 from selfsup3d.config.lifters import LifterConfig
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.projected import ProjectedConfig
@@ -30,7 +37,7 @@ SystemConfig = Annotated[PartGuidedConfig | LifterConfig | CrossModalConfig, Fie
 """Any system."""
 
 
-ImageConfig = SyntheticConfig | VideosConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+ImageConfig = SyntheticConfig | PeopleConfig | VideosConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
 """Any dataset of images."""
 
 

@@ -70,6 +70,9 @@ SOLIDS: tuple[SolidKind, ...] = (
     SolidKind("brim", "head", "hat"),
     *_limbs("left"),
     *_limbs("right"),
+    SolidKind("skirt", "torso", "trousers", along=-0.1),
+    SolidKind("coat", "torso", "shirt", along=-0.1),
+    SolidKind("bag", "torso", "hat"),
 )
 """All P solids, in the order of the arrays of `Solids`."""
 
@@ -110,7 +113,7 @@ class People:
 
     Attributes:
         bones (M, 17), girth (M, 6), volume, tail, bun, brim (M,), looseness (M, 2), reach (M, 3: whole, sleeve, leg),
-        chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
+        skirt, coat, bag, open_front (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
     """
 
     bones: np.ndarray
@@ -126,6 +129,10 @@ class People:
     pattern: np.ndarray
     period: np.ndarray
     shift: np.ndarray
+    skirt: np.ndarray
+    coat: np.ndarray
+    bag: np.ndarray
+    open_front: np.ndarray
 
     @staticmethod
     def of(people: list[Person]) -> People:
@@ -149,6 +156,10 @@ class People:
             pattern=np.array([o.pattern for o in outfits]).astype(np.int8),
             period=np.array([o.period for o in outfits], dtype=np.float32),
             shift=np.array([o.shift for o in outfits], dtype=np.float32),
+            skirt=np.array([o.skirt for o in outfits]),
+            coat=np.array([o.coat for o in outfits]),
+            bag=np.array([o.bag for o in outfits]),
+            open_front=np.array([o.open_front for o in outfits], dtype=np.float32),
         )
 
     def __len__(self) -> int:
@@ -276,7 +287,33 @@ def body_solids(people: People, index: np.ndarray, joints: np.ndarray) -> Solids
     for side in ("left", "right"):
         _build_arm(build, side, j, g["arm"], people.looseness[index, 0], people.reach[index, 1], chest_front)
         _build_leg(build, side, j, g["leg"], people.looseness[index, 1], people.reach[index, 2], hip_front)
+    _build_over(build, people, index, j, g, hip_front, chest_front)
     return build.solids
+
+
+def _build_over(
+    build: _Builder,
+    people: People,
+    index: np.ndarray,
+    j: dict[str, np.ndarray],
+    g: dict[str, np.ndarray],
+    hip_front: np.ndarray,
+    chest_front: np.ndarray,
+) -> None:
+    """Skirts and coats: a cone from the waist to between the legs, as wide as the knees are apart; bags."""
+    knees = (j["left_knee"] + j["right_knee"]) / 2
+    apart = np.linalg.norm(j["left_knee"] - j["right_knee"], axis=-1)
+    for name, size in (("skirt", people.skirt[index]), ("coat", people.coat[index])):
+        hem = j["pelvis"] + np.clip(size, 0.2, None)[:, None] * (knees - j["pelvis"])
+        wide = 0.135 * g["hips"] + 0.45 * np.minimum(apart, 0.6) * np.clip(size, 0.2, 1.0)
+        waist = np.where(size > 0, 0.165 * g["hips"], 0.0)
+        # The ball at the hem would hang below it.
+        build.cone(name, j["pelvis"] + 0.06 * unit(j["spine"] - j["pelvis"]), hem, (waist, np.minimum(wide, 0.3)),
+                   hip_front, 0.8)  # fmt: skip
+    size = people.bag[index]
+    middle = (j["neck"] + j["spine"]) / 2 - (0.17 * g["trunk"] * size)[:, None] * chest_front
+    frame = _frame(j["neck"] - j["spine"], chest_front)
+    build.ball("bag", middle, frame, (0.1 * size, 0.15 * size, 0.2 * size), size > 0)
 
 
 def _build_head(

@@ -37,7 +37,7 @@ from selfsup3d.io.stored_arrays import file_digest
 
 __all__ = ["SIZES", "SplitFolders", "cache_root", "clip_name", "draw_scene", "folders", "prepare", "truth_of"]
 
-SIZES = (16, 32, 64, 128, 256)
+SIZES = (16, 32, 64, 96, 128, 256)
 """Image sizes that can be rendered; 16 and 32 are for tests and thumbnails."""
 
 

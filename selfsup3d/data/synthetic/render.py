@@ -16,10 +16,20 @@ import numpy as np
 from selfsup3d.data.synthetic.background import Light, View
 from selfsup3d.data.synthetic.body import SOLIDS, People, Solids, body_solids
 from selfsup3d.data.synthetic.texture import albedo
-from selfsup3d.data.synthetic.trace import NOTHING, hit_points, trace
+from selfsup3d.data.synthetic.trace import NOTHING, LocalSolids, hit_points, trace
 from selfsup3d.puppet.puppet import default_puppet
 
-__all__ = ["CHUNK_SAMPLES", "SAMPLES", "Cameras", "Rendered", "darken_floor", "lighting", "part_of_solid", "render"]
+__all__ = [
+    "CHUNK_SAMPLES",
+    "SAMPLES",
+    "Cameras",
+    "Rendered",
+    "body_samples",
+    "darken_floor",
+    "lighting",
+    "part_of_solid",
+    "render",
+]
 
 SAMPLES = 2
 """Samples a pixel along each axis."""
@@ -146,7 +156,37 @@ def _image(
     """(N, S, S, 3) uint8: the bodies' samples laid over the backgrounds by their share of each pixel."""
     count, size = len(person), views[0].image.shape[0]
     limit = np.stack([views[v].fine_depth for v in view])
-    depth, seen, local = trace(solids, cameras.K, size, SAMPLES, limit)
+    traced = trace(solids, cameras.K, size, SAMPLES, limit)
+    colour, pixel = body_samples(people, person, solids, cameras, size, traced, view, lights)
+    image = np.stack([views[v].image for v in view])  # (N, S, S, 3)
+    darken_floor(image, joints, views, view, shadows)
+    weight = 1.0 / SAMPLES**2
+    total = count * size * size
+    cover = np.bincount(pixel, minlength=total).astype(np.float32) * weight
+    flat = image.reshape(-1, 3)
+    flat *= (1.0 - cover)[:, None]
+    for channel in range(3):
+        flat[:, channel] += np.bincount(pixel, weights=colour[channel], minlength=total).astype(np.float32) * weight
+    return np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
+
+
+def body_samples(
+    people: People,
+    person: np.ndarray,
+    solids: Solids,
+    cameras: Cameras,
+    size: int,
+    traced: tuple[np.ndarray, np.ndarray, LocalSolids],
+    view: np.ndarray,
+    lights: Sequence[Light],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (3, F) of the samples that show a body, and the flat pixel (F,) in (N, size, size) of each.
+
+    Args:
+        solids: of N bodies, in the camera frames. traced: what `trace` gave for them.
+        view: (N,) which of the lights shines on each.
+    """
+    depth, seen, local = traced
     at = np.flatnonzero(seen.reshape(-1) != NOTHING)
     edge = size * SAMPLES
     which, inside = np.divmod(at, edge * edge)
@@ -159,17 +199,7 @@ def _image(
     colour = albedo(people, person[which], solid, q, solids, which)
     ray = np.stack([x, y, np.ones_like(x)])
     colour *= lighting(normal, ray, cameras.rotation, view, lights, which)
-    image = np.stack([views[v].image for v in view])  # (N, S, S, 3)
-    darken_floor(image, joints, views, view, shadows)
-    pixel = which * (size * size) + row // SAMPLES * size + column // SAMPLES
-    weight = 1.0 / SAMPLES**2
-    total = count * size * size
-    cover = np.bincount(pixel, minlength=total).astype(np.float32) * weight
-    flat = image.reshape(-1, 3)
-    flat *= (1.0 - cover)[:, None]
-    for channel in range(3):
-        flat[:, channel] += np.bincount(pixel, weights=colour[channel], minlength=total).astype(np.float32) * weight
-    return np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return colour, which * (size * size) + row // SAMPLES * size + column // SAMPLES
 
 
 def lighting(

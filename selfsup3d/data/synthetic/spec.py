@@ -29,7 +29,7 @@ RENDERING = 4
 """Of what is made of the integers (shapes, motion, drawing). Raise it when images or poses of one specification change:
 caches are then made anew."""
 
-NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap-val": 5, "mocap-test": 6}
+NAMESPACES = {"train": 1, "val": 2, "test": 3, "prior": 4, "mocap-val": 5, "mocap-test": 6, "people": 7}
 KINDS = {"person": 1, "background": 2, "camera": 3, "motion": 4, "pairing": 5}
 
 CODE_LENGTH = 512

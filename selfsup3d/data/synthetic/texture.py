@@ -96,6 +96,7 @@ def _draw_chest(
     across: np.ndarray,
 ) -> None:
     """A row of buttons or a print on the front of the shirt, in place."""
+    _open_jacket(colour, people, person, at, q, across)
     kind = people.chest[person[at]]
     front = q[0, at] > 0.03
     buttons = (kind == 1) & (across[at] < 0.016)
@@ -107,3 +108,11 @@ def _draw_chest(
         plain[:, None], people.colours[person[shown], shirt, 1], people.colours[person[shown], shirt].mean(1)
     )
     colour[:, shown] = mark.T
+
+
+def _open_jacket(
+    colour: np.ndarray, people: People, person: np.ndarray, at: np.ndarray, q: np.ndarray, across: np.ndarray
+) -> None:
+    """The shirt between the sides of an open jacket, in place."""
+    shown = at[(q[0, at] > 0.03) & (across[at] < people.open_front[person[at]])]
+    colour[:, shown] = people.colours[person[shown], MATERIALS.index("hat"), 1].T

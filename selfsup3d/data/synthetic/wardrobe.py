@@ -35,6 +35,9 @@ class Outfit:
         chest: 0 nothing, 1 a row of buttons, 2 a printed square on the front.
         volume: of the hair; 0 = bald.
         tail, bun, brim: sizes of long hair at the back, a bun and the brim of a cap; 0 = none.
+        skirt, coat: how far a skirt in the trousers' cloth, or a coat or dress in the shirt's, reaches along the legs:
+            1 = to the knees; 0 = none. bag: size of one on the back. open_front: half width in metres of the shirt
+            that shows between the sides of an open jacket. Nobody in the benchmark has any of these.
     """
 
     colours: np.ndarray
@@ -49,6 +52,10 @@ class Outfit:
     tail: float
     bun: float
     brim: float
+    skirt: float = 0.0
+    coat: float = 0.0
+    bag: float = 0.0
+    open_front: float = 0.0
 
 
 def _cloth(code: Code) -> np.ndarray:

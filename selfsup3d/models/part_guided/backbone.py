@@ -26,12 +26,21 @@ class TimmBackbone(nn.Module):
         name: a `timm` name, of a network whose feature maps (N, C, h, w) become coarser level by level.
         levels: which of them, fine to coarse; the last four have strides 4, 8, 16 and 32 in nearly all networks.
         weights: a safetensors file of the whole network; None = random weights. Nothing is ever downloaded.
+            BatchNorm keeps the statistics that come with them: those of synthetic images would not do for real ones.
+        frozen_blocks: the stem and as many blocks keep the weights they have (networks with `blocks`: EfficientNets,
+            MobileNets); what edges and textures look like is known from photographs.
 
     Raises:
         InputError: no such network or none with such maps; weights that are not there, or of another network.
     """
 
-    def __init__(self, name: str, levels: tuple[int, ...] = (-4, -3, -2, -1), weights: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        levels: tuple[int, ...] = (-4, -3, -2, -1),
+        weights: str | None = None,
+        frozen_blocks: int = 0,
+    ) -> None:
         super().__init__()
         _check_files(name, weights)
         options: dict[str, Any] = {}
@@ -56,10 +65,29 @@ class TimmBackbone(nn.Module):
             _check_covered(network, name, weights)
         self.network = network
         self.channels: list[int] = network.feature_info.channels()
+        self.keeps_statistics = weights is not None
+        if frozen_blocks:
+            _freeze(network, name, frozen_blocks)
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """As of any module, but BatchNorm stays with the statistics of given weights."""
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> feature maps."""
         return self.network(images)
+
+
+def _freeze(network: Any, name: str, blocks: int) -> None:
+    if not hasattr(network, "blocks") or not hasattr(network, "conv_stem") or blocks > len(network.blocks):
+        raise InputError(f"system.frozen_blocks is {blocks}: backbone {name!r} has no stem and that many blocks")
+    for part in (network.conv_stem, network.bn1, *list(network.blocks)[:blocks]):
+        part.requires_grad_(False)
 
 
 def _check_files(name: str, weights: str | None) -> None:

@@ -10,6 +10,7 @@ appearance has a small network of its own that trains along with the decoder whi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,16 @@ from selfsup3d.models.part_guided.localizer import Localizer, crop_images, into_
 from selfsup3d.structures.batch import Camera, TensorFields
 from selfsup3d.structures.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
 
-__all__ = ["Encoder", "Encoding", "PoseCode"]
+__all__ = ["Encoder", "Encoding", "PoseCode", "PoseHead"]
+
+PoseHead = Literal["features", "keypoints"]
+"""What the limb vectors and the camera are read from."""
 
 LOCAL = 32
 """Channels of the features gathered under each joint's heat map."""
+
+PLACES = NUM_JOINTS * 4 + 3
+"""What the pose head reads of keypoints: place, depth and confidence of each, and the geometry of the crop."""
 
 _HEAD = [joint_index("nose"), joint_index("head")]
 
@@ -140,6 +147,9 @@ class Encoder(nn.Module):
         width: channels of the pyramid. hidden: width of the vector head.
         channels: of each slot of the appearance. appearance_width: of its branch.
         kinematics: False predicts camera-frame joints instead of limb vectors (the ablation without T_fk and T_c).
+        pose_head: features = limb vectors and camera are read from keypoints, their depths and image features;
+            keypoints = from keypoints, depths, confidences and the crop's geometry alone. Features of rendered people
+            do not carry over to real ones, places do; and places can be had by the million without an image.
     """
 
     def __init__(
@@ -151,6 +161,7 @@ class Encoder(nn.Module):
         channels: int = 24,
         appearance_width: int = 32,
         kinematics: bool = True,
+        pose_head: PoseHead = "features",
     ) -> None:
         super().__init__()
         self.localizer = Localizer()
@@ -165,13 +176,15 @@ class Encoder(nn.Module):
         self.head_crop = HeadCropBranch()
         inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.head_crop.outputs + 3
         self.left_right = VectorHead(inputs, hidden // 2, 2, blocks=1)
-        self.head = VectorHead(inputs, hidden, outputs)
+        self.pose_head = pose_head
+        self.head = VectorHead(inputs if pose_head == "features" else PLACES, hidden, outputs)
+        self.appearance_channels = channels
         self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
 
     def pose_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the pose path: all but the appearance branch."""
+        """Parameters of the pose path that learn: all but the appearance branch and frozen blocks of the backbone."""
         own = {id(p) for p in self.appearance.parameters()}
-        return [p for p in self.parameters() if id(p) not in own]
+        return [p for p in self.parameters() if id(p) not in own and p.requires_grad]
 
     def dense_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Log heat maps and depth maps (N, 17, h, w), part logits (N, P+1, h, w), features (N, 17, LOCAL) and (N, C).
@@ -199,6 +212,7 @@ class Encoder(nn.Module):
         crop: Tensor | None = None,
         assignment: Tensor | None = None,
         pose_images: Tensor | None = None,
+        with_appearance: bool = True,
     ) -> Encoding:
         """Encode square images (N, 3, S, S) in [0, 1] seen by K (N, 3, 3) px.
 
@@ -207,6 +221,7 @@ class Encoder(nn.Module):
             crop: (N, 3) where the person is; None = as the encoder finds it (`localizer`).
             assignment: (N, 2) bool, the left/right assignment; None = as the encoder decides it (`left_right`).
             pose_images: what the pose is read from in place of the images, which give the appearance alone.
+            with_appearance: False = zeros in its place, for a quarter less time.
 
         Raises:
             ValueError: images that are not square.
@@ -224,6 +239,9 @@ class Encoder(nn.Module):
             pose_input = crop_images(read, crop).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(learning):
             pose = self.pose_path(pose_input, crop, located, assignment, K)
+        if not with_appearance:
+            slots, channels = pose.part_logits.shape[1], self.appearance_channels
+            return Encoding(**vars(pose), appearance=cropped.new_zeros(len(cropped), slots, channels))
         return Encoding(**vars(pose), appearance=self.appearance(cropped, pose.part_logits.detach()))
 
     def pose_path(
@@ -240,13 +258,19 @@ class Encoder(nn.Module):
         focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), crop[:, 2:]
         ray = (crop[:, :2] * size - K[:, :2, 2]) / focal  # the direction that the crop lies in
         face = self.head_crop(images, inside[:, _HEAD].mean(1).detach()).float()
-        whole = torch.cat([top, face, ray * 4.0, torch.log(half) + 1.0], 1)
+        geometry = torch.cat([ray * 4.0, torch.log(half) + 1.0], 1)
+        whole = torch.cat([top, face, geometry], 1)
         confidence = heat.amax((2, 3))
         places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
         seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
         assignment_logits = self.left_right(torch.cat([seen.flatten(1), whole], 1)).float()
         assignment = assignment_logits.detach() > 0 if assignment is None else assignment
-        raw = self.head(torch.cat([assign_limbs(seen, assignment).flatten(1), whole], 1)).float()
+        if self.pose_head == "keypoints":
+            # Cut from the graph: the places are learned for themselves, and mean the same wherever they come from.
+            own = assign_limbs(torch.cat(places, 2), assignment)
+            raw = self.head(torch.cat([own.flatten(1), geometry], 1).detach()).float()
+        else:
+            raw = self.head(torch.cat([assign_limbs(seen, assignment).flatten(1), whole], 1)).float()
         unit, depths = into_image(assign_limbs(inside, assignment), crop), assign_limbs(depths, assignment)
         camera_raw, body_raw = raw[:, :3], raw[:, 3:]
         # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.

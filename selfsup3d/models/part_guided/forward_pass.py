@@ -207,7 +207,7 @@ class ForwardPass:
         supervised variants, their labels.
         """
         settings = self.network.settings
-        terms = self.puppet_terms() if settings.pretrain.source != "none" else {}
+        terms = self.synthetic_terms() if settings.pretrain.source != "none" else {}
         if settings.supervision in ("teacher", "3d"):
             known = self.pose_distance(self.encoding_t, pose_of_joints(self.known_joints, self.K))
             prefix = "labelled" if settings.supervision == "3d" else "pseudo_labels"
@@ -221,20 +221,39 @@ class ForwardPass:
                 terms[name] = objectives.joint_distance(pixels / side, labels / side, self.batch.confidence)
         return terms
 
-    def puppet_terms(self) -> dict[str, Tensor]:
-        """Terms (B,) of the synthetic pre-training: puppets are rendered at the unpaired poses, so theirs are known."""
-        image, labels = rendered_puppets(self.network.puppet, self.pose_z, self.batch, self.size)
+    def synthetic_image(self) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) of the unpaired poses and their part labels (B, H, W): puppets, rendered people, or both."""
+        source = self.network.settings.pretrain.source
+        if source == "people":
+            return self.need("rendered"), self.need("rendered_parts")
+        puppets = rendered_puppets(self.network.puppet, self.pose_z, self.batch, self.size)
+        if source == "puppet":
+            return puppets
+        even = self.need("seeds") % 2 == 0
+        people = torch.where(even[:, None, None, None], self.need("rendered"), puppets[0])
+        return people, torch.where(even[:, None, None], self.need("rendered_parts"), puppets[1])
+
+    def synthetic_terms(self) -> dict[str, Tensor]:
+        """Synthetic pre-training's: people are rendered at the unpaired poses, so theirs are known."""
+        source = self.network.settings.pretrain.source
+        image, labels = self.synthetic_image()
         given = known_places(self.pose_z.pixels / float(self.size[1]), self.need("seeds"))
-        encoding = self.network.encoder(image, self.pose_z.camera.K, **given)
+        # The appearance is of use to a decoder alone.
+        decoding = self.network.settings.trains_decoder or source == "puppet"
+        encoding = self.network.encoder(image, self.pose_z.camera.K, with_appearance=decoding, **given)
         terms = self.pose_distance(encoding, self.pose_z)
-        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, self.in_crop(labels, encoding.crop))
-        terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
+        # Of a part's share in a cell, four samples tell enough; puppets keep all of them, as their results were made.
+        side = self.size[1] if source == "puppet" else 2 * encoding.part_logits.shape[-1]
+        seen = self.in_crop(labels, encoding.crop, side)
+        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, seen)
+        if decoding:
+            terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         return terms
 
     @staticmethod
-    def in_crop(labels: Tensor, crop: Tensor) -> Tensor:
-        """Labels (B, H, W) of the image, cropped."""
-        return crop_images(labels[:, None].float(), crop, mode="nearest")[:, 0].long()
+    def in_crop(labels: Tensor, crop: Tensor, side: int) -> Tensor:
+        """Labels (B, H, W) of the image, cropped, `side` px wide."""
+        return crop_images(labels[:, None].float(), crop, mode="nearest", side=side)[:, 0].long()
 
     def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
         """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from selfsup3d.errors import InputError
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.part_guided.decoder import Decoder
-from selfsup3d.models.part_guided.encoder import Encoder
+from selfsup3d.models.part_guided.encoder import Encoder, PoseHead
 
 __all__ = ["PRESETS", "Preset", "build_networks"]
 
@@ -40,6 +40,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(64, (64, 128, 192), (2, 2, 2), 64, 512, 32, (128, 64, 48, 16)),  # two CPU cores
+    "compact": Preset(96, "tf_efficientnet_lite0", (), 64, 512, 32, (128, 64, 48, 16)),  # two CPU cores, real images
     "small": Preset(128, "resnet18", (), 96, 768, 48, (192, 128, 64, 48, 16)),
     "paper": Preset(224, "resnet50", (), 128, 1024, 64, (256, 192, 128, 64, 48, 16)),
 }
@@ -52,13 +53,16 @@ def build_networks(
     weights: str | None = None,
     channels: int = 24,
     kinematics: bool = True,
+    pose_head: PoseHead = "features",
+    frozen_blocks: int = 0,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
 
     Args:
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
-        channels: C of the appearance. kinematics: see `Encoder`.
+        channels: C of the appearance. kinematics, pose_head: see `Encoder`.
+        frozen_blocks: see `TimmBackbone`.
 
     Raises:
         InputError: weights for the preset's own small backbone, which has none; see `TimmBackbone`.
@@ -67,12 +71,14 @@ def build_networks(
     chosen = backbone or sizes.backbone
     features: PatchResNet | TimmBackbone
     if isinstance(chosen, str):
-        features = TimmBackbone(chosen, weights=weights)
+        features = TimmBackbone(chosen, weights=weights, frozen_blocks=frozen_blocks)
     elif weights is None:
         features = PatchResNet(chosen, sizes.depths)
     else:
         raise InputError(
             f"the backbone of preset {preset!r} has no published weights; name a timm backbone for {weights}"
         )
-    encoder = Encoder(features, parts, sizes.width, sizes.hidden, channels, sizes.appearance_width, kinematics)
+    encoder = Encoder(
+        features, parts, sizes.width, sizes.hidden, channels, sizes.appearance_width, kinematics, pose_head
+    )
     return encoder, Decoder(parts, channels, sizes.decoder_widths)

@@ -44,6 +44,8 @@ class PartGuided(PartGuidedNetwork, Student):
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
         """Fields of the batch that this variant trains on."""
         fields = ["source", "target", "unpaired", "unpaired_camera", "unpaired_background", "seeds", "K"]
+        if self.settings.pretrain.source in ("people", "both"):
+            fields += ["rendered", "rendered_parts"]
         if self.settings.saliency and self.settings.trains_decoder:
             fields += ["target_saliency"]
         if self.settings.supervision == "3d":

@@ -210,3 +210,29 @@ def test_presets_fit_their_image_size(preset):
 def test_weights_for_the_small_backbone_are_refused():
     with pytest.raises(InputError, match="timm"):
         build_networks("tiny", 10, weights="some.safetensors")
+
+
+def test_a_pose_head_on_keypoints_sends_no_gradient_to_the_images_features():
+    encoder = small_encoder(pose_head="keypoints")
+    encoding = encoder(torch.rand(2, 3, 32, 32), intrinsics(2, 32))
+    (encoding.local_vectors.sum() + encoding.camera.rotation.sum()).backward()
+    assert all(p.grad is None or not p.grad.any() for p in encoder.backbone.parameters())
+    assert all(p.grad is not None for p in encoder.head.parameters())
+
+
+def test_frozen_blocks_and_statistics_of_given_weights_stay(tmp_path):
+    name = "tf_efficientnet_lite0"
+    path = tmp_path / "weights.safetensors"
+    save_file({k: v.contiguous() for k, v in timm.create_model(name).state_dict().items()}, path)
+    backbone = TimmBackbone(name, weights=str(path), frozen_blocks=2).train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items() if "running" in k}
+    sum(feature.sum() for feature in backbone(torch.rand(2, 3, 64, 64))).backward()
+    assert all(torch.equal(v, backbone.state_dict()[k]) for k, v in before.items())
+    learning = {n for n, p in backbone.network.named_parameters() if p.grad is not None}
+    assert learning
+    assert not any(n.startswith(("conv_stem", "blocks.0", "blocks.1")) for n in learning)
+
+
+def test_a_backbone_without_blocks_cannot_freeze_them():
+    with pytest.raises(InputError, match="frozen_blocks"):
+        TimmBackbone("resnet10t", frozen_blocks=1)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+
+from selfsup3d.data.priors.camera_prior import UprightPoses
+from selfsup3d.data.synthetic.backdrops import Backdrops
+from selfsup3d.data.synthetic.people import RENDER_SIDE, render_people
+from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool
+from selfsup3d.data.synthetic.prior import ProceduralPrior
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import project
+from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.random import RandomStreams
+from selfsup3d.structures.skeleton import joint_index
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return ProceduralPrior(40)
+
+
+@pytest.fixture(scope="module")
+def people(prior):
+    return PeopleSource(prior, 64, pool=64, reuse=4.0)
+
+
+def streams(indices):
+    return RandomStreams(7, 0, np.asarray(indices))
+
+
+def test_a_person_does_not_depend_on_who_is_rendered_beside_it(prior):
+    pair, alone = streams([3, 8]), streams([8])
+    both, one = render_people(pair, prior.sample_upright(pair)), render_people(alone, prior.sample_upright(alone))
+    np.testing.assert_array_equal(both.image[1], one.image[0])
+    np.testing.assert_allclose(both.translation[1], one.translation[0], rtol=1e-6)
+
+
+def test_joints_lie_inside_the_cut_out_and_mostly_on_the_body(prior):
+    draws = streams(range(24))
+    drawn = render_people(draws, prior.sample_upright(draws))
+    seen = drawn.canonical @ drawn.rotation.swapaxes(1, 2) + drawn.translation[:, None]
+    pixels = seen[..., :2] / seen[..., 2:] * drawn.focal[:, None, None] + RENDER_SIDE / 2
+    assert pixels.min() > 0
+    assert pixels.max() < RENDER_SIDE
+    rows, columns = pixels.astype(int)[..., 1], pixels.astype(int)[..., 0]
+    cover = drawn.image[np.arange(24)[:, None], rows, columns, 3]
+    assert (cover > 127).mean() > 0.95
+    assert (drawn.image[..., :3] <= drawn.image[..., 3:]).all()  # premultiplied
+
+
+def test_a_training_image_depends_on_its_own_draw_alone(people, prior):
+    first = people.batch(streams([5, 6, 7]))
+    again = PeopleSource(prior, 64, pool=64, reuse=4.0).batch(streams([6, 5]))
+    torch.testing.assert_close(first.unpaired[1], again.unpaired[0])
+    same = (first.rendered[1] - again.rendered[0]).abs().amax()
+    # The passer-by is another sample of the batch; whoever has none looks the same.
+    assert same == 0 or (first.rendered[1] != again.rendered[0]).float().mean() < 0.5
+
+
+def test_limbs_are_where_pose_and_camera_put_them_on_their_own_side(people):
+    """Knees, elbows and ankles of turned, mirrored and shifted images lie on parts of their own side."""
+    batch = people.batch(streams(range(96)))
+    joints = batch.unpaired @ batch.unpaired_camera.rotation.mT + batch.unpaired_camera.translation[:, None]
+    pixels = project(joints, batch.unpaired_camera.K)
+    own = other = 0
+    for side, opposite in (("left", "right"), ("right", "left")):
+        for joint, part in (("knee", "shin"), ("ankle", "shin"), ("elbow", "forearm")):
+            at = pixels[:, joint_index(f"{side}_{joint}")].long()
+            inside = ((at >= 0) & (at < 64)).all(1)
+            found = batch.rendered_parts[torch.arange(96)[inside], at[inside, 1], at[inside, 0]]
+            parts = {"shin": ("shin", "thigh"), "forearm": ("forearm", "upper_arm")}[part]
+            own += sum(int((found == default_puppet()[f"{side}_{p}"].id).sum()) for p in parts)
+            other += sum(int((found == default_puppet()[f"{opposite}_{p}"].id).sum()) for p in parts)
+    assert own > 5 * other
+    assert own > 200
+
+
+def test_the_camera_is_turned_about_its_axis_by_no_more_than_its_roll(people, prior):
+    batch = people.batch(streams(range(64)))
+    up = batch.unpaired_camera.rotation @ torch.tensor([0.0, 0.0, 1.0])
+    tilt = torch.rad2deg(torch.atan2(up[:, 0], -up[:, 1]))
+    assert tilt.std() > 5.0
+
+
+def test_the_pool_is_renewed(people):
+    life = 64 * 4
+    early, late = people.batch(streams(range(8))), people.batch(streams(range(life, life + 8)))
+    assert not torch.equal(early.unpaired, late.unpaired)
+
+
+class _Two:
+    """A thousand poses alike and ten of another kind."""
+
+    def sample_upright(self, draws):
+        joints = torch.zeros(len(draws), 17, 3)
+        joints[:, :, 2] = torch.arange(17) / 17
+        joints[draws.indices % 100 == 0, 3, 0] = 1.0
+        return UprightPoses(joints, torch.eye(3).expand(len(draws), 3, 3), torch.ones(len(draws)))
+
+
+def test_rare_poses_are_drawn_more_often_than_they_come():
+    pool = PosePool([(_Two(), 1.0)], size=1000, kinds=2)
+    drawn = pool.sample_upright(streams(range(2000))).joints
+    assert 0.05 < float((drawn[:, 3, 0] == 1.0).float().mean()) < 0.15  # sqrt(10) / (sqrt(10) + sqrt(990)) = 0.09
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"data\.backgrounds"):
+        Backdrops(tmp_path, rooms=1)
