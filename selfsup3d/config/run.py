@@ -37,7 +37,7 @@ SystemConfig = Annotated[PartGuidedConfig | LifterConfig | CrossModalConfig, Fie
 """Any system."""
 
 
-ImageConfig = SyntheticConfig | PeopleConfig | VideosConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
+ImageConfig = SyntheticConfig | VideosConfig | PeopleConfig | H36mConfig | MpiInf3dhpConfig | ShardsConfig
 """Any dataset of images."""
 
 

@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
+import torch
 
-from selfsup3d.builders.systems import build_system
+from selfsup3d.builders.systems import build_source, build_system
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
+from selfsup3d.structures.random import RandomStreams
 
 VIDEOS = {"kind": "videos", "size": 100}
 
@@ -30,3 +33,26 @@ def test_weights_that_are_not_there_are_bad_input(tmp_path):
     }
     with pytest.raises(InputError, match=r"absent\.safetensors: no such file"):
         build_system(Config.model_validate({"system": system}))
+
+
+def test_other_images_bring_rendered_people_where_the_system_is_pretrained_on_them(tmp_path):
+    values = {
+        "system": {"kind": "part_guided", "pretrain": {"source": "people"}, "supervision": "pretrain"},
+        "data": {"kind": "synthetic", "preset": "tiny-test", "size": 32, "root": str(tmp_path)},
+    }
+    config = Config.model_validate(values)
+    batch = build_source(config, "train").batch(RandomStreams(0, 0, np.arange(3)))
+    batch.require(build_system(config).requires, by="the test")
+    assert batch.rendered.shape == (3, 3, 32, 32)
+    assert not torch.equal(batch.rendered, batch.target)
+
+
+def test_rendered_people_alone_are_their_own_images():
+    config = Config.model_validate(
+        {"system": {"kind": "part_guided", "preset": "compact", "pretrain": {"source": "people"},
+                    "supervision": "pretrain", "pose_head": "keypoints"}, "data": {"kind": "people", "size": 32}}
+    )  # fmt: skip
+    batch = build_source(config, "train").batch(RandomStreams(0, 0, np.arange(2)))
+    assert torch.equal(batch.rendered, batch.target)
+    losses = build_system(config).train()(batch, "pretrain", 0.0)
+    assert all(value.isfinite() for value in losses.values())

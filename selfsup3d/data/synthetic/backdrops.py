@@ -24,14 +24,15 @@ class Backdrops:
 
     Args:
         folder: of photographs, searched with its subfolders; they must show nobody. None = procedural ones alone.
-        rooms: procedural rooms and grounds that are drawn, once.
+        rooms: procedural rooms and grounds; each is drawn once, when it is first asked for.
 
     Raises:
         InputError: a folder without images.
     """
 
     def __init__(self, folder: Path | None = None, rooms: int = 300) -> None:
-        self._rooms = [_room(index) for index in range(rooms)]
+        self._rooms: dict[int, np.ndarray] = {}
+        self._count = rooms
         self._photographs = [] if folder is None else _photographs(folder)
 
     def draw(self, draw: np.random.Generator, size: int) -> np.ndarray:
@@ -40,7 +41,10 @@ class Backdrops:
         if self._photographs and kind < 0.55:
             image = _cropped(self._photographs[draw.integers(len(self._photographs))], draw, size)
         elif kind < 0.85:
-            image = _cropped(self._rooms[draw.integers(len(self._rooms))], draw, size)
+            index = int(draw.integers(self._count))
+            if index not in self._rooms:
+                self._rooms[index] = _room(index)
+            image = _cropped(self._rooms[index], draw, size)
         else:
             image = _texture(draw, size)
         image = image.astype(np.float32)

@@ -113,7 +113,7 @@ class People:
 
     Attributes:
         bones (M, 17), girth (M, 6), volume, tail, bun, brim (M,), looseness (M, 2), reach (M, 3: whole, sleeve, leg),
-        skirt, coat, bag, open_front (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
+        skirt, coat, bag, open_front, lowered (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
     """
 
     bones: np.ndarray
@@ -133,6 +133,7 @@ class People:
     coat: np.ndarray
     bag: np.ndarray
     open_front: np.ndarray
+    lowered: np.ndarray
 
     @staticmethod
     def of(people: list[Person]) -> People:
@@ -160,6 +161,7 @@ class People:
             coat=np.array([o.coat for o in outfits]),
             bag=np.array([o.bag for o in outfits]),
             open_front=np.array([o.open_front for o in outfits], dtype=np.float32),
+            lowered=np.array([o.lowered for o in outfits]),
         )
 
     def __len__(self) -> int:
@@ -322,7 +324,7 @@ def _build_head(
     frame = _head_frame(j, front)
     x, z = frame[:, 0], frame[:, 2]
     r = size[:, None]
-    skull = (j["nose"] + j["head"]) / 2 - 0.012 * x - 0.008 * z
+    skull = (j["nose"] + j["head"]) / 2 - 0.012 * x - (0.008 + people.lowered[index])[:, None] * z
     build.cone("neck", j["neck"] - 0.04 * z, skull - 0.05 * z, (0.062 * size, 0.056 * size), x, 1.0)
     build.ball("skull", skull, frame, (0.1 * size, 0.08 * size, 0.122 * size))
     build.ball("nose", skull + (0.1 * x - 0.018 * z) * r, frame, (0.02 * size, 0.015 * size, 0.024 * size))

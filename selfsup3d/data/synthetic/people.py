@@ -142,6 +142,7 @@ def _varied(person: Person, index: int) -> Person:
             skirt=draw.uniform(0.35, 1.3) if below == 1 else 0.0,
             coat=draw.uniform(0.25, 1.2) if below == 2 else 0.0,
             bag=draw.uniform(0.7, 1.2) if draw.random() < 0.08 else 0.0,
+            lowered=draw.normal(0.05, 0.008),
             open_front=draw.uniform(0.03, 0.1) if draw.random() < 0.2 else 0.0,
         ),
     )

@@ -38,6 +38,8 @@ class Outfit:
         skirt, coat: how far a skirt in the trousers' cloth, or a coat or dress in the shirt's, reaches along the legs:
             1 = to the knees; 0 = none. bag: size of one on the back. open_front: half width in metres of the shirt
             that shows between the sides of an open jacket. Nobody in the benchmark has any of these.
+        lowered: metres by which the skull sits lower, so that the nose is at the nose and the crown at the head joint;
+            the benchmark's people, whose crown is above it, have 0.
     """
 
     colours: np.ndarray
@@ -56,6 +58,7 @@ class Outfit:
     coat: float = 0.0
     bag: float = 0.0
     open_front: float = 0.0
+    lowered: float = 0.0
 
 
 def _cloth(code: Code) -> np.ndarray:

@@ -234,3 +234,27 @@ def test_supervision_overfits_a_few_samples(make_system, batch):
         sum(system(batch, "pretrain", 0.0).values()).backward()
         optimizer.step()
     assert error() < 0.35 * before
+
+
+def test_rendered_people_are_learned_from_where_they_are_the_source(make_system, batch):
+    """Images, not only shapes: other people in the same poses give other losses, and puppets stay puppets."""
+    rendered = replace(batch, rendered=batch.target, rendered_parts=torch.full((4, *batch.target.shape[-2:]), 10))
+    other = replace(rendered, rendered=1.0 - batch.target)
+
+    def loss(source: str, samples: Batch) -> torch.Tensor:
+        system = fitted(make_system(pretrain={"source": source}), batch)
+        return torch.stack(list(system.losses(samples, "pretrain", 0.0).values())).sum()
+
+    assert loss("people", rendered) != loss("people", other)
+    assert loss("both", rendered) != loss("both", other)
+    assert loss("puppet", rendered) == loss("puppet", other)
+    with pytest.raises(MissingFieldError, match="rendered"):
+        make_system(pretrain={"source": "people"})(batch, "pretrain", 0.0)
+
+
+def test_without_a_decoder_rendered_people_leave_the_appearance_alone(make_system, batch):
+    system = fitted(make_system(pretrain={"source": "people"}, supervision="pretrain"), batch)
+    samples = replace(batch, rendered=batch.target, rendered_parts=torch.full((4, *batch.target.shape[-2:]), 10))
+    torch.stack(list(system.losses(samples, "pretrain", 0.0).values())).sum().backward()
+    assert all(p.grad is None for p in system.encoder.appearance.parameters())
+    assert any(p.grad is not None for p in system.encoder.backbone.parameters())
