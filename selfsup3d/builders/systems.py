@@ -41,6 +41,7 @@ from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithP
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
+from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.models.part_guided.presets import PRESETS, build_networks
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
@@ -94,7 +95,10 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         configs.append(config)
         return build_system(config.model_copy(update={"system": system}))
 
-    return pretrained.from_pretrained(path, build, device, upgrade_tensors), configs[0]
+    system = pretrained.from_pretrained(path, build, device, upgrade_tensors)
+    if isinstance(system, PartGuided):
+        system.calibration = Calibration.load(pretrained.locate_model(path))
+    return system, configs[0]
 
 
 def _part_guided(config: Config) -> System:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from selfsup3d.builders.systems import load_system
 from selfsup3d.commands.evaluate_clips import evaluate_clips
 from selfsup3d.commands.options.evaluate import parse
 from selfsup3d.config.run import Config
+from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, supervised_bound
 from selfsup3d.evaluation.bootstrap import compare_frames
 from selfsup3d.evaluation.cross_modal import cross_modal_numbers
@@ -29,10 +30,13 @@ from selfsup3d.evaluation.lifting import lifted_frames
 from selfsup3d.evaluation.protocols import Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
 from selfsup3d.evaluation.report import difference, save_result, text
+from selfsup3d.experiments.calibrate import calibrate
 from selfsup3d.experiments.latent_report import write_latent_report
 from selfsup3d.experiments.release import run_baselines
 from selfsup3d.io.files import write_json
+from selfsup3d.io.pretrained import locate_model
 from selfsup3d.models.cross_modal.system import CrossModalVAE
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.viz.sheets import write_png
 
@@ -50,9 +54,10 @@ def evaluate(args: argparse.Namespace) -> int:
     lpips = find_lpips(args.lpips)
     accelerator = Accelerator(cpu=args.device == "cpu")
     system, config = load_system(args.checkpoint, accelerator.device)
+    averaging = _set_averaging(system, args)
     data = _open(config, system, _options(args), accelerator)
     protocol = dataset_protocol(data.name, args.protocol)
-    taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict()}
+    taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict() | averaging}
     bound = None if args.upper_bound is None else supervised_bound(args.upper_bound, taken)
     measure = partial(
         evaluate_frames,
@@ -76,6 +81,7 @@ def evaluate(args: argparse.Namespace) -> int:
             return measure(own.source, protocol=rules, baselines=_baselines(part, system, own), split=own.split)[0]
 
         result = add_datasets(result, config, measure_part)
+    result["flags"] |= averaging
     if not accelerator.is_main_process:
         return 0
     if isinstance(system, CrossModalVAE):
@@ -93,7 +99,30 @@ def evaluate(args: argparse.Namespace) -> int:
     for name, values in others.items():
         print(difference(compare_frames(values, frames), name))
     _save(args, result, frames, system, data, accelerator.device)
+    if args.calibrate:
+        _calibrate(args, system, data)
     return 0
+
+
+def _set_averaging(system: System, args: argparse.Namespace) -> dict[str, str]:
+    """Have the system read as asked for; the flag that is printed beside every number, none for single predictions."""
+    if not isinstance(system, PartGuided) and (args.calibrate or args.averaging != "none"):
+        raise InputError("--averaging and --calibrate are for part-guided systems; leave them out")
+    if args.averaging == "none":
+        return {}
+    cast(PartGuided, system).averaging = args.averaging
+    return {"averaging": args.averaging}
+
+
+def _calibrate(args: argparse.Namespace, system: System, data: EvaluationData) -> None:
+    """Store the joints' confidences with the model, and say how well they hold on frames that they were not fitted on."""
+    source = f"{data.name} {data.split}, {len(data.source)} frames, averaging {args.averaging}"
+    calibration, told = calibrate(cast(PartGuided, system), data.source, source, args.batch_size)
+    path = calibration.save(locate_model(args.checkpoint))
+    print(
+        f"{path}: confidence of a joint within 150 mm; expected calibration error {told['ece']:.3f} on the half of the "
+        f"frames that it was not fitted on (there {told['right']:.3f} of the joints are)"
+    )
 
 
 def _save(

@@ -37,6 +37,8 @@ def evaluate_clips(args: argparse.Namespace) -> int:
     for name in _UNUSED:
         if getattr(args, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} has no meaning beside --reference; leave it out")
+    if args.calibrate:
+        raise InputError("--calibrate needs frames whose 3D joints are known; leave out --reference")
     if args.protocol != "strict" or args.samples != 1 or args.every != 1 or args.sheet:
         raise InputError(
             "--protocol, --samples, --sheet and --data.every have no meaning beside --reference; leave them out"
@@ -47,8 +49,9 @@ def evaluate_clips(args: argparse.Namespace) -> int:
     size = int(getattr(evaluated(config), "size", 64))
     reading = ClipReading(args.crop or "whole", 1.5 if args.crop_factor is None else args.crop_factor)
     guess = None if args.no_baselines else run_baselines(config, system, None).mean_canonical
+    over_time = args.over_time is not False
     result, frames = measure_clips(
-        Predictor(system, size, args.batch_size, parts="none"),
+        Predictor(system, size, args.batch_size, parts="none", averaging=args.averaging, over_time=over_time),
         args.root,
         references,
         reading,

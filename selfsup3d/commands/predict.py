@@ -79,8 +79,13 @@ def _predict(
     """Poses of the input; the overlay is written on the way."""
     if not keypoints:
         size = int(getattr(evaluated(config), "size", 64))
-        predictor = Predictor(system, size, args.batch_size, args.focal, parts=args.parts)
+        over_time = not images if args.over_time is None else args.over_time
+        predictor = Predictor(
+            system, size, args.batch_size, args.focal, args.parts, averaging=args.averaging, over_time=over_time
+        )
         return _watch(args, predictor, images, files, clock)
+    if args.averaging != "none" or args.over_time is not None:
+        raise InputError("--averaging and --over-time are of image models; keypoints are lifted as they are")
     found = read_keypoints(args.input, args.format, args.image_size)
     with clock.stage("network"):
         record = lift_keypoints(system, found, args.fps or 0.0, args.focal, str(args.input))

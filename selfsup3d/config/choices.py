@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
-    "EVALUATED", "UP_AXES", "Annotation", "ClipCrop", "CropMode", "Detector", "JointSource", "KeypointFormat", "Keypoints", "PartSource",
+    "EVALUATED", "UP_AXES", "Annotation", "Averaging", "ClipCrop", "CropMode", "Detector", "JointSource", "KeypointFormat", "Keypoints", "PartSource",
     "SaliencyMethod", "WindowMode",
 ]  # fmt: skip
 
@@ -38,6 +38,9 @@ PartSource = Literal["puppet", "decoder", "none"]
 
 ClipCrop = Literal["whole", "motion", "found", "reference"]
 """What of a real video's frames is read where a 2D reference is the measure."""
+
+Averaging = Literal["none", "mirror", "mirror_crops"]
+"""Predictions of an image that are averaged: one, with the mirrored image's, with those of three crops of both."""
 
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 """Axes of motion capture that may point up."""

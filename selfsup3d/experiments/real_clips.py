@@ -59,10 +59,14 @@ class ClipReading:
     crop: ClipCrop = "whole"
     crop_factor: float = 1.5
 
-    def told(self) -> dict[str, Any]:
-        """What was used, for the result."""
+    def told(self, predictor: Predictor) -> dict[str, Any]:
+        """What was used, the predictor's own options with it, for the result."""
         factor = self.crop_factor if self.crop in ("found", "reference") else None
-        return {"crop": self.crop, "crop_factor": factor}
+        path = "path" if predictor.over_time else "single frames"
+        return {
+            "crop": self.crop, "crop_factor": factor, "averaging": predictor.averaging, "left_right": path,
+            "size": predictor.size,
+        }  # fmt: skip
 
 
 def measure_clips(
@@ -112,7 +116,7 @@ def measure_clips(
             for title, names in groups.items()
             if names
         },
-        "reading": reading.told(),
+        "reading": reading.told(predictor),
         "rules": {"visible": VISIBLE, "apart": APART, "unit": "torso lengths", "reference": "2D, validation only"},
         "frames": sum(fact["counted_frames"] for fact in facts.values()),
         "skipped": {

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.config.choices import PartSource
+from selfsup3d.config.choices import Averaging, PartSource
 from selfsup3d.errors import InputError
-from selfsup3d.geometry.camera import default_intrinsics, virtual_camera_rotation
+from selfsup3d.geometry.camera import default_intrinsics, project, virtual_camera_rotation
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.keypoint_files import KeypointSequence
 from selfsup3d.inference.records import PoseRecord
@@ -24,6 +24,8 @@ from selfsup3d.inference.windows import Windows, cut
 from selfsup3d.io.images import IMAGE_SUFFIXES, frame_files, is_image, read_image
 from selfsup3d.io.video import read_frames
 from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.models.part_guided.assignment_path import AssignmentPath
+from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.puppet.labels import part_labels
@@ -47,6 +49,7 @@ class PosedFrame:
         joints_2d: (17, 2) px of the full frame, NaN where the system predicts none.
         keypoints: (17, 2) likewise: where the heat maps see the joints, before any skeleton is fitted.
         root: (3,) metres, NaN likewise.
+        confidence: (17,) see `PoseRecord`, NaN where the model was not calibrated.
         parts: (S, S) uint8 part labels of the window, background last, where the system predicts them.
     """
 
@@ -57,11 +60,25 @@ class PosedFrame:
     joints_2d: np.ndarray | None = None
     keypoints: np.ndarray | None = None
     root: np.ndarray | None = None
+    confidence: np.ndarray | None = None
     parts: np.ndarray | None = None
 
     def bare(self) -> PosedFrame:
         """Without its images: what may be kept of a long video."""
         return replace(self, image=np.zeros((0, 0, 3), np.uint8), parts=None)
+
+
+@dataclass
+class _Held:
+    """A frame on its way through a predictor: cropped, read, and waiting for the decision which limb is the left one."""
+
+    number: int
+    image: np.ndarray
+    window: np.ndarray | None = None
+    crop: np.ndarray | None = None
+    K: Tensor | None = None
+    reading: Reading | None = None
+    choice: int | None = None
 
 
 def images_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -93,6 +110,10 @@ class Predictor:
         focal: focal length of the full image, px; None = unknown, a usual one is assumed for each crop.
         parts: where part labels come from: "puppet" = the predicted pose's, without a pass of the decoder, which takes
             about half of the time; "decoder" = its segmentation; "none".
+        averaging: of the predictions of an image, see `models.part_guided.averaging`; part-guided systems alone.
+        over_time: the frames are a video's, in order: left and right follow the likeliest path through all frames
+            (`models.part_guided.assignment_path`); frames then come out some 24 later. Part-guided systems alone; others
+            have no assignment to decide.
 
     Raises:
         InputError: the system needs something else than images.
@@ -101,13 +122,23 @@ class Predictor:
     unit: Unit = "m"
 
     def __init__(
-        self, system: System, size: int, batch_size: int = 16, focal: float | None = None, parts: PartSource = "puppet"
+        self,
+        system: System,
+        size: int,
+        batch_size: int = 16,
+        focal: float | None = None,
+        parts: PartSource = "puppet",
+        averaging: Averaging = "none",
+        over_time: bool = False,
     ) -> None:
         if not set(system.predict_requires) <= {"target", "K"}:
             raise InputError(
                 f"this system needs {', '.join(system.predict_requires)}, not images; give it keypoints (a .json)"
             )
+        if averaging != "none" and not isinstance(system, PartGuided):
+            raise InputError(f"averaging {averaging} is for part-guided systems; this one reads each image once")
         self.system, self.size, self.batch_size, self.focal, self.parts = system, size, batch_size, focal, parts
+        self.averaging, self.over_time = averaging, over_time and isinstance(system, PartGuided)
         self.device = next(iter(system.parameters())).device
 
     @property
@@ -133,67 +164,128 @@ class Predictor:
         """
         clock = clock or Clock()
         smoothers = _Smoothers(smooth) if smooth is not None else None
+        path = AssignmentPath() if self.over_time else None
         waiting = clock.watch("read", images)
+        held: list[_Held] = []
         while batch := list(itertools.islice(waiting, self.batch_size)):
             with clock.stage("crop"):
-                places = [windows(number, image) for number, image in batch]
-                crops = [cut(p, w, self.size) for (_, p), w in zip(batch, places, strict=True) if w is not None]
+                seen = [self._cut(number, image, windows(number, image)) for number, image in batch]
             with clock.stage("network"):
-                found = iter(self._predict(crops, batch, places))
-            for (number, image), place in zip(batch, places, strict=True):
-                if place is None:
-                    yield PosedFrame(number, image)
-                    continue
-                posed = next(found)
-                yield posed if smoothers is None else smoothers(posed)
+                self._read([frame for frame in seen if frame.window is not None], path)
+                held += seen
+                found = self._decided(held, path)
+            yield from found if smoothers is None else map(smoothers, found)
+        with clock.stage("network"):
+            found = self._decided(held, path, final=True)
+        yield from found if smoothers is None else map(smoothers, found)
 
-    def _predict(
-        self, crops: list[np.ndarray], batch: list[tuple[int, np.ndarray]], places: list[np.ndarray | None]
-    ) -> list[PosedFrame]:
-        seen = [(number, image, w) for (number, image), w in zip(batch, places, strict=True) if w is not None]
-        if not seen:
-            return []
-        K = torch.stack([self._intrinsics(window) for _, _, window in seen])
-        images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+    def _cut(self, number: int, image: np.ndarray, window: np.ndarray | None) -> _Held:
+        if window is None:
+            return _Held(number, image)
+        return _Held(number, image, window, cut(image, window, self.size), self._intrinsics(window))
+
+    def _read(self, seen: list[_Held], path: AssignmentPath | None) -> None:
+        """What a part-guided system sees under every assignment; decided at once unless there is a path to follow."""
+        if not isinstance(self.system, PartGuided) or not seen:
+            for frame in seen:
+                frame.choice = 0
+            return
         with torch.inference_mode():
-            output, labels = self._look(images, K.to(self.device))
+            images, K = self._tensors(seen)
+            reading = averaged_reading(self.system, images, K, self.averaging)
+            likeliest = reading.likeliest().tolist()
+        for k, frame in enumerate(seen):
+            frame.reading = reading[k : k + 1]
+            if path is None:
+                frame.choice = likeliest[k]
+            else:
+                path.add(frame.number, *(t[k].cpu().numpy() for t in (reading.log_probability, reading.joints)))
+
+    def _decided(self, held: list[_Held], path: AssignmentPath | None, final: bool = False) -> list[PosedFrame]:
+        """The oldest frames up to the first whose assignment is still open; they are taken out of `held`."""
+        if path is not None:
+            lost = all(frame.window is None for frame in held[-4:])  # nothing will tell more about those before
+            undecided = (frame for frame in held if frame.window is not None and frame.choice is None)
+            for frame, choice in zip(undecided, path.decided(final or lost), strict=False):
+                frame.choice = choice
+        count = next((k for k, f in enumerate(held) if f.window is not None and f.choice is None), len(held))
+        ready = held[:count]
+        del held[:count]
+        found = iter(self._predict([frame for frame in ready if frame.window is not None]))
+        return [next(found) if frame.window is not None else PosedFrame(frame.number, frame.image) for frame in ready]
+
+    def _tensors(self, seen: list[_Held]) -> tuple[Tensor, Tensor]:
+        """Images (N, 3, S, S) and pinholes (N, 3, 3) on the system's device."""
+        crops = torch.from_numpy(np.stack([cast(np.ndarray, frame.crop) for frame in seen]))
+        K = torch.stack([cast(Tensor, frame.K) for frame in seen])
+        return crops.to(self.device).permute(0, 3, 1, 2).float() / 255.0, K.to(self.device)
+
+    def _predict(self, seen: list[_Held]) -> list[PosedFrame]:
+        """Poses of frames whose assignment is decided."""
+        results: list[PosedFrame] = []
+        for start in range(0, len(seen), self.batch_size):
+            some = seen[start : start + self.batch_size]
+            with torch.inference_mode():
+                output, labels = self._output(some)
+            results += self._placed(some, output, labels)
+        return results
+
+    def _placed(self, seen: list[_Held], output: PoseOutput, labels: np.ndarray | None) -> list[PosedFrame]:
+        """Poses of the crops in the full frame."""
         pose = output.pose[:, 0].float().cpu()
         count = len(pose)
         root = torch.full((count, 3), torch.nan) if output.root is None else output.root[:, 0].float().cpu()
         unknown = torch.full((count, NUM_JOINTS, 2), torch.nan)
         pixels = unknown if output.joints_2d is None else output.joints_2d[:, 0].float().cpu()
         keypoints = unknown if output.keypoints is None else output.keypoints.float().cpu()
+        confidence = unknown[..., 0] if output.confidence is None else output.confidence.float().cpu()
         results = []
-        for k, (number, image, window) in enumerate(seen):
-            turn = self._to_image(window, image)
+        for k, frame in enumerate(seen):
+            window = cast(np.ndarray, frame.window)
+            turn = self._to_image(window, frame.image)
             side = float(window[2]) / self.size
             full, seen_at = (points[k].numpy() * side + window[:2] for points in (pixels, keypoints))
-            joints, place = (pose[k] @ turn.T).numpy(), (turn @ root[k]).numpy()
             results.append(
-                PosedFrame(number, image, window, joints, full, seen_at, place, None if labels is None else labels[k])
+                PosedFrame(
+                    frame.number,
+                    frame.image,
+                    window,
+                    joints_3d=(pose[k] @ turn.T).numpy(),
+                    joints_2d=full,
+                    keypoints=seen_at,
+                    root=(turn @ root[k]).numpy(),
+                    confidence=confidence[k].numpy(),
+                    parts=None if labels is None else labels[k],
+                )
             )
         return results
 
-    def _look(self, images: Tensor, K: Tensor) -> tuple[PoseOutput, np.ndarray | None]:
+    def _output(self, seen: list[_Held]) -> tuple[PoseOutput, np.ndarray | None]:
         """Poses, and part labels (N, S, S) uint8 if they are wanted and known."""
-        system = self.system
-        if not isinstance(system, PartGuided) or self.parts == "decoder":
+        system, (images, K) = self.system, self._tensors(seen)
+        if not isinstance(system, PartGuided):
             output = system.predict(Batch(target=images, K=K))
             known = output.segmentation is not None and self.parts != "none"
             return output, output.segmentation.argmax(1).byte().cpu().numpy() if known else None  # type: ignore[union-attr]
-        encoding = system.encode(images, K)
-        body = system.pose(encoding)
+        reading = Reading.joined([cast(Reading, frame.reading) for frame in seen])
+        choice = torch.tensor([frame.choice for frame in seen], device=self.device)
+        chosen = reading.at(choice)
         output = PoseOutput(
-            pose=body.posed[:, None],
-            root=body.camera.translation[:, None],
-            joints_2d=body.pixels[:, None],
-            keypoints=encoding.keypoints,
+            pose=(chosen.joints - chosen.joints[:, :1])[:, None],
+            root=chosen.joints[:, None, 0],
+            joints_2d=project(chosen.joints, K)[:, None],
+            keypoints=chosen.keypoints,
+            confidence=system.confidence(reading, choice),
         )
         if self.parts == "none":
             return output, None
         size = (self.size, self.size)
-        maps, geometry = system.maps(body.joints, K, size)
-        return output, part_labels(maps, geometry, size, system.puppet).parts.byte().cpu().numpy()
+        maps, geometry = system.maps(chosen.joints, K, size)
+        if self.parts == "decoder" and system.settings.trains_decoder:
+            labels = system.decoder(system.encode(images, K).appearance, maps).segmentation.argmax(1)
+        else:
+            labels = part_labels(maps, geometry, size, system.puppet).parts
+        return output, labels.byte().cpu().numpy()
 
     def _intrinsics(self, window: np.ndarray) -> Tensor:
         """(3, 3) pinhole of a crop: of the virtual camera that looks through its centre."""
@@ -225,6 +317,7 @@ class Predictor:
             root=stack("root"),
             frames=np.array([f.number for f in found]),
             windows=stack("window"),
+            confidence=stack("confidence").astype(np.float32),
             fps=fps,
             unit=self.unit,
             view=self.view,
@@ -335,5 +428,6 @@ def lift_keypoints(
     low, high = np.nanmin(known, 1), np.nanmax(known, 1)
     windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
     return PoseRecord(
-        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows, fps, unit, "image", source
-    )
+        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows,
+        fps=fps, unit=unit, view="image", source=source,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -32,6 +32,8 @@ class PoseRecord:
         root: (T, 3) pelvis in the camera frame, metres; NaN where unknown.
         frames: (T,) number of each frame in its source, counted from 0; frames without a person are left out.
         windows: (T, 3) x, y, side of the crop in the full frame, px.
+        confidence: (T, 17) in [0, 1], NaN where unknown: of a calibrated image model the probability that the joint lies
+            within 150 mm of the truth, relative to the pelvis.
         fps: frames per second of the source, 0 where unknown.
         unit: of `joints_3d`.
         view: "crop" = the camera looks through each crop's centre (the focal length is not known); "image" = the
@@ -48,6 +50,11 @@ class PoseRecord:
     unit: Unit = "m"
     view: Literal["crop", "image"] = "crop"
     source: str = ""
+    confidence: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_JOINTS), np.float32))
+
+    def __post_init__(self) -> None:
+        if len(self.confidence) == 0 < len(self.joints_3d):
+            object.__setattr__(self, "confidence", np.full((len(self.joints_3d), NUM_JOINTS), np.nan, np.float32))
 
     def __len__(self) -> int:
         return len(self.joints_3d)
@@ -117,6 +124,7 @@ class PoseRecord:
                     "joints_3d": _plain(self.joints_3d[t], 5),
                     "joints_2d": _plain(self.joints_2d[t], 2),
                     "root": _plain(self.root[t], 5),
+                    "confidence": _plain(self.confidence[t], 3),
                     "window": self.windows[t].tolist(),
                 }
                 file.write(("," if t else "") + "\n    " + json.dumps(pose, allow_nan=False))
@@ -130,7 +138,8 @@ class PoseRecord:
         return cls(**arrays, fps=first.fps, unit=first.unit, view=first.view, source=first.source)
 
 
-_ARRAYS = ("joints_3d", "joints_2d", "root", "frames", "windows")
+_NEEDED = ("joints_3d", "joints_2d", "root", "frames", "windows")
+_ARRAYS = (*_NEEDED, "confidence")
 
 
 def no_finite_pose(source: str, frame: int) -> InputError:
@@ -157,10 +166,10 @@ def load_record(path: str | Path) -> PoseRecord:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as data:
-            missing = [name for name in (*_ARRAYS, "unit", "fps", "joint_names") if name not in data.files]
+            missing = [name for name in (*_NEEDED, "unit", "fps", "joint_names") if name not in data.files]
             if missing:
                 raise InputError(f"{path}: no predicted poses (launch/predict.py writes them): lacks {missing[0]}")
-            arrays = {name: data[name] for name in _ARRAYS}
+            arrays = {name: data[name] for name in _ARRAYS if name in data.files}
             unit, fps = str(data["unit"]), float(data["fps"])
             names = tuple(str(name) for name in data["joint_names"])
             view = "image" if "view" in data.files and str(data["view"]) == "image" else "crop"

@@ -191,6 +191,7 @@ class PoseOutput(TensorFields):
         canonical: (B, S, J, 3) body frame, where the head has one.
         joints_2d: (B, S, J, 2) px, where the head has them.
         keypoints: (B, J, 2) px, the means of the heat maps, where the head has any; `joints_2d` are the pose, projected.
+        confidence: (B, J) the probability that a joint lies within 150 mm, where the model was calibrated.
         latent: (B, D).
         image: (B, 3, H, W) the reconstruction.
         segmentation: (B, P+1, H, W) probabilities, background last.
@@ -203,6 +204,7 @@ class PoseOutput(TensorFields):
     canonical: Tensor | None = None
     joints_2d: Tensor | None = None
     keypoints: Tensor | None = None
+    confidence: Tensor | None = None
     latent: Tensor | None = None
     image: Tensor | None = None
     segmentation: Tensor | None = None

@@ -13,8 +13,10 @@ from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.drawing import overlay, overlays
 from selfsup3d.inference.keypoint_files import KeypointSequence
 from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints
+from selfsup3d.inference.records import load_record
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows, whole_frame
+from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.structures.batch import PoseOutput
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
@@ -211,3 +213,32 @@ def test_what_a_system_cannot_take_is_told(system):
     far = replace(keypoints, joints=np.full((1, 17, 2), 1e30))
     with pytest.raises(InputError, match="keypoints beyond 1,000,000 px"):
         lift_keypoints(Lifter(1), far)
+
+
+def test_frames_over_time_come_back_in_order_with_gaps_and_all_of_them(system):
+    images = noise(70)
+    nobody = {0, 5, *range(30, 45)}
+    windows = lambda k, p: None if k in nobody else whole_frame(p)  # noqa: E731
+    found = list(Predictor(system, 32, batch_size=7, over_time=True).stream(images, windows))
+    assert [f.number for f in found] == list(range(70))
+    assert {f.number for f in found if f.window is None} == nobody
+    alone = list(Predictor(system, 32, batch_size=16).stream(images, windows))
+    for a, b in zip(found, alone, strict=True):  # the same people, perhaps with left and right exchanged
+        if a.window is not None:
+            np.testing.assert_allclose(sorted(a.keypoints[:, 0]), sorted(b.keypoints[:, 0]), atol=1e-2)
+
+
+def test_a_record_keeps_confidences_and_old_files_have_none(system, tmp_path):
+    predictor = Predictor(system, 32)
+    record = predictor.record(predictor.stream(noise(3), whole), 10.0, "x")
+    assert np.isnan(record.confidence).all()  # not calibrated
+    system.calibration = Calibration(torch.zeros(NUM_JOINTS), torch.zeros(4))
+    record = predictor.record(predictor.stream(noise(3), whole), 10.0, "x")
+    np.testing.assert_allclose(record.confidence, 0.5)
+    record.save(tmp_path / "a.npz")
+    assert load_record(tmp_path / "a.npz").confidence.shape == (3, NUM_JOINTS)
+    with np.load(tmp_path / "a.npz") as data:
+        np.savez(tmp_path / "old.npz", **{name: data[name] for name in data.files if name != "confidence"})
+    assert np.isnan(load_record(tmp_path / "old.npz").confidence).all()
+    record.save_json(tmp_path / "a.json")
+    assert '"confidence": [0.5' in (tmp_path / "a.json").read_text()

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import get_args
 
 from selfsup3d.cli import Parser
-from selfsup3d.config.choices import EVALUATED, Annotation, ClipCrop, JointSource, Keypoints
+from selfsup3d.config.choices import EVALUATED, Annotation, Averaging, ClipCrop, JointSource, Keypoints
 from selfsup3d.config.load import nearest
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
 
 __all__ = ["add_measuring", "parse", "parse_measuring"]
 
-CLIP_FLAGS = ("clips", "crop", "crop_factor", "page", "no_baselines")
+CLIP_FLAGS = ("clips", "crop", "crop_factor", "page", "no_baselines", "over_time")
 """Options that need `--reference`."""
 
 
@@ -61,6 +61,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--sheet", action="store_true", help="one sheet of best, median and worst frames in the report's place of two"
     )
     parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
+    parser.add_argument(
+        "--averaging", choices=get_args(Averaging), default="none",
+        help="of part-guided predictions: with the mirrored image's, with three crops of both",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", action="store_true",
+        help="fit the joints' confidences on these frames (synth-v1 val) and store them with the model",
+    )  # fmt: skip
     for_clips = parser.add_argument_group("real videos against a 2D reference")
     for_clips.add_argument("--reference", type=Path, help="2D reference (npz): NAME/pixels, NAME/visibility")
     for_clips.add_argument("--clips", help="names of clips, joined by commas; default: all")
@@ -68,6 +76,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.number(
         "--crop-factor", float, least=0.5, most=10, group=for_clips, help="side of found crops over the joints' box"
     )
+    for_clips.add_argument(
+        "--over-time", action=argparse.BooleanOptionalAction, default=None,
+        help="left and right follow the likeliest path through each clip (default: on)",
+    )  # fmt: skip
     for_clips.add_argument("--page", type=Path, help="page of results (.md), with a .json beside it")
     for_clips.add_argument("--no-baselines", action="store_true", default=None, help="leave out the trivial baselines")
     parser.number("--rows", int, least=1, default=8, help="rows of the report's images")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from selfsup3d.cli import Parser, image_size
-from selfsup3d.config.choices import Detector, KeypointFormat, PartSource, WindowMode
+from selfsup3d.config.choices import Averaging, Detector, KeypointFormat, PartSource, WindowMode
 from selfsup3d.errors import InputError
 
 __all__ = ["parse"]
@@ -35,6 +35,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--detector", type=Path, help="weights of a torchvision detector")
     parser.add_argument("--detector-architecture", choices=get_args(Detector), default=get_args(Detector)[0])
     parser.number("--focal", float, above=0, help="focal length of the full image, px; default: unknown")
+    parser.add_argument(
+        "--averaging", choices=get_args(Averaging), default="none",
+        help="of an image model's predictions: with the mirrored image's (twice the time), with three crops of both",
+    )  # fmt: skip
+    parser.add_argument(
+        "--over-time", action=argparse.BooleanOptionalAction, default=None,
+        help="of an image model: left and right follow the likeliest path through the video (default: on for videos)",
+    )  # fmt: skip
     parser.add_argument("--smooth", action="store_true", help="smooth over time (One Euro filter)")
     parser.number("--cutoff", float, above=0, default=1.0, help="Hz of --smooth at rest; less is smoother")
     parser.add_argument("--video", choices=("mp4", "webm", "gif", "none"), default="mp4", help="of the overlay")

@@ -25,7 +25,7 @@ from selfsup3d.models.part_guided.localizer import Localizer, crop_images, into_
 from selfsup3d.structures.batch import Camera, TensorFields
 from selfsup3d.structures.skeleton import NUM_JOINTS, NUM_LOCAL, joint_index
 
-__all__ = ["Encoder", "Encoding", "PoseCode", "PoseHead"]
+__all__ = ["Encoder", "Encoding", "Observation", "PoseCode", "PoseHead"]
 
 PoseHead = Literal["features", "keypoints"]
 """What the limb vectors and the camera are read from."""
@@ -33,7 +33,8 @@ PoseHead = Literal["features", "keypoints"]
 LOCAL = 32
 """Channels of the features gathered under each joint's heat map."""
 
-PLACES = NUM_JOINTS * 4 + 3
+_PLACE, _GEOMETRY = 4, 3  # the first channels of what is seen of a joint, the last ones of the whole crop's
+PLACES = NUM_JOINTS * _PLACE + _GEOMETRY
 """What the pose head reads of keypoints: place, depth and confidence of each, and the geometry of the crop."""
 
 _HEAD = [joint_index("nose"), joint_index("head")]
@@ -71,6 +72,31 @@ class PoseCode(TensorFields):
     hip_angle: Tensor
     camera: Camera
     joints: Tensor | None
+
+
+@dataclass(frozen=True)
+class Observation(TensorFields):
+    """What the encoder sees in cropped images (N, 3, S, S) before it tells left limbs from right ones.
+
+    Attributes:
+        crop, located, assignment_logits, log_heat, part_logits: see `PoseCode`.
+        inside: (N, 17, 2) the heat's means in units of the crop's side. depths: (N, 17) metres. Limbs as the image shows
+            them.
+        seen: (N, 17, C) what the vector heads read of each joint, limbs likewise. whole: (N, D) of the whole crop.
+        K: (N, 3, 3) px. size: side of the images, px.
+    """
+
+    crop: Tensor
+    located: Tensor
+    assignment_logits: Tensor
+    log_heat: Tensor
+    part_logits: Tensor
+    inside: Tensor
+    depths: Tensor
+    seen: Tensor
+    whole: Tensor
+    K: Tensor
+    size: float
 
 
 @dataclass(frozen=True)
@@ -247,7 +273,12 @@ class Encoder(nn.Module):
     def pose_path(
         self, images: Tensor, crop: Tensor, located: Tensor, assignment: Tensor | None, K: Tensor
     ) -> PoseCode:
-        """The pose alone, from the cropped images (N, 3, S, S), as many px as the image has.
+        """The pose alone, from the cropped images (N, 3, S, S), as many px as the image has."""
+        observed = self.observe(images, crop, located, K)
+        return self.lift(observed, observed.assignment_logits.detach() > 0 if assignment is None else assignment)
+
+    def observe(self, images: Tensor, crop: Tensor, located: Tensor, K: Tensor) -> Observation:
+        """What is seen before limbs are told apart: a pass of the backbone over the cropped images.
 
         Fixed factors bring what the heads read to order one, and what they give to its usual size at the start.
         """
@@ -264,14 +295,22 @@ class Encoder(nn.Module):
         places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
         seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
         assignment_logits = self.left_right(torch.cat([seen.flatten(1), whole], 1)).float()
-        assignment = assignment_logits.detach() > 0 if assignment is None else assignment
+        return Observation(crop, located, assignment_logits, log_heat, parts, inside, depths, seen, whole, K, size)
+
+    def lift(self, observed: Observation, assignment: Tensor) -> PoseCode:
+        """The pose of people observed, under a left/right assignment (N, 2): vector heads only, no pass of the backbone."""
+        crop, located, K, size = observed.crop, observed.located, observed.K, observed.size
+        assignment_logits, log_heat, parts = observed.assignment_logits, observed.log_heat, observed.part_logits
+        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), crop[:, 2:]
+        seen, whole = assign_limbs(observed.seen, assignment), observed.whole
         if self.pose_head == "keypoints":
             # Cut from the graph: the places are learned for themselves, and mean the same wherever they come from.
-            own = assign_limbs(torch.cat(places, 2), assignment)
-            raw = self.head(torch.cat([own.flatten(1), geometry], 1).detach()).float()
+            read = torch.cat([seen[..., :_PLACE].flatten(1), whole[:, -_GEOMETRY:]], 1).detach()
         else:
-            raw = self.head(torch.cat([assign_limbs(seen, assignment).flatten(1), whole], 1)).float()
-        unit, depths = into_image(assign_limbs(inside, assignment), crop), assign_limbs(depths, assignment)
+            read = torch.cat([seen.flatten(1), whole], 1)
+        raw = self.head(read).float()
+        unit = into_image(assign_limbs(observed.inside, assignment), crop)
+        depths = assign_limbs(observed.depths, assignment)
         camera_raw, body_raw = raw[:, :3], raw[:, 3:]
         # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
         pelvis = (unit[:, 0] + 0.2 * half * camera_raw[:, :2]) * size

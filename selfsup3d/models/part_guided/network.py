@@ -13,13 +13,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.config.choices import Averaging
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.geometry.align import procrustes
 from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.compositing import composite
+from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.models.part_guided.decoder import Decoded, Decoder
 from selfsup3d.models.part_guided.encoder import Encoder, Encoding
-from selfsup3d.models.part_guided.pose import BodyPose, pose_of
+from selfsup3d.models.part_guided.pose import BodyPose, pose_of, pose_of_joints
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.puppet.puppet import Puppet, default_puppet
 from selfsup3d.puppet.transform import PartGeometry, part_geometry, part_maps
@@ -42,6 +45,11 @@ class PartGuidedNetwork(nn.Module):
     """
 
     predict_requires: ClassVar[tuple[str, ...]] = ("target",)
+
+    averaging: Averaging = "none"
+    """Of predictions (`averaging`); a way to read a network, no part of it."""
+    calibration: Calibration | None = None
+    """Of the joints' confidences; comes with a model's files."""
 
     bone_lengths: Tensor
 
@@ -81,6 +89,14 @@ class PartGuidedNetwork(nn.Module):
         """Encode images (N, 3, H, W)."""
         return self.encoder(images, K)
 
+    def read(self, images: Tensor, K: Tensor, lengths: Tensor | None = None) -> Reading:
+        """Images (N, 3, S, S) under every left/right assignment, averaged as `averaging` says."""
+        return averaged_reading(self, images, K, self.averaging, lengths)
+
+    def confidence(self, reading: Reading, assignment: Tensor) -> Tensor | None:
+        """(N, 17) the probability that each joint lies within 150 mm, None where the model was not calibrated."""
+        return None if self.calibration is None else self.calibration(reading, assignment)
+
     # ------------------------------------------------------------------------------------------ evaluation
 
     @torch.no_grad()
@@ -89,7 +105,14 @@ class PartGuidedNetwork(nn.Module):
         target = batch.need("target", by="PartGuided.predict")
         K = intrinsics_of(batch)
         encoding = self.encode(target, K)
-        body = self.pose(encoding, batch.bone_lengths if self.settings.bone_lengths == "given" else None)
+        lengths = batch.bone_lengths if self.settings.bone_lengths == "given" else None
+        body, keypoints, confidence = self.pose(encoding, lengths), encoding.keypoints, None
+        if self.averaging != "none" or self.calibration is not None:
+            reading = self.read(target, K, lengths)
+            assignment = reading.likeliest()
+            confidence = self.confidence(reading, assignment)
+            if self.averaging != "none":
+                body, keypoints = pose_of_joints(reading.at(assignment).joints, K), reading.at(assignment).keypoints
         size = (target.shape[-2], target.shape[-1])
         if not self.settings.trains_decoder:  # the puppet itself is the segmentation
             maps, geometry = self.maps(body.joints, K, size)
@@ -104,7 +127,8 @@ class PartGuidedNetwork(nn.Module):
             camera=body.camera,
             canonical=body.canonical[:, None] if self.settings.kinematics else None,
             joints_2d=body.pixels[:, None],
-            keypoints=encoding.keypoints,
+            keypoints=keypoints,
+            confidence=confidence,
             latent=encoding.appearance.flatten(1),
             image=image,
             segmentation=parts,
