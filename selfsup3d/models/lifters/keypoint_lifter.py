@@ -121,15 +121,21 @@ class KeypointLifter(System):
         return self.network(features[:, 0])  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
+    def predict(self, batch: Batch, samples: int = 1, trusted: Tensor | None = None) -> PoseOutput:
         """The (middle frame's) pose; the root too where K is given.
 
         Without K, axes are those of a camera that looks at the person.
+
+        Args:
+            batch: see `predict_requires`; K where it is known, or guessed.
+            samples: one is given, whatever is asked for.
+            trusted: (B,) bool; where False, K is a guess: it places the root, and the pose is found without it. None =
+                all of K is true.
         """
         batch.require(self.predict_requires, by="KeypointLifter.predict")
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             view = self.view(batch)
-            pose, depth = self.estimate(view)
+            pose, depth = self.estimate(view if trusted is None else self.view(batch, trusted))
         root = None
         if batch.K is not None:
             root = _placed(pose, depth.exp() / view.scale, view)

@@ -1,0 +1,124 @@
+"""Several people of one frame in one camera frame: the cascade from detection to root to pose (Moon et al. 2019).
+
+    found = lift_people(system, joints, confidence, size=(1280, 720), focal=1100.0)
+    places = found.poses + found.roots[:, None]  # (P, 17, 3) metres, all seen by one camera
+
+Every person is lifted alone; one K for the whole image puts all of them into its frame. A lifter that finds the root's
+depth (`keypoint_lifter`, `root_depth`) is asked for it; for others, which give metres, the place is the one where the pose
+re-projects best onto its keypoints.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import default_intrinsics, normalize_pixels
+from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch
+
+__all__ = ["GUESSED_FIELD_OF_VIEW", "PeopleInCamera", "lift_people", "reprojecting_root"]
+
+GUESSED_FIELD_OF_VIEW = 60.0
+"""Degrees over an image's longer side where no focal length is known: phones and webcams see 55 to 70 [ours]."""
+
+
+@dataclass(frozen=True)
+class PeopleInCamera:
+    """People of one frame.
+
+    Attributes:
+        poses: (P, 17, 3) root-relative, camera axes, metres.
+        roots: (P, 3) pelvis in the camera frame, metres; NaN for who has too few keypoints to be placed.
+        focal: px, what was used. guessed: it was not given; distances then are right up to one factor for all people.
+    """
+
+    poses: np.ndarray
+    roots: np.ndarray
+    focal: float
+    guessed: bool
+
+
+def lift_people(
+    system: System,
+    joints: np.ndarray,
+    confidence: np.ndarray | None,
+    size: tuple[int, int],
+    focal: float | None = None,
+) -> PeopleInCamera:
+    """Poses and places of all people of a frame.
+
+    Args:
+        system: a lifter that gives metres, on its device, in evaluation mode.
+        joints: (P, 17, 2) px of the whole image, or (P, T, 17, 2) with the frame in the middle of T.
+        confidence: (P, 17) or (P, T, 17), 0 = missing; None = all that is finite is there.
+        size: (width, height) of the image, px. focal: px; None = guessed from the size.
+
+    Raises:
+        InputError: the system is no lifter, or its poses are of unknown size.
+    """
+    require_lifter(system)
+    guessed = focal is None
+    K = default_intrinsics((size[1], size[0]), math.radians(GUESSED_FIELD_OF_VIEW))
+    if focal is not None:
+        K[0, 0] = K[1, 1] = focal
+    empty = np.zeros((0, 17, 3), np.float32)
+    if len(joints) == 0:
+        return PeopleInCamera(empty, empty[:, 0], float(K[0, 0]), guessed)
+    device = next(iter(system.parameters())).device
+    points = torch.from_numpy(np.asarray(joints, np.float32))
+    seen = None if confidence is None else torch.from_numpy(np.asarray(confidence, np.float32))
+    batch = Batch(joints_2d=points, confidence=seen, K=K.expand(len(points), 3, 3)).joints_missing_as_zero().to(device)
+    with torch.inference_mode():
+        if isinstance(system, KeypointLifter):
+            trusted = torch.full((len(points),), not guessed, device=device)
+            output = system.predict(batch, trusted=trusted)
+        else:
+            output = system.predict(batch)
+        if output.unit != "m":
+            raise InputError(
+                f"{type(system).__name__} gives poses of unknown size, which have no place in metres; take a supervised lifter"
+            )
+        pose = output.pose[:, 0]
+        root = reprojecting_root(pose, batch) if output.root is None else output.root[:, 0]
+    enough = _visible(batch).sum(-1) >= 2
+    root = torch.where(enough[:, None], root, torch.nan)
+    return PeopleInCamera(pose.float().cpu().numpy(), root.float().cpu().numpy(), float(K[0, 0]), guessed)
+
+
+def reprojecting_root(pose: Tensor, batch: Batch) -> Tensor:
+    """(B, 3) metres: where poses (B, 17, 3) re-project best onto the (middle frame's) keypoints of a batch with K.
+
+    x (Z + p_z) = X + p_x, and y alike, for every visible joint: linear least squares in the root (X, Y, Z). Two
+    visible joints are the least; of fewer the result means nothing.
+    """
+    assert batch.joints_2d is not None
+    assert batch.K is not None
+    joints, visible = batch.joints_2d, _visible(batch)
+    if joints.dim() == 4:
+        joints = joints[:, joints.shape[1] // 2]
+    plane = normalize_pixels(joints, batch.K)  # (B, 17, 2)
+    zero, one = torch.zeros_like(plane[..., 0]), torch.ones_like(plane[..., 0])
+    rows = torch.cat(
+        (torch.stack((one, zero, -plane[..., 0]), -1), torch.stack((zero, one, -plane[..., 1]), -1)), 1
+    )  # (B, 34, 3)
+    goal = torch.cat((plane[..., 0] * pose[..., 2] - pose[..., 0], plane[..., 1] * pose[..., 2] - pose[..., 1]), 1)
+    weight = torch.cat((visible, visible), 1)[..., None]
+    rows, goal = rows * weight, goal[..., None] * weight
+    normal = rows.transpose(1, 2) @ rows + 1e-9 * torch.eye(3, device=rows.device)
+    root: Tensor = torch.linalg.solve(normal, rows.transpose(1, 2) @ goal)[..., 0]
+    return root
+
+
+def _visible(batch: Batch) -> Tensor:
+    """(B, 17) of the middle frame."""
+    assert batch.confidence is not None
+    confidence = batch.confidence
+    return (confidence if confidence.dim() == 2 else confidence[:, confidence.shape[1] // 2]).gt(0).float()
