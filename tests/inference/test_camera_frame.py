@@ -7,7 +7,7 @@ import torch
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
-from selfsup3d.geometry.rotation import rotate
+from selfsup3d.geometry.rotation import multiply, rotate
 from selfsup3d.inference.camera_frame import lift_people, reprojecting_root
 from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
 from selfsup3d.models.lifters.martinez import Martinez
@@ -32,7 +32,7 @@ class Told(KeypointLifter):
     def estimate(self, view):
         places, _ = people()
         self.trusted = view.known
-        turn = self.view(self.batch).rotation
+        turn = multiply(view.roll, self.view(self.batch).virtual)
         depth = rotate(turn, places[:, :1])[:, 0, 2]
         return rotate(turn, places - places[:, :1]), (depth * self.view(self.batch).scale).log()
 

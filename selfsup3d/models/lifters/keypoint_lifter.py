@@ -3,7 +3,8 @@
 A residual network (Martinez et al. 2017) or temporal convolutions (Pavllo et al. 2019) see keypoints from a virtual
 camera that looks at the person (`modules.person_view`), with or without a known focal length. They give the pose, and
 how far away the person is relative to the spread of its keypoints, from which the root follows (after PoseLifter,
-Chang et al. 2019; here depth times spread is learnt, which no focal length and no distance enters).
+Chang et al. 2019; here depth times spread is learnt, which no focal length and no distance enters). Seen joints stand on
+their rays, at a depth that is learnt; what the network adds across them corrects the keypoints **[ours]**.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ from torch import Tensor, nn
 
 from selfsup3d.config.lifters import KeypointLifterConfig
 from selfsup3d.geometry.kinematics import mirror_joints
-from selfsup3d.geometry.rotation import rotate
+from selfsup3d.geometry.rotation import multiply, rotate
 from selfsup3d.models.lifters.temporal import TemporalConvolution
 from selfsup3d.models.modules.mlp import ResidualMLP
-from selfsup3d.models.modules.person_view import CHANNELS, PersonView, person_view
+from selfsup3d.models.modules.person_view import CHANNELS, USUAL_SPREAD, PersonView, person_view
 from selfsup3d.models.modules.pose_panels import lifted_panels
 from selfsup3d.models.modules.poses import root_relative
 from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.random import uniform_noise
-from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["KeypointLifter"]
 
 _OUTPUTS = 3 * (NUM_JOINTS - 1) + 1
+_USUAL_SIZE = 0.5
+"""Metres: depth times spread of an untrained network; nearly that of everybody."""
+
+_LARGEST = 3.0
+"""The logarithm's correction is cut to it."""
+
 _DEPTH_WEIGHT = 0.1
 """Of the error of the logarithm of the depth: a tenth is worth as much as a centimetre."""
 
@@ -49,11 +56,16 @@ class KeypointLifter(System):
         self.settings = settings
         widths, width, dropout = settings.widths, settings.width, settings.dropout
         self.frames = math.prod(widths)
-        self.network: nn.Module
+        self.network: TemporalConvolution | ResidualMLP
         if widths:
             self.network = TemporalConvolution(CHANNELS, _OUTPUTS, widths, width, dropout)
         else:
             self.network = ResidualMLP(CHANNELS, _OUTPUTS, width, settings.blocks, norm="batch", dropout=dropout)
+        leave = self.network.leave
+        assert isinstance(leave, nn.Linear | nn.Conv1d)
+        nn.init.zeros_(leave.weight)  # untrained, people are flat
+        if leave.bias is not None:
+            nn.init.zeros_(leave.bias)
         self.temporal = bool(widths)
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
@@ -72,18 +84,17 @@ class KeypointLifter(System):
         assert batch.seeds is not None
         given = uniform_noise(batch.seeds, (), stream=7) >= self.settings.unknown_focal
         view = self.view(batch, given)
-        always = (
-            view if self.settings.unknown_focal == 0 else self.view(batch)
-        )  # labels are in the virtual camera's axes
+        whole = view if self.settings.unknown_focal == 0 else self.view(batch)
         pose, depth = self.estimate(view)
-        target = rotate(always.rotation, root_relative(batch.joints_3d))
+        axes = multiply(view.roll, whole.virtual)  # labels are in the virtual camera's, whether it was told or not
+        target = rotate(axes, root_relative(batch.joints_3d))
         known = torch.isfinite(target)
         error = torch.where(known, pose - torch.where(known, target, 0.0), 0.0)
         # sqrt(x + tiny): a distance whose gradient at 0 is 0
         distance = (error.square().sum(-1) + 1e-12).sqrt() * known.all(-1)
-        root = rotate(always.rotation, batch.joints_3d[:, :1])[:, 0, 2]
+        root = rotate(axes, batch.joints_3d[:, :1])[:, 0, 2]
         placed = torch.isfinite(root) & (root > 0.1)
-        goal = (torch.where(placed, root, 1.0) * always.scale).log()
+        goal = (torch.where(placed, root, 1.0) * whole.scale).log()
         return {"pose": distance[:, 1:].mean(), "depth": _DEPTH_WEIGHT * ((depth - goal).abs() * placed).mean()}
 
     # ---------------------------------------------------------------------------------------------------- prediction
@@ -99,20 +110,13 @@ class KeypointLifter(System):
         return person_view(joints[:, steps], None if confidence is None else confidence[:, steps], batch.K, given)
 
     def estimate(self, view: PersonView) -> tuple[Tensor, Tensor]:
-        """Poses (B, 17, 3) in the virtual camera's axes, metres, and logarithms (B,) of depth times spread."""
-        found = self._raw(view.features)
+        """Poses (B, 17, 3) in the axes of the view, metres, and logarithms (B,) of depth times spread."""
+        pose, depth = _read(self._raw(view.features), view)
         if self.settings.flip_test and not self.training:
-            mirrored = PersonView(
-                mirror_joints(view.values, axis=0),
-                view.visible[..., list(H36M_17.flip_order)],
-                view.rotation,
-                view.scale,
-                view.known,
-            )
-            pose, depth = _split(self._raw(mirrored.features))
-            own_pose, own_depth = _split(found)
-            return 0.5 * (own_pose + mirror_joints(pose, axis=0)), 0.5 * (own_depth + depth)
-        return _split(found)
+            mirrored = view.mirrored()
+            other, other_depth = _read(self._raw(mirrored.features), mirrored)
+            return 0.5 * (pose + mirror_joints(other, axis=0)), 0.5 * (depth + other_depth)
+        return pose, depth
 
     def _raw(self, features: Tensor) -> Tensor:
         """(B, T, CHANNELS) -> (B, 49)."""
@@ -135,7 +139,9 @@ class KeypointLifter(System):
         batch.require(self.predict_requires, by="KeypointLifter.predict")
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             view = self.view(batch)
-            pose, depth = self.estimate(view if trusted is None else self.view(batch, trusted))
+            used = view if trusted is None else self.view(batch, trusted)
+            pose, depth = self.estimate(used)
+            pose = rotate(multiply(view.roll, used.roll.transpose(-1, -2)), pose)
         root = None
         if batch.K is not None:
             root = _placed(pose, depth.exp() / view.scale, view)
@@ -149,10 +155,16 @@ class KeypointLifter(System):
         return lifted_panels(batch, self.predict(batch).pose[:, 0])
 
 
-def _split(found: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 49) as poses (B, 17, 3) with the root at 0 and (B,)."""
-    pose = found[:, :-1].unflatten(-1, (NUM_JOINTS - 1, 3))
-    return torch.cat((torch.zeros_like(pose[:, :1]), pose), 1), found[:, -1]
+def _read(found: Tensor, view: PersonView) -> tuple[Tensor, Tensor]:
+    """A network's outputs (B, 49) as poses (B, 17, 3) with the root at 0, and logarithms (B,) of depth times spread."""
+    depth = found[:, -1].clamp(-_LARGEST, _LARGEST) + math.log(_USUAL_SIZE)
+    moved = found[:, :-1].unflatten(-1, (NUM_JOINTS - 1, 3))
+    moved = torch.cat((torch.zeros_like(moved[:, :1]), moved), 1)
+    seen = view.values[:, view.values.shape[1] // 2]  # (B, 17, 2), zero where missing
+    perspective = torch.where(view.known > 0, view.scale, USUAL_SPREAD)[:, None] * moved[..., 2]
+    across = seen * (depth.exp()[:, None] + perspective)[..., None]  # joints on their rays
+    across = across - across[:, :1] + moved[..., :2]
+    return torch.cat((across, moved[..., 2:]), -1), depth
 
 
 def _placed(pose: Tensor, depth: Tensor, view: PersonView) -> Tensor:

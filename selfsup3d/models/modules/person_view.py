@@ -8,29 +8,38 @@ Where somebody stands in an image, how far away and how long the lens is, are to
 - Without K, pixels about the person's middle, divided by their spread; the feature says that nothing is known. No focal
   length is guessed to find the pose.
 
-Poses are predicted in the virtual camera's axes and rotated back. Missing joints are zeros with a flag **[ours]**.
+The image is rotated about the viewing axis besides, such that the trunk stands upright; where it is seen from its end,
+the image's own up counts. How far is a feature. Poses are predicted in the axes of this camera and rotated back. Missing
+joints are zeros with a flag **[ours]**.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from selfsup3d.geometry.camera import normalize_pixels
-from selfsup3d.geometry.rotation import minimal_rotation, rotate
+from selfsup3d.geometry.kinematics import mirror_joints
+from selfsup3d.geometry.rotation import minimal_rotation, multiply, rotate
 from selfsup3d.structures.batch import TensorFields
-from selfsup3d.structures.skeleton import NUM_JOINTS
+from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["CHANNELS", "PersonView", "person_view"]
+__all__ = ["CHANNELS", "USUAL_SPREAD", "PersonView", "person_view"]
 
-CHANNELS = 3 * NUM_JOINTS + 2
-"""Features of a frame: coordinates, flags, spread, and whether K is known."""
+CHANNELS = 3 * NUM_JOINTS + 4
+"""Features of a frame: coordinates, flags, spread, whether K is known, and the roll's cosine and sine."""
 
-_USUAL_SPREAD = 0.1
+USUAL_SPREAD = 0.1
 """On the plane z = 1: a person some 4 m away."""
+
+_UPRIGHT = 0.3
+"""Weight of the image's own up beside the trunk's, in spreads; trunks are about 1 long."""
+
+_SHOULDERS = [joint_index("left_shoulder"), joint_index("right_shoulder"), joint_index("neck")]
+_HIPS = [joint_index("left_hip"), joint_index("right_hip"), joint_index("pelvis")]
 
 _LARGEST = 6.0
 """Coordinates beyond so many spreads are cut to it: a joint of somebody who passes the camera."""
@@ -43,22 +52,41 @@ class PersonView(TensorFields):
     Attributes:
         values: (B, T, 17, 2) coordinates in spreads, zero where missing.
         visible: (B, T, 17) 1 or 0.
-        rotation: (B, 3, 3) real camera -> virtual camera; the identity where K is unknown.
+        virtual: (B, 3, 3) real camera -> virtual camera; the identity where K is unknown.
+        roll: (B, 3, 3) virtual camera -> the same with the trunk upright, the axes of `values`.
         scale: (B,) the spread: on the plane z = 1 where K is known, else px.
         known: (B,) 1 where K is known.
     """
 
     values: Tensor
     visible: Tensor
-    rotation: Tensor
+    virtual: Tensor
+    roll: Tensor
     scale: Tensor
     known: Tensor
 
     @property
+    def rotation(self) -> Tensor:
+        """(B, 3, 3) real camera -> the axes of `values`."""
+        return multiply(self.roll, self.virtual)
+
+    def mirrored(self) -> PersonView:
+        """The mirrored person in the mirrored image."""
+        sign = self.roll.new_tensor([-1.0, 1.0, 1.0])
+        return replace(
+            self,
+            values=mirror_joints(self.values, axis=0),
+            visible=self.visible[..., list(H36M_17.flip_order)],
+            virtual=sign[:, None] * self.virtual * sign,
+            roll=sign[:, None] * self.roll * sign,
+        )
+
+    @property
     def features(self) -> Tensor:
         """(B, T, CHANNELS)."""
-        spread = torch.where(self.known > 0, (self.scale / _USUAL_SPREAD).log(), torch.zeros_like(self.scale))
-        whole = torch.stack((spread, self.known), -1)[:, None].expand(-1, self.values.shape[1], 2)
+        spread = torch.where(self.known > 0, (self.scale / USUAL_SPREAD).log(), torch.zeros_like(self.scale))
+        whole = torch.stack((spread, self.known, self.roll[:, 0, 0], self.roll[:, 1, 0]), -1)
+        whole = whole[:, None].expand(-1, self.values.shape[1], -1)
         return torch.cat((self.values.flatten(-2), self.visible, whole), -1)
 
 
@@ -88,7 +116,24 @@ def person_view(joints: Tensor, confidence: Tensor | None, K: Tensor | None, kno
     offset = (points - centre[:, None, None]) * visible[..., None]
     scale = _spread(offset, visible)
     values = (offset / scale[:, None, None, None]).clamp(-_LARGEST, _LARGEST)
-    return PersonView(values, visible, rotation, scale, known.float())
+    roll = _roll(values, visible)
+    values = torch.einsum("bij,btkj->btki", roll[:, :2, :2], values)
+    return PersonView(values, visible, rotation, roll, scale, known.float())
+
+
+def _roll(values: Tensor, visible: Tensor) -> Tensor:
+    """(B, 3, 3) about the viewing axis: what stands the trunk of a window upright."""
+    weight = visible[..., None]
+    ends = []
+    for members in (_SHOULDERS, _HIPS):
+        seen = weight[:, :, members]
+        ends.append((values[:, :, members] * seen).sum((1, 2)) / seen.sum((1, 2)).clamp(min=1.0))
+    both = torch.stack([visible[:, :, members].amax((1, 2)) for members in (_SHOULDERS, _HIPS)]).amin(0)  # (B,)
+    trunk = (ends[0] - ends[1]) * both[:, None]
+    up = torch.nn.functional.normalize(trunk + values.new_tensor([0.0, -_UPRIGHT]), dim=-1)  # y points down
+    x, y = up.unbind(-1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return torch.stack((-y, x, zero, -x, -y, zero, zero, zero, one), -1).unflatten(-1, (3, 3))
 
 
 def _turned(pixels: Tensor, visible: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
