@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup3d.config.lifters import KeypointLifterConfig, MartinezConfig
 from selfsup3d.data.synthetic.capture import procedural_capture
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
@@ -43,7 +44,7 @@ class Told(KeypointLifter):
 
 def test_all_people_stand_in_one_camera_frame():
     places, keypoints = people()
-    system = Told(width=8, blocks=1).eval()
+    system = Told(KeypointLifterConfig(width=8, blocks=1)).eval()
     found = lift_people(system, keypoints.numpy(), None, SIZE, FOCAL)
     np.testing.assert_allclose(found.poses + found.roots[:, None], places.numpy(), atol=5e-3)
     assert (found.focal, found.guessed) == (FOCAL, False)
@@ -52,7 +53,7 @@ def test_all_people_stand_in_one_camera_frame():
 
 def test_a_guessed_focal_length_places_people_and_does_not_enter_their_poses():
     _, keypoints = people()
-    system = KeypointLifter(width=16, blocks=1).eval()
+    system = KeypointLifter(KeypointLifterConfig(width=16, blocks=1)).eval()
     found = lift_people(system, keypoints.numpy(), None, SIZE)
     assert found.guessed
     assert found.focal == pytest.approx(640 / math.tan(math.radians(30)))
@@ -107,7 +108,7 @@ def test_reprojection_is_least_squares():
 
 
 def test_nobody_and_hardly_anybody():
-    system = KeypointLifter(width=8, blocks=1).eval()
+    system = KeypointLifter(KeypointLifterConfig(width=8, blocks=1)).eval()
     assert lift_people(system, np.zeros((0, 17, 2)), None, SIZE).poses.shape == (0, 17, 3)
     _, keypoints = people()
     confidence = np.ones((3, 17), np.float32)
@@ -123,4 +124,4 @@ def test_poses_of_unknown_size_are_refused():
             return PoseOutput(torch.zeros(3, 1, 17, 3), unit="relative")
 
     with pytest.raises(InputError, match="unknown size"):
-        lift_people(Relative(width=8, blocks=1), people()[1].numpy(), None, SIZE)
+        lift_people(Relative(MartinezConfig(width=8, blocks=1)), people()[1].numpy(), None, SIZE)
