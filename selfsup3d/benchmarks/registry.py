@@ -15,6 +15,7 @@ from selfsup3d.benchmarks import (
     pa_mpjpe,
     part_maps,
     render,
+    shared_machine,
     train_step,
 )
 from selfsup3d.benchmarks.harness import Benchmark
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gemm_share": gemm_share.BENCHMARK,
     "loader_share": loader_share.BENCHMARK,
     "render": render.BENCHMARK,
+    "shared_machine": shared_machine.BENCHMARK,
     "n_views": n_views.BENCHMARK,
     "inference": inference.BENCHMARK,
     "memory": memory.BENCHMARK,

@@ -63,7 +63,8 @@ class TrainerConfig(Section):
     channels_last: bool = False
     """Keep convolution weights channels-last."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of each process; 0 = as OMP_NUM_THREADS says, or all cores shared by the processes."""
+    """CPU threads of each process; 0 = as OMP_NUM_THREADS says, or all cores shared by the processes, and fewer (told in the
+    log) while other processes use the same cores."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that prepare batches; results do not depend on it."""
     deterministic: bool = False

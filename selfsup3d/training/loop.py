@@ -41,6 +41,7 @@ from selfsup3d.training.ema import AveragedWeights, evaluating
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
 from selfsup3d.training.optimizers import UpdateOptimizers, check_names
+from selfsup3d.training.shared_machine import ThreadWatch
 from selfsup3d.training.signals import StopRequest, ignore_stop_signals
 
 __all__ = ["TrainResult", "train"]
@@ -110,6 +111,7 @@ def train(
         Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
         _loading(stream, settings, state.step, accelerator.device.type == "cuda" and not resident) as batches_of_steps,
     ):
+        watch = ThreadWatch(monitor.say)
         for step, batches in batches_of_steps:
             progress = step / settings.steps
             _seed(config.seed, step, accelerator.process_index, accelerator.device)
@@ -122,6 +124,8 @@ def train(
                     _give_up(config, state, accelerator)
             state.step = step + 1
             monitor.advance()
+            if accelerator.device.type == "cpu" and not settings.threads:
+                watch.look()
             stopping = any_process(accelerator, stop.reason is not None)
             _report(config, state, accelerator, monitor, images, evaluate, stopping)
             if stopping:
