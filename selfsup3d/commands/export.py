@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from selfsup3d.builders.systems import evaluated, load_system
 from selfsup3d.cli import refuse_overwrite
 from selfsup3d.commands.options.export import MODEL_FORMATS, POSE_FORMATS, parse
@@ -24,6 +26,7 @@ from selfsup3d.export.onnx import (
     export_program,
     onnx_difference,
 )
+from selfsup3d.export.rig import grounded
 from selfsup3d.inference.records import load_record
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.models.part_guided.system import PartGuided
@@ -42,9 +45,12 @@ def main(argv: list[str]) -> int:
 
 def _export_poses(args: argparse.Namespace) -> int:
     record = load_record(args.poses)
+    joints = record.world()
+    if args.ground:
+        joints = grounded(joints, each_frame=not np.isfinite(record.root).all())
     for kind in args.formats:
         write = {"bvh": write_bvh, "glb": write_glb}[kind]
-        write(args.output / f"pose.{kind}", record.world(), args.fps or record.fps or USUAL_FPS)
+        write(args.output / f"pose.{kind}", joints, args.fps or record.fps or USUAL_FPS)
         print(args.output / f"pose.{kind}")
     return 0
 

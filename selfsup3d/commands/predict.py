@@ -17,6 +17,7 @@ from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
+from selfsup3d.export.rig import grounded
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.drawing import beside, overlay, overlays
 from selfsup3d.inference.keypoint_files import read_keypoints
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
         record = _predict(args, system, config, keypoints, images, files, clock)
         with clock.stage("save"):
-            _save(record, files, _fps(args, record.fps))
+            _save(record, files, _fps(args, record.fps), args.ground)
     print(clock.report(len(record)))
     for path in files.values():
         print(path)
@@ -178,10 +179,13 @@ def _write_overlays(frames: Iterable[PosedFrame], files: dict[str, Path], clock:
         raise
 
 
-def _save(record: PoseRecord, files: dict[str, Path], fps: float) -> None:
+def _save(record: PoseRecord, files: dict[str, Path], fps: float, ground: bool) -> None:
     record.save(files["npz"])
     record.save_json(files["json"])
+    joints = record.world()
+    if ground:
+        joints = grounded(joints, each_frame=not np.isfinite(record.root).all())
     if "bvh" in files:
-        write_bvh(files["bvh"], record.world(), fps)
+        write_bvh(files["bvh"], joints, fps)
     if "glb" in files:
-        write_glb(files["glb"], record.world(), fps)
+        write_glb(files["glb"], joints, fps)

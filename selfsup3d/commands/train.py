@@ -17,6 +17,7 @@ from selfsup3d.models.system import System
 from selfsup3d.training import run_folder
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
+from selfsup3d.training.monitor import add_scalars
 
 __all__ = ["main"]
 
@@ -57,6 +58,8 @@ def _train(config: Config, accelerator: Accelerator) -> int:
     )
     measured = add_datasets(measured, config, lambda part: _measure_part(part, result.system, accelerator))
     if accelerator.is_main_process:
+        final = {f"val/{name}": value for name, value in measured["metrics"].items() if value is not None}
+        add_scalars(config.folder, result.step, final)
         release(config, result.system, measured, images)
         print(text(measured))
         print(f"{config.folder}: {run_folder.METRICS}, {run_folder.GRID}, {run_folder.MODEL}/")

@@ -18,6 +18,7 @@ from selfsup3d.demo.images import Framing, read_upload, window_of
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
+from selfsup3d.export.rig import grounded
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
 from selfsup3d.inference.windows import cut
@@ -33,8 +34,8 @@ SHOWN = 384
 _STEPS = 20  # of the way from one pose to the other
 _WRITERS: dict[str, Callable[[Path, PoseRecord], None]] = {
     "NPZ": lambda path, record: record.save(path),
-    "BVH": lambda path, record: write_bvh(path, record.metric(), 1.0),
-    "GLB": lambda path, record: write_glb(path, record.metric(), 1.0),
+    "BVH": lambda path, record: write_bvh(path, grounded(record.metric(), each_frame=True), 1.0),
+    "GLB": lambda path, record: write_glb(path, grounded(record.metric(), each_frame=True), 1.0),
 }
 _KEPT = 4  # results of one open page
 _PAGES = 512  # pages whose results are kept; those that were opened first go first
@@ -46,10 +47,12 @@ class Seen:
 
     Attributes:
         image: (SHOWN, SHOWN, 3) uint8 RGB, the square that the network saw.
+        window: (3,) x, y, side of that square in the uploaded image, px.
         person: the one in it.
     """
 
     image: np.ndarray
+    window: np.ndarray
     person: Person
 
 
@@ -107,19 +110,20 @@ class Answers:
         """
         seen, image = self._take_apart(path, framing, name)
         body = seen.person.body
-        pixels = body.pixels[0].cpu().numpy() * (SHOWN / self.synthesizer.size)
+        x, y, side = (float(v) for v in seen.window)
+        pixels = body.pixels.cpu().numpy() / self.synthesizer.size  # (1, 17, 2) of the square
         record = PoseRecord(
             joints_3d=body.posed.cpu().numpy(),
-            joints_2d=body.pixels.cpu().numpy().astype(np.float32),
+            joints_2d=(pixels * side + (x, y)).astype(np.float32),  # of the uploaded image
             root=body.camera.translation.cpu().numpy(),
             frames=np.zeros(1, np.int64),
-            windows=np.array([[0, 0, self.synthesizer.size]]),
+            windows=seen.window[None],
             source=name or Path(path).name,
         )
         return Look(
             seen,
             record.joints_3d[0],
-            draw_skeleton(seen.image, pixels),
+            draw_skeleton(seen.image, pixels[0] * SHOWN),
             self._parts(seen, image),
             self._files(record, page),
         )
@@ -153,7 +157,7 @@ class Answers:
         person = self.synthesizer.encode(image)
         if not bool(torch.isfinite(person.body.joints).all()):
             raise InputError(f"{name or Path(path).name}: the model finds no pose in it; try another image")
-        return Seen(cut(upload, window, SHOWN), person), image
+        return Seen(cut(upload, window, SHOWN), window, person), image
 
     def _parts(self, seen: Seen, image: Tensor) -> np.ndarray:
         """Part segmentation over the image; probabilities are enlarged, so that outlines stay smooth."""

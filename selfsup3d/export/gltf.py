@@ -1,6 +1,6 @@
 """glTF 2.0, binary (.glb): an animated skeleton with capsules for limbs; opens in Blender and in web viewers.
 
-Metres, y up, facing +z at rest. Every bone's capsule hangs on the joint that turns it (see `export.rig`), coloured by
+Metres, y up. The nodes stand in the first frame's pose, which is what viewers show that ignore animations. Every bone's capsule hangs on the joint that turns it (see `export.rig`), coloured by
 side as everywhere here. Only the core of the format is used: nodes, one mesh a bone, one animation.
 """
 
@@ -92,7 +92,12 @@ def _skeleton(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Nodes (the rig's first, then one a capsule), meshes, and a material for each colour."""
     nodes: list[dict[str, Any]] = [
-        {"name": node.name, "translation": motion.offsets[k].tolist()} for k, node in enumerate(motion.nodes)
+        {
+            "name": node.name,
+            "translation": (motion.translation[0] if node.parent < 0 else motion.offsets[k]).tolist(),
+            "rotation": quaternions(motion.rotations[:1, k])[0].tolist(),
+        }
+        for k, node in enumerate(motion.nodes)
     ]
     for k, node in enumerate(motion.nodes):
         if node.parent >= 0:

@@ -1,18 +1,22 @@
 """ONNX of the encoder and the decoder, checked on onnxruntime, and `torch.export` of the whole prediction.
 
-    encoder.onnx      images (N, 3, S, S) in [0, 1], K (N, 3, 3) px
-                      -> canonical (N, 17, 3), rotation (N, 3, 3), translation (N, 3), joints_2d (N, 17, 2),
-                         appearance (N, slots, C)
+    encoder.onnx      images (N, 3, S, S) RGB in [0, 1], K (N, 3, 3) px of the S x S crop
+                      -> canonical (N, 17, 3), rotation (N, 3, 3), translation (N, 3), joints_3d (N, 17, 3),
+                         joints_2d (N, 17, 2), appearance (N, slots, C)
     decoder.onnx      appearance, part_maps (N, P, S, S) -> image (N, 3, S, S), segmentation (N, P + 1, S, S) logits
-    prediction.pt2    images, K -> canonical, rotation, translation, joints_2d, image, segmentation: encoder, forward
-                      kinematics, part maps and decoder in one (`torch.export.load(path).module()`)
+    prediction.pt2    images, K -> all of encoder.onnx but appearance, image, segmentation: encoder, forward kinematics,
+                      part maps and decoder in one (`torch.export.load(path).module()`)
 
-N is free in all of them. The libraries come with the extra `export`.
+N is free in all of them. What each tensor means, in which unit and frame, stands in `MEANINGS`; the ONNX files hold it
+as the doc strings of their inputs and outputs, and as metadata with the joints' names and the K to take where the
+camera is unknown. K is decisive: with another focal length depths and joints are others. The libraries come with the
+extra `export`.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -23,13 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfsup3d import __version__
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.io.files import atomic_path
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.puppet.transform import PartGeometry, regular_polygon
+from selfsup3d.structures.skeleton import H36M_17
 
 __all__ = [
+    "MEANINGS",
     "TOLERANCE",
     "DecoderModule",
     "EncoderModule",
@@ -45,8 +52,24 @@ __all__ = [
 TOLERANCE = 1e-4
 """Largest difference between onnxruntime and torch, in units of the outputs' own size where that is above 1."""
 
-ENCODED = ("canonical", "rotation", "translation", "joints_2d", "appearance")
+ENCODED = ("canonical", "rotation", "translation", "joints_3d", "joints_2d", "appearance")
 DECODED = ("image", "segmentation")
+
+MEANINGS = {
+    "images": "RGB in [0, 1] of a square crop that holds one person; channels, rows, columns",
+    "K": "pinhole of that crop, px, pixel centres at +0.5: [[f, 0, c_x], [0, f, c_y], [0, 0, 1]]; where the camera is "
+    "unknown take default_K of the metadata",
+    "canonical": "joints in the body's frame, metres: pelvis 0, x ahead, y left, z from pelvis to neck",
+    "rotation": "body's frame to the camera's: joints_3d = canonical @ rotation^T",
+    "translation": "pelvis in the camera's frame, metres",
+    "joints_3d": "joints relative to the pelvis in the camera's frame (x right, y down, z forward), metres",
+    "joints_2d": "joints in the crop, px, pixel centres at +0.5: K (joints_3d + translation)",
+    "appearance": "codes of the person's looks, one a body part, the background's last",
+    "part_maps": "coverage of each body part, in [0, 1]",
+    "image": "the decoded person over a constant colour, RGB in [0, 1]",
+    "segmentation": "logits of the body parts, the background last",
+}
+"""What the tensors of exported models mean."""
 
 
 class EncoderModule(nn.Module):
@@ -63,7 +86,8 @@ class EncoderModule(nn.Module):
         """See the module's docstring."""
         encoding = self.system.encode(images, K)
         body = self.system.pose(encoding)
-        return body.canonical, body.camera.rotation, body.camera.translation, body.pixels, encoding.appearance
+        camera = body.camera
+        return body.canonical, camera.rotation, camera.translation, body.posed, body.pixels, encoding.appearance
 
 
 class DecoderModule(nn.Module):
@@ -101,7 +125,8 @@ class PredictionModule(nn.Module):
             encoding.appearance, dense_part_maps(geometry, (images.shape[-2], images.shape[-1]))
         )
         camera = body.camera
-        return body.canonical, camera.rotation, camera.translation, body.pixels, decoded.image, decoded.segmentation
+        pose = (body.canonical, camera.rotation, camera.translation, body.posed, body.pixels)
+        return *pose, decoded.image, decoded.segmentation
 
 
 def dense_part_maps(geometry: PartGeometry, size: tuple[int, int], edge: float = 1.0) -> Tensor:
@@ -184,7 +209,25 @@ def export_onnx(module: Exported, path: str | Path, size: int) -> None:
     assert program is not None
     with atomic_path(path) as temporary:
         program.save(str(temporary), external_data=False)
+        _describe(onnx, temporary, size)
         onnx.checker.check_model(str(temporary), full_check=True)
+
+
+def _describe(onnx: ModuleType, path: Path, size: int) -> None:
+    """Write meanings, joints' names, the side of images and the default pinhole into an ONNX file."""
+    model = onnx.load(str(path))
+    for value in (*model.graph.input, *model.graph.output):
+        value.doc_string = MEANINGS[value.name]
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    facts = {
+        "generator": f"selfsup3d {__version__}",
+        "joint_names": ",".join(H36M_17.joint_names),
+        "image_size": str(size),
+        "default_K": json.dumps(default_intrinsics(size).tolist()),
+        **{f"meaning.{name}": MEANINGS[name] for name in names},
+    }
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, str(path))
 
 
 def export_program(module: Exported, path: str | Path, size: int) -> None:

@@ -25,7 +25,7 @@ from selfsup3d.geometry.kinematics import forward_kinematics, inverse_kinematics
 from selfsup3d.geometry.rotation import minimal_rotation, unit
 from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, joint_index
 
-__all__ = ["Node", "RigMotion", "fit_rig"]
+__all__ = ["Node", "RigMotion", "fit_rig", "grounded"]
 
 _UP_FROM_CAMERA = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 """Camera axes (x right, y down, z forward) to those of animation files (x right, y up, z towards the viewer)."""
@@ -148,6 +148,42 @@ def fit_rig(joints: np.ndarray, fps: float) -> RigMotion:
         if node.parent >= 0 and node.joint != _NODES[node.parent].joint:
             offsets[k] = (lengths[node.joint] * _rest(node.joint)).numpy()
     return RigMotion(_NODES, offsets, rotations.numpy(), local.translation.numpy(), float(fps))
+
+
+ANKLE_HEIGHT = 0.08
+"""Metres from the ankle joint of a standing adult to the floor."""
+
+_OTHER_HEIGHT = 0.04  # of any other joint that lies on the floor: half a limb's thickness
+
+
+def grounded(joints: np.ndarray, each_frame: bool) -> np.ndarray:
+    """Poses put on the floor of an animation program: y = 0 under the feet, y up, first pose over the origin, facing +z.
+
+    The camera is taken as level **[ours]**: nothing in 17 joints tells its tilt. The floor is where the lowest joint
+    is: an ankle `ANKLE_HEIGHT` above it, or whatever else a lying or kneeling person rests on.
+
+    Args:
+        joints: (T, 17, 3) metres, camera axes.
+        each_frame: put every pose on the floor by itself, where the pelvis' path is not known; else one floor for all,
+            which the lowest twentieth of the poses touches or, by a little, breaks.
+
+    Returns:
+        (T, 17, 3) metres, camera axes, as `fit_rig` takes them.
+    """
+    points = np.asarray(joints, dtype=np.float64) * (1.0, -1.0, -1.0)  # y up, z towards the viewer
+    pelvis, neck = points[:, 0], points[:, joint_index("neck")]
+    left = points[0, joint_index("left_hip")] - points[0, joint_index("right_hip")]
+    ahead = np.cross(left, neck[0] - pelvis[0])
+    if np.hypot(ahead[0], ahead[2]) < 0.3 * np.linalg.norm(ahead):  # lies on the back or the belly: head first
+        ahead = neck[0] - pelvis[0]
+    angle = -np.arctan2(ahead[0], ahead[2])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    points = (points - [pelvis[0, 0], 0.0, pelvis[0, 2]]) @ np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
+    height = np.full(points.shape[1], _OTHER_HEIGHT)
+    height[[joint_index("left_ankle"), joint_index("right_ankle")]] = ANKLE_HEIGHT
+    floor = (points[..., 1] - height).min(1)  # (T,)
+    points[..., 1] -= floor[:, None] if each_frame else np.quantile(floor, 0.05)
+    return points * (1.0, -1.0, -1.0)
 
 
 def _rotations(joints: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class PoseRecord:
             "frame": np.array(FRAME),
             "view": np.array(self.view),
             "fps": np.array(self.fps),
-            "source": np.array(self.source),
+            "source": np.array(Path(self.source).name),  # files are passed round: no folders of ours
         }
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **arrays)
@@ -114,7 +114,7 @@ class PoseRecord:
             "view": self.view,
             "pixels": "of the full frame, centres at +0.5",
             "fps": self.fps,
-            "source": self.source,
+            "source": Path(self.source).name,
         }
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(told, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')

@@ -23,7 +23,7 @@ from selfsup3d.io.files import write_text
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.viz.sheets import sheet
 
-__all__ = ["Monitor", "bounded_interval"]
+__all__ = ["Monitor", "add_scalars", "bounded_interval"]
 
 SCALARS, EVENTS = "scalars.jsonl", "tensorboard"
 
@@ -108,16 +108,12 @@ class Monitor:
         )
         self._sums, self._counts = {}, {}
         self._bar.set_postfix({"loss": f"{total:.4g}", "samples/s": f"{speed:.0f}"}, refresh=False)
-        self.scalars(step, values | self._settings | {"samples_per_second": speed})
+        self.scalars(step, values | self._settings | {"total_loss": total, "samples_per_second": speed})
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write named numbers (main process)."""
-        if self._writer is None:
-            return
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        with (self.folder / SCALARS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step} | {k: _plain(v) for k, v in values.items()}, allow_nan=False) + "\n")
+        if self._writer is not None:
+            _write(self.folder, self._writer, step, values)
 
     def images(self, step: int, panels: dict[str, Tensor]) -> None:
         """Write a grid, one column a title and one row a sample (main process)."""
@@ -127,6 +123,19 @@ class Monitor:
     def say(self, message: str) -> None:
         """Print a line on stderr, above the progress bar."""
         tqdm.write(message, file=sys.stderr)
+
+
+def add_scalars(folder: Path, step: int, values: dict[str, float]) -> None:
+    """Write named numbers to the logs of a run that is over: what its last evaluation measured (main process)."""
+    with SummaryWriter(folder / EVENTS) as writer:
+        _write(folder, writer, step, values)
+
+
+def _write(folder: Path, writer: SummaryWriter, step: int, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        writer.add_scalar(name, value, step)
+    with (folder / SCALARS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step} | {k: _plain(v) for k, v in values.items()}, allow_nan=False) + "\n")
 
 
 def cut(path: Path, step: int) -> None:

@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,21 @@ def test_the_framing_changes_what_the_network_sees(answers, images):
     whole, middle = (answers.encode(images[1], framing) for framing in ("whole", "middle"))
     assert not np.array_equal(whole.image, middle.image)
     assert not torch.allclose(whole.person.appearance, middle.person.appearance)
+
+
+def test_pixels_of_the_files_are_those_of_the_uploaded_image(answers, tmp_path):
+    """A wide image whose middle square is the first one: the joints lie where they do there, moved by the margin."""
+    square = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    wide = np.zeros((96, 200, 3), np.uint8)
+    wide[:, 52:148] = square
+    for name, image in (("square", square), ("wide", wide)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    records = {n: load_record(answers.look(tmp_path / f"{n}.png", "middle").files[0]) for n in ("square", "wide")}
+    size = answers.synthesizer.size
+    seen = answers.encode(tmp_path / "square.png", "middle").person.body.pixels[0].numpy()
+    np.testing.assert_allclose(records["square"].joints_2d[0], seen * 96 / size, atol=1e-3)
+    np.testing.assert_allclose(records["wide"].joints_2d - records["square"].joints_2d, [[[52, 0]] * 17], atol=1e-3)
+    assert records["wide"].windows.tolist() == [[52, 0, 96]]
 
 
 def test_the_view_from_where_it_was_taken_is_the_reconstruction_and_others_differ(answers, images, synthesizer):

@@ -35,11 +35,11 @@ def accessor(document, binary, index):
 
 
 def animated(document, binary, frame):
-    """Node name -> place in the world at a frame, as a viewer would find it."""
+    """Node name -> place in the world at a frame, as a viewer would find it; None = by one that ignores animations."""
     from scipy.spatial.transform import Rotation
 
     turns, places = {}, {}
-    for channel in document["animations"][0]["channels"]:
+    for channel in document["animations"][0]["channels"] if frame is not None else ():
         sampler = document["animations"][0]["samplers"][channel["sampler"]]
         values = accessor(document, binary, sampler["output"])
         store = {"rotation": turns, "translation": places}[channel["target"]["path"]]
@@ -50,8 +50,8 @@ def animated(document, binary, frame):
         node = document["nodes"][index]
         local = np.eye(4)
         local[:3, 3] = places.get(index, node.get("translation", (0, 0, 0)))
-        if index in turns:
-            local[:3, :3] = Rotation.from_quat(turns[index]).as_matrix()
+        turn = turns.get(index, node.get("rotation", (0, 0, 0, 1)))
+        local[:3, :3] = Rotation.from_quat(turn).as_matrix()
         found[node["name"]] = (world @ local)[:3, 3]
         for child in node.get("children", ()):
             visit(child, world @ local)
@@ -70,6 +70,13 @@ def test_a_viewer_finds_the_joints(tmp_path, motion):
             np.testing.assert_allclose(found[name], motion[frame, joint] * [1, -1, -1], atol=1e-4, err_msg=name)
     times = accessor(document, binary, document["animations"][0]["samplers"][0]["input"])[:, 0]
     np.testing.assert_allclose(times, np.arange(20) / 10.0, atol=1e-6)
+
+
+def test_a_viewer_that_ignores_animations_finds_the_first_pose(tmp_path, motion):
+    write_glb(tmp_path / "m.glb", motion[7:8], fps=1.0)
+    found = animated(*read_independently(tmp_path / "m.glb"), None)
+    for joint, name in enumerate(H36M_17.joint_names):
+        np.testing.assert_allclose(found[name], motion[7, joint] * [1, -1, -1], atol=1e-4, err_msg=name)
 
 
 def test_another_library_reads_it(tmp_path, motion):

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 import torch
 
+from selfsup3d.commands.options import export as export_command
 from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
@@ -16,6 +19,7 @@ from selfsup3d.export.onnx import (
     export_program,
     onnx_difference,
 )
+from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.part_guided.backbone import PatchResNet
 from selfsup3d.models.part_guided.decoder import Decoder
@@ -24,6 +28,7 @@ from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.puppet.transform import part_geometry, part_maps
 from selfsup3d.structures.random import RandomStreams
+from selfsup3d.structures.skeleton import H36M_17
 
 SIZE = 32
 
@@ -54,6 +59,33 @@ def test_onnxruntime_gives_what_torch_gives(system, tmp_path, kind):
         found = onnx_difference(module, tmp_path / "m.onnx", SIZE, count)
         assert set(found) == set(module.outputs)
         assert max(found.values()) <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_the_example_of_the_help_runs_and_the_tensors_are_what_they_say(system, tmp_path, monkeypatch, capsys):
+    """The lines that `export --help` prints, on a file of this system."""
+    libraries()
+    import numpy as np
+    import onnx
+
+    export_onnx(EncoderModule(system).eval(), tmp_path / "encoder.onnx", SIZE)
+    monkeypatch.chdir(tmp_path)
+    text = export_command.__doc__.split("uint8 RGB array of one person):")[1]
+    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    assert len(lines) == 10
+    space = {"crop": np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), np.uint8)}
+    exec("\n".join(lines), space)  # our own docstring
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines()] == [*H36M_17.joint_names, "pelvis"]
+    pose, K = space["pose"], space["K"]
+    np.testing.assert_allclose(pose["joints_3d"][0], pose["canonical"][0] @ pose["rotation"][0].T, atol=1e-5)
+    seen = (pose["joints_3d"] + pose["translation"][:, None]) @ K.transpose(0, 2, 1)
+    np.testing.assert_allclose(seen[..., :2] / seen[..., 2:], pose["joints_2d"], atol=1e-2)
+    model = onnx.load("encoder.onnx")
+    assert all(value.doc_string for value in (*model.graph.input, *model.graph.output))
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert "metres" in facts["meaning.translation"]
+    assert json.loads(facts["default_K"]) == np.asarray(default_intrinsics(SIZE)).tolist()
 
 
 @pytest.mark.parametrize("kinematics", [True, False])

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsup3d.training.monitor import Monitor, bounded_interval, cut
+from selfsup3d.training.monitor import Monitor, add_scalars, bounded_interval, cut
 
 
 @given(every=st.integers(1, 10_000), steps=st.integers(1, 10_000_000), most=st.integers(1, 10_000))
@@ -36,7 +36,21 @@ def test_means_over_the_interval_are_logged(tmp_path):
     assert first["step"] == 3
     assert (first["loss/a/x"], first["loss/b/y"], first["lr/main"]) == (3.0, 5.0, 6.0)
     assert first["samples_per_second"] > 0
+    assert first["total_loss"] == pytest.approx((1.0 + 2.0 + 6.0 + 5.0) / 3)  # of a step: a's three, b's one
     assert second["loss/a/x"] is None
+
+
+def test_the_last_evaluation_joins_the_logs_of_a_finished_run(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Monitor(tmp_path, Accelerator(cpu=True), 0, 2, 1) as monitor:
+        monitor.scalars(1, {"total_loss": 3.0})
+    add_scalars(tmp_path, 2, {"val/mpjpe": 120.5})
+    assert lines(tmp_path)[-1] == {"step": 2, "val/mpjpe": 120.5}
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("val/mpjpe")] == [(2, 120.5)]
+    assert [(e.step, e.value) for e in events.Scalars("total_loss")] == [(1, 3.0)]
 
 
 def test_lines_after_the_resumed_step_are_removed(tmp_path):

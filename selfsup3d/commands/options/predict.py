@@ -52,6 +52,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--bvh", action="store_true", help="write pose.bvh")
     parser.add_argument("--glb", action="store_true", help="write pose.glb")
+    parser.add_argument("--ground", action="store_true", help="in both, put the feet on the floor (y = 0), facing +z")
     parser.number("--every", int, least=1, default=1, help="predict each n-th frame")
     parser.number("--limit", int, least=1, help="at most so many frames")
     parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: told from them")
