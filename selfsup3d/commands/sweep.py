@@ -7,8 +7,7 @@ import sys
 from selfsup3d.commands.options.sweep import parse
 from selfsup3d.config.sweep import load_sweep
 from selfsup3d.experiments.sweep import Sweep
-from selfsup3d.experiments.sweep_curves import sweep_curves
-from selfsup3d.experiments.sweep_images import sweep_images
+from selfsup3d.experiments.sweep_figures import sweep_curves, sweep_images
 from selfsup3d.experiments.sweep_table import sweep_table
 from selfsup3d.io.files import write_json, write_text
 from selfsup3d.viz.sheets import write_png
@@ -19,7 +18,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     args = parse(argv)
     sweep = Sweep(load_sweep(args.config), args.extra)
-    cells = sweep.cells(args.rows, args.columns)
+    cells = sweep.cells(args.experiments, args.budgets)
     try:
         if not args.table:
             sweep.run(cells, args.minutes, say=lambda line: print(line, file=sys.stderr, flush=True))

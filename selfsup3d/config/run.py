@@ -1,6 +1,6 @@
 """What a run is: every setting of a system, its data and its training, with its meaning and default.
 
-A YAML file names what differs from the defaults; flags override the file (`selfsup3d.cli.parse_config`); the merged
+A YAML file names what differs from the defaults; flags override the file (`selfsup3d.config.flags.parse_config`); the merged
 config is saved with every run and inside every released model. Only builders, training and launch scripts read this;
 everything below them takes plain arguments.
 """

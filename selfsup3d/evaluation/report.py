@@ -13,8 +13,26 @@ from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
 from selfsup3d.evaluation.records import save_frames
 from selfsup3d.io.files import write_json, write_text
 
-__all__ = ["comparison", "difference", "markdown", "save_result", "text"]
+__all__ = ["baseline_title", "comparison", "difference", "markdown", "metric_title", "save_result", "text"]
 
+_TITLES = {
+    "mpjpe": "MPJPE",
+    "pa_mpjpe": "PA-MPJPE",
+    "n_mpjpe": "N-MPJPE",
+    "mrpe": "MRPE (root)",
+    "pck_150": "PCK@150",
+    "auc": "AUC",
+    "flip_any": "frames with a front/back or left/right error",
+    "flip_front_back": "frames with a front/back error",
+    "flip_left_right": "frames with a left/right error",
+    "flip_facing": "frames with both (facing the other way)",
+    "miou_fg": "mIoU foreground",
+    "miou_parts": "mIoU parts",
+    "saliency_iou": "IoU saliency",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+}
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
 _TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_transfer"}
@@ -29,7 +47,7 @@ _LABELS = {
     "mean_canonical_pose": "mean canonical pose of the prior",
     "bone_floor": "bone floor (true directions)",
     "nearest_neighbour": "nearest training frame",
-    "flat": "the keypoints without depth",
+    "flat": "zero-depth baseline (keypoints without depth)",
     "supervised": "supervised, same network",
 }
 _LIFTED = {
@@ -81,7 +99,7 @@ def comparison(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str] 
         results: row title -> result.
         metrics: columns.
     """
-    header = ["", *(_title(m) for m in metrics), "frames", "rules"]
+    header = ["", *(metric_title(m) for m in metrics), "frames", "rules"]
     rows = []
     for title, result in results.items():
         numbers = [_number(result["metrics"].get(m), m) for m in metrics]
@@ -101,7 +119,7 @@ def difference(intervals: Mapping[str, Interval], other: str) -> str:
         sure = "" if found.significant else "  no difference"
         span = f"{found.level:.0%} interval {found.low:+.3f} to {found.high:+.3f}"
         lines.append(
-            f"  {_title(metric):<16}{found.difference:+9.3f}  {span}  ({found.frames} frames, {found.people} people){sure}"
+            f"  {metric_title(metric):<16}{found.difference:+9.3f}  {span}  ({found.frames} frames, {found.people} people){sure}"
         )
     return "\n".join(lines) + "\n"
 
@@ -133,17 +151,19 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
         bound = result["baselines"].get("supervised")
         if bound is not None:
             rows.append(["supervised, same network", *(_number(bound.get(n), n) for n in shown)])
-        tables.append(("Overlap (IoU)", ["", *shown], rows))
+        tables.append(("Overlap (IoU)", ["", *(metric_title(name) for name in shown)], rows))
     kinds = [name for name in metrics if name.startswith(("flip_", "frechet", "joints_2d", "cycle_"))]
-    rows = [[_title(name), _number(metrics[name], name)] for name in kinds if metrics[name] is not None]
+    rows = [[metric_title(name), _number(metrics[name], name)] for name in kinds if metrics[name] is not None]
     rows += [
-        [_title(name), _number(metrics[name], name)] for name in metrics if "_best_of_" in name or "_actions" in name
+        [metric_title(name), _number(metrics[name], name)]
+        for name in metrics
+        if "_best_of_" in name or "_actions" in name
     ]
     if rows:
         tables.append(("Further figures", ["", "value"], rows))
     for key, title in (("per_action", "By action"), ("per_occlusion", "By number of hidden joints")):
         if result.get(key):
-            header = ["", "frames", "mpjpe [mm]", "pa_mpjpe [mm]", "pck_150"]
+            header = ["", "frames", *(metric_title(m) for m in ("mpjpe", "pa_mpjpe", "pck_150"))]
             body = [
                 [name, str(row["frames"]), *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe", "pck_150"))]
                 for name, row in result[key].items()
@@ -153,7 +173,7 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
         tables += cross_modal_tables(result["cross_modal"])
     if result.get("per_joint"):
         body = [[n, *(_number(row[m], m) for m in ("mpjpe", "pa_mpjpe"))] for n, row in result["per_joint"].items()]
-        tables.append((_BY_JOINT, ["", "mpjpe [mm]", "pa_mpjpe [mm]"], body))
+        tables.append((_BY_JOINT, ["", metric_title("mpjpe"), metric_title("pa_mpjpe")], body))
     return [table for table in tables if table[2]]
 
 
@@ -174,7 +194,7 @@ def _pose_table(result: Mapping[str, Any]) -> Table:
             rows.append(row(label, numbers))
     if all(result["metrics"].get(m) is None for m in _POSE):
         rows = []
-    return "Pose", ["", *(_title(m) for m in _POSE)], rows
+    return "Pose", ["", *(metric_title(m) for m in _POSE)], rows
 
 
 def _image_tables(result: Mapping[str, Any]) -> list[Table]:
@@ -198,7 +218,9 @@ def _image_tables(result: Mapping[str, Any]) -> list[Table]:
             [f"on {name}", *(_number(found.get(n), n, _absent(result, n)) for n in names)]
             for name, found in parts.items()
         ]
-        tables.append((f"Images, foreground only: {task}", ["", "psnr [dB]", "ssim", "lpips"], rows))
+        tables.append(
+            (f"Images, foreground only: {task}", ["", *(metric_title(m) for m in ("psnr", "ssim", "lpips"))], rows)
+        )
     return tables
 
 
@@ -220,9 +242,17 @@ def _absent(result: Mapping[str, Any], metric: str) -> str:
     return "n/a (weights absent)" if result["reasons"].get(metric) == "weights absent" else "n/a"
 
 
-def _title(metric: str) -> str:
+def metric_title(metric: str) -> str:
+    """The header of a metric: its usual name, and its unit in brackets."""
+    base = next((name for name in sorted(_TITLES, key=len, reverse=True) if metric.startswith(name)), "")
+    rest = metric.removeprefix(base).replace("_", " ")
     unit = next((unit for key, unit in _UNITS.items() if key in metric), "")
-    return f"{metric} [{unit}]" if unit else metric
+    return f"{_TITLES.get(base, '')}{rest}" + (f" [{unit}]" if unit else "")
+
+
+def baseline_title(name: str) -> str:
+    """What tables call a trivial baseline."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def _number(value: float | None, metric: str, absent: str = "n/a") -> str:

@@ -36,24 +36,24 @@ _STDERR = 2  # the file descriptor: stdout is kept for the table
 class Cell:
     """One run of a sweep."""
 
-    row: str
-    column: str
+    experiment: str
+    budget: str
     seed: int
 
     @property
     def key(self) -> str:
         """In results.json."""
-        return f"{self.row} | {self.column} | {self.seed}"
+        return f"{self.experiment} | {self.budget} | {self.seed}"
 
     def other(self, reference: str) -> Cell:
-        """The cell that "{run:ROW}" or "{run:ROW@COLUMN}" refers to."""
-        row, _, column = reference.partition("@")
-        return Cell(row, column or self.column, self.seed)
+        """The cell that "{run:ID}" or "{run:ID@BUDGET}" refers to."""
+        experiment, _, budget = reference.partition("@")
+        return Cell(experiment, budget or self.budget, self.seed)
 
     @property
     def folder(self) -> str:
         """Below runs/."""
-        return f"{self.row}-{self.column}-{self.seed}".replace(" ", "_").replace("/", "_")
+        return f"{self.experiment}-{self.budget}-{self.seed}".replace(" ", "_").replace("/", "_")
 
 
 Launcher = Callable[[str, Sequence[str], int], None]
@@ -103,22 +103,23 @@ class Sweep:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{self.path}: no results of a sweep ({error}); move it away") from None
 
-    def cells(self, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> list[Cell]:
-        """Every cell, column by column; only these rows and columns where any are named.
+    def cells(self, experiments: Sequence[str] = (), budgets: Sequence[str] = ()) -> list[Cell]:
+        """Every cell, budget by budget; only these experiments and budgets where any are named.
 
         Raises:
-            InputError: no such row or column.
+            InputError: no such experiment or budget.
         """
-        for kind, names, known in (("row", rows, self.config.rows), ("column", columns, self.config.columns)):
+        known_names = (("experiment", experiments, self.config.experiments), ("budget", budgets, self.config.budgets))
+        for kind, names, known in known_names:
             for name in names:
                 if name not in known:
                     raise InputError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
         return [
-            Cell(row, column, seed)
-            for column in (columns or self.config.columns)
-            for row in self.config.rows_of(column)
-            if not rows or row in rows
-            for seed in self.config.seeds_of(column)
+            Cell(experiment, budget, seed)
+            for budget in (budgets or self.config.budgets)
+            for experiment in self.config.experiments_of(budget)
+            if not experiments or experiment in experiments
+            for seed in self.config.seeds_of(budget)
         ]
 
     def folder(self, cell: Cell) -> Path:
@@ -132,20 +133,20 @@ class Sweep:
 
     def settings(self, cell: Cell) -> str:
         """A hash of everything that a cell's numbers depend on but the code."""
-        row, budget = self.config.rows[cell.row], self.config.columns[cell.column]
-        # Results of sweeps that knew no processes stay valid.
-        untold = {"rows", "seeds"} | ({"processes"} if budget.processes == 1 else set())
-        told = [
-            load_config(row.config).hash,
-            row.flags,
-            row.protocol,
+        experiment, budget = self.config.experiments[cell.experiment], self.config.budgets[cell.budget]
+        # What is shown, or chosen, changes no number; one process is the default.
+        unrelated = {"title", "experiments", "seeds"} | ({"processes"} if budget.processes == 1 else set())
+        values = [
+            load_config(experiment.config).hash,
+            experiment.flags,
+            experiment.protocol,
             self.config.flags,
-            budget.model_dump(exclude=untold),
+            budget.model_dump(exclude=unrelated),
             self.config.evaluations,
             cell.seed,
-            [self.settings(cell.other(name)) for name in references(row)],
+            [self.settings(cell.other(name)) for name in references(experiment)],
         ]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def run(self, cells: Sequence[Cell], minutes: float | None = None, say: Callable[[str], None] = print) -> bool:
         """Run cells that are not done; False where the time was up first.
@@ -153,7 +154,7 @@ class Sweep:
         Args:
             cells: in order.
             minutes: no cell is begun once this long has passed.
-            say: told what happens.
+            say: gets a line for each cell.
         """
         start = time.monotonic()
         for number, cell in enumerate(cells, 1):
@@ -170,7 +171,7 @@ class Sweep:
     # ------------------------------------------------------------------------------------------------------ one cell
 
     def _run(self, cell: Cell) -> dict[str, Any]:
-        budget = self.config.columns[cell.column]
+        budget = self.config.budgets[cell.budget]
         folder = self.folder(cell)
         steps = budget.steps or self._steps_for(cell, budget.minutes or 0.0, budget.processes)
         stamp, settings = folder / "sweep.json", self.settings(cell)
@@ -187,11 +188,11 @@ class Sweep:
         numbers = {}
         for name, given in self.config.evaluations.items():
             place = folder / f"evaluation-{name.replace(' ', '_')}.json"
-            given = tuple(flag.format(protocol=self.config.rows[cell.row].protocol) for flag in given)
+            given = tuple(flag.format(protocol=self.config.experiments[cell.experiment].protocol) for flag in given)
             self.launch("evaluate", ["--checkpoint", str(folder), *given, "--json", str(place)], 1)
-            told = parse_json(place.read_text(encoding="utf-8"))
+            result = parse_json(place.read_text(encoding="utf-8"))
             kept = ("metrics", "reasons", "flags", "baselines", "frames", "cross_modal")
-            numbers[name] = {key: told[key] for key in kept if key in told}
+            numbers[name] = {key: result[key] for key in kept if key in result}
         converged = None
         if budget.plateau is not None:
             curve = validation_curve(folder, self.config.watched)
@@ -209,22 +210,22 @@ class Sweep:
         }
 
     def _train_flags(self, cell: Cell) -> list[str]:
-        row = self.config.rows[cell.row]
-        flags = list(row.flags)
+        experiment = self.config.experiments[cell.experiment]
+        flags = list(experiment.flags)
         for index, flag in enumerate(flags):
             if (name := reference(flag)) is not None:
                 other = cell.other(name)
                 if not self.done(other):
                     raise InputError(f"{cell.key} needs the run of {other.key}, which is not done")
                 flags[index] = str(self.folder(other))
-        return ["--config", str(row.config), *self.config.flags, *flags, *self.extra, "--seed", str(cell.seed)]
+        return ["--config", str(experiment.config), *self.config.flags, *flags, *self.extra, "--seed", str(cell.seed)]
 
     def _steps_for(self, cell: Cell, minutes: float, processes: int) -> int:
-        """Steps that take so long, by a run measured once for each row."""
+        """Steps that take so long, by a run measured once for each experiment."""
         speeds = self.results["speeds"]
-        name = cell.row if processes == 1 else f"{cell.row}, {processes} processes"
+        name = cell.experiment if processes == 1 else f"{cell.experiment}, {processes} processes"
         if name not in speeds:
-            folder = self.config.output / "runs" / f"{cell.row}-speed".replace(" ", "_")
+            folder = self.config.output / "runs" / f"{cell.experiment}-speed".replace(" ", "_")
             shutil.rmtree(folder, ignore_errors=True)
             steps = self.config.calibration_steps
             short = [
@@ -291,8 +292,8 @@ def validation_course(folder: Path, metrics: Sequence[str], processes: int) -> d
             at = config.trainer.steps if line is None else line["step"]
             if course and course["samples"][-1] == at * per_step:
                 continue  # the last step was evaluated twice
-            told = {"samples": at * per_step, "minutes": round(seconds / 60.0, 2)}
-            for name, value in (told | {m: found.get(m) for m in metrics}).items():
+            values = {"samples": at * per_step, "minutes": round(seconds / 60.0, 2)}
+            for name, value in (values | {m: found.get(m) for m in metrics}).items():
                 course.setdefault(name, []).append(value)
     return course
 

@@ -40,21 +40,21 @@ def test_thesis_config_has_the_settings_of_the_thesis():
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sweeps_change_what_they_name(path, monkeypatch):
-    from selfsup3d.cli import parse_config
+    from selfsup3d.config.flags import parse_config
 
     monkeypatch.chdir(ROOT)
     sweep = load_sweep(path)
     hashes = set()
-    for row in sweep.rows.values():
-        config = parse_config(["--config", str(row.config), *sweep.flags, *row.flags], "")
+    for experiment in sweep.experiments.values():
+        config = parse_config(["--config", str(experiment.config), *sweep.flags, *experiment.flags], "")
         hashes.add(config.hash)
-    assert len(hashes) == len(sweep.rows)
+    assert len(hashes) == len(sweep.experiments)
 
 
-def test_questions_are_seven_rows_of_five_minutes():
+def test_questions_are_seven_experiments_of_five_minutes():
     sweep = load_sweep(ROOT / "configs" / "cross_modal" / "questions.yaml")
-    assert len(sweep.rows) == 7
-    assert all(budget.minutes <= 5 for budget in sweep.columns.values())
+    assert len(sweep.experiments) == 7
+    assert all(budget.minutes <= 5 for budget in sweep.budgets.values())
 
 
 def test_backbone_weights_are_needed_to_train_only(tmp_path):

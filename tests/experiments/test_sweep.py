@@ -9,7 +9,7 @@ import yaml
 from selfsup3d.config.sweep import load_sweep
 from selfsup3d.errors import InputError
 from selfsup3d.experiments.sweep import Cell, Sweep, plateau_reached, seconds_per_step, validation_course
-from selfsup3d.experiments.sweep_curves import sweep_curves
+from selfsup3d.experiments.sweep_figures import sweep_curves
 from selfsup3d.experiments.sweep_table import sweep_table
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
@@ -41,9 +41,9 @@ class Faked:
             (folder / "metrics.json").write_text(json.dumps({"metrics": {"pa_mpjpe": self.curve[-1]}}))
         else:
             value = 10.0 * len(self.calls)
-            told = {"metrics": {"mpjpe": None, "pa_mpjpe": value}, "reasons": {}, "flags": {"reflection": given.get("--protocol") == "ites"},
+            result = {"metrics": {"mpjpe": None, "pa_mpjpe": value}, "reasons": {}, "flags": {"reflection": given.get("--protocol") == "ites"},
                     "frames": 7, "baselines": {"mean_pose": {"mpjpe": 200.0, "pa_mpjpe": 120.0}}}  # fmt: skip
-            Path(given["--json"]).write_text(json.dumps(told))
+            Path(given["--json"]).write_text(json.dumps(result))
 
     def of(self, name):
         return [arguments for called, arguments in self.calls if called == name]
@@ -55,9 +55,9 @@ def file(tmp_path):
         values = {
             "title": "A table",
             "output": str(tmp_path / "out"),
-            "columns": {"short": {"steps": 100}},
+            "budgets": {"short": {"steps": 100}},
             "evaluations": {"true": ["--split", "test"], "paper": ["--protocol", "{protocol}"]},
-            "rows": {
+            "experiments": {
                 "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "protocol": "ites"},
                 "student": {
                     "config": str(CONFIGS / "ites_student.yaml"),
@@ -90,7 +90,7 @@ def test_every_cell_is_trained_and_measured_once(file):
     assert not list((first.config.output / "runs").rglob("checkpoints"))
 
 
-def test_a_row_gets_the_run_of_another_in_the_same_column_and_seed(file):
+def test_an_experiment_gets_the_run_of_another_with_its_budget_and_seed(file):
     faked = Faked()
     one = sweep(file(), faked)
     one.run(one.cells(), say=lambda line: None)
@@ -98,44 +98,46 @@ def test_a_row_gets_the_run_of_another_in_the_same_column_and_seed(file):
     assert student[student.index("--system.teacher") + 1] == teacher[teacher.index("--output-dir") + 1]
     alone = sweep(file(output=str(one.config.output) + "2"), Faked())
     with pytest.raises(InputError, match="not done"):
-        alone.run(alone.cells(rows=["student"]), say=lambda line: None)
+        alone.run(alone.cells(experiments=["student"]), say=lambda line: None)
 
 
-def test_a_row_gets_the_run_of_an_earlier_column(file):
+def test_an_experiment_gets_the_run_of_an_earlier_budget(file):
     faked = Faked()
-    rows = {
-        "warm-up": {"config": str(CONFIGS / "ites_teacher.yaml")},
+    experiments = {
+        "pretrain": {"config": str(CONFIGS / "ites_teacher.yaml")},
         "student": {
             "config": str(CONFIGS / "ites_student.yaml"),
-            "flags": ["--system.teacher", "{run:warm-up@first}"],
+            "flags": ["--system.teacher", "{run:pretrain@first}"],
         },
     }
-    columns = {
-        "first": {"steps": 100, "rows": ["warm-up"]},
-        "short": {"steps": 10, "rows": ["student"]},
-        "long": {"steps": 20, "rows": ["student"]},
+    budgets = {
+        "first": {"steps": 100, "experiments": ["pretrain"]},
+        "short": {"steps": 10, "experiments": ["student"]},
+        "long": {"steps": 20, "experiments": ["student"]},
     }
-    one = sweep(file(rows=rows, columns=columns), faked)
-    assert [cell.key for cell in one.cells()] == ["warm-up | first | 0", "student | short | 0", "student | long | 0"]
+    one = sweep(file(experiments=experiments, budgets=budgets), faked)
+    assert [cell.key for cell in one.cells()] == ["pretrain | first | 0", "student | short | 0", "student | long | 0"]
     one.run(one.cells(), say=lambda line: None)
     first, short, long = faked.of("train")
     for student in (short, long):
         assert student[student.index("--system.teacher") + 1] == first[first.index("--output-dir") + 1]
     table = sweep_table(one)
-    assert table.count("| warm-up |") == 1
+    assert table.count("| pretrain |") == 1
     assert table.count("| student |") == 2
-    rows["warm-up"]["flags"] = ["--system.atoms", "4"]
-    again = sweep(file(rows=rows, columns=columns), faked)
-    assert not any(again.done(cell) for cell in again.cells())  # students of another warm-up
-    columns["short"]["rows"] = ["studnt"]
-    with pytest.raises(InputError, match=r"columns.short.rows: no row 'studnt'; did you mean 'student'\?"):
-        load_sweep(file(rows=rows, columns=columns))
-    columns["short"]["rows"] = ["student"]
-    with pytest.raises(InputError, match=r"rows.student.flags: no row 'warm-up@first' stands above"):
-        load_sweep(file(rows=rows, columns={"short": columns["short"], "first": columns["first"]}))
+    experiments["pretrain"]["flags"] = ["--system.atoms", "4"]
+    again = sweep(file(experiments=experiments, budgets=budgets), faked)
+    assert not any(again.done(cell) for cell in again.cells())  # students of another pretrain
+    budgets["short"]["experiments"] = ["studnt"]
+    with pytest.raises(
+        InputError, match=r"budgets.short.experiments: no experiment 'studnt'; did you mean 'student'\?"
+    ):
+        load_sweep(file(experiments=experiments, budgets=budgets))
+    budgets["short"]["experiments"] = ["student"]
+    with pytest.raises(InputError, match=r"experiments.student.flags: no experiment 'pretrain@first' stands above"):
+        load_sweep(file(experiments=experiments, budgets={"short": budgets["short"], "first": budgets["first"]}))
 
 
-def test_it_goes_on_where_it_was_cut_off(file):
+def test_an_interrupted_sweep_resumes(file):
     stopped = Faked(fail_at=5)  # while the student is measured
     first = sweep(file(), stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -148,19 +150,19 @@ def test_it_goes_on_where_it_was_cut_off(file):
     assert len(faked.of("evaluate")) == 2
 
 
-def test_changed_settings_make_a_cell_anew_and_those_that_need_it(file):
+def test_changed_settings_rerun_a_cell_and_those_that_need_it(file):
     faked = Faked()
     first = sweep(file(), faked)
     first.run(first.cells(), say=lambda line: None)
-    rows = {
+    experiments = {
         "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "flags": ["--system.atoms", "4"]},
         "student": {"config": str(CONFIGS / "ites_student.yaml"), "flags": ["--system.teacher", "{run:teacher}"]},
     }
-    again = sweep(file(rows=rows), faked)
+    again = sweep(file(experiments=experiments), faked)
     assert not any(again.done(cell) for cell in again.cells())
 
 
-def test_rules_are_told_once_and_by_row_where_they_differ(file):
+def test_rules_stand_once_and_by_experiment_where_they_differ(file):
     one = sweep(file(), Faked())
     one.run(one.cells(), say=lambda line: None)
     table = sweep_table(one)
@@ -168,10 +170,10 @@ def test_rules_are_told_once_and_by_row_where_they_differ(file):
     assert "- paper: `--protocol {protocol}`; reflection (teacher); strict (student)\n" in table
 
 
-def test_minutes_become_steps_by_one_measurement_a_row(file):
+def test_minutes_become_steps_by_one_measurement_per_experiment(file):
     faked = Faked(speed=1000.0)  # 50 samples a step: 20 steps a second
-    one = sweep(file(columns={"2 min": {"minutes": 2}, "4 min": {"minutes": 4}}), faked)
-    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    one = sweep(file(budgets={"two": {"minutes": 2}, "four": {"minutes": 4}}), faked)
+    one.run(one.cells(experiments=["teacher"]), say=lambda line: None)
     steps = [int(a[a.index("--trainer.steps") + 1]) for a in faked.of("train")]
     assert steps == [60, 2400, 4800]
     assert one.results["speeds"] == {"teacher": 0.05}
@@ -193,16 +195,16 @@ def test_plateaus():
 
 def test_the_table_shows_every_number_and_marks_what_did_not_converge(file):
     faked = Faked()
-    path = file(columns={"long": {"steps": 100, "plateau": 0.01}}, seeds=[0, 1])
+    path = file(budgets={"long": {"steps": 100, "plateau": 0.01}}, seeds=[0, 1])
     one = sweep(path, faked)
-    one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    one.run(one.cells(experiments=["teacher"]), say=lambda line: None)
     assert all("--trainer.evaluate-every" in arguments for arguments in faked.of("train"))
     table = sweep_table(one)
     assert "| teacher * |" in table
     assert "not converged" in table
     assert "n/a" in table
     assert "±" in table
-    assert "_mean pose_" in table
+    assert "_mean training pose_" in table
     assert "| student | not run |" in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1, "rows of different width"
@@ -211,15 +213,24 @@ def test_the_table_shows_every_number_and_marks_what_did_not_converge(file):
 def test_differences_within_the_spread_of_the_references_seeds_are_none(file):
     faked = Faked()
     student = {"config": str(CONFIGS / "ites_student.yaml")}
-    rows = {
-        "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "beside": "126.8"},
+    experiments = {
+        "teacher": {"config": str(CONFIGS / "ites_teacher.yaml"), "reference": "126.8"},
         "near": dict(student),
         "far": dict(student),
         "half": dict(student),
     }
-    one = sweep(file(rows=rows, seeds=[0, 1], reference="teacher", compared=["pa_mpjpe"], beside="paper"), faked)
-    one.run(one.cells(rows=["teacher", "near", "far"]), say=lambda line: None)
-    one.run(one.cells(rows=["half"])[:1], say=lambda line: None)
+    one = sweep(
+        file(
+            experiments=experiments,
+            seeds=[0, 1],
+            compared_with="teacher",
+            compared_metrics=["pa_mpjpe"],
+            reference="paper",
+        ),
+        faked,
+    )
+    one.run(one.cells(experiments=["teacher", "near", "far"]), say=lambda line: None)
+    one.run(one.cells(experiments=["half"])[:1], say=lambda line: None)
     cells = one.results["cells"]
     values = {"teacher": (100.0, 110.0), "near": (111.0, 118.0), "far": (80.0, 90.0), "half": (200.0,)}
     for row, errors in values.items():
@@ -227,29 +238,33 @@ def test_differences_within_the_spread_of_the_references_seeds_are_none(file):
             cells[f"{row} | short | {seed}"]["evaluations"]["true"]["metrics"]["pa_mpjpe"] = error
     lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
              for line in sweep_table(one).splitlines() if line.startswith("|")}  # fmt: skip
-    assert lines[""][-2:] == ["PA against teacher", "paper"]
+    assert lines[""][-2:] == ["PA-MPJPE [mm] against teacher", "paper"]
     assert lines["teacher"][-2:] == ["", "126.8"]
     assert lines["near"][-2:] == ["no difference", ""]
     assert lines["far"][-2:] == ["-20.0", ""]
     assert lines["half (1 of 2 seeds)"][-2:] == ["+95.0", ""]
 
 
-def test_a_column_has_its_number_of_processes(file):
+def test_a_budget_sets_the_number_of_processes(file):
     faked = Faked()
-    one = sweep(file(columns={"pair": {"minutes": 1, "processes": 2}, "short": {"steps": 9}}), faked)
+    one = sweep(file(budgets={"pair": {"minutes": 1, "processes": 2}, "short": {"steps": 9}}), faked)
     before = sweep(file(), Faked()).settings(Cell("teacher", "short", 0))
-    assert one.run(one.cells(rows=["teacher"]), say=lambda line: None)
+    assert one.run(one.cells(experiments=["teacher"]), say=lambda line: None)
     assert [n for (name, _), n in zip(faked.calls, faked.processes, strict=True) if name == "train"] == [2, 2, 1]
     assert one.results["cells"]["teacher | pair | 0"]["steps"] == 600  # 100 samples a step at 1,000 a second
     assert "## pair, 2 processes a run" in sweep_table(one)
-    assert sweep(file(columns={"short": {"steps": 100, "processes": 1}}), Faked()).settings(
+    assert sweep(file(budgets={"short": {"steps": 100, "processes": 1}}), Faked()).settings(
         Cell("teacher", "short", 0)
     ) == before  # fmt: skip
 
 
-def test_a_column_may_have_seeds_of_its_own(file):
-    one = sweep(file(columns={"one": {"steps": 9, "seeds": [3]}, "all": {"steps": 9}}, seeds=[0, 1]), Faked())
-    assert [(cell.column, cell.seed) for cell in one.cells(rows=["teacher"])] == [("one", 3), ("all", 0), ("all", 1)]
+def test_a_budget_may_have_seeds_of_its_own(file):
+    one = sweep(file(budgets={"one": {"steps": 9, "seeds": [3]}, "all": {"steps": 9}}, seeds=[0, 1]), Faked())
+    assert [(cell.budget, cell.seed) for cell in one.cells(experiments=["teacher"])] == [
+        ("one", 3),
+        ("all", 0),
+        ("all", 1),
+    ]
 
 
 def test_the_course_of_a_run_counts_samples_and_minutes(tmp_path):
@@ -275,26 +290,29 @@ def test_the_course_of_a_run_counts_samples_and_minutes(tmp_path):
 def test_a_curve_begins_where_the_run_ended_whose_weights_it_began_with(file, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "selfsup3d.experiments.sweep_curves.lines", lambda curves, **told: drawn.append(curves) or PIXEL
+        "selfsup3d.experiments.sweep_figures.lines", lambda curves, **labels: drawn.append(curves) or PIXEL
     )
     student = {"config": str(CONFIGS / "ites_student.yaml"), "flags": ["--weights", "{run:teacher}"]}
-    rows = {"teacher": {"config": str(CONFIGS / "ites_teacher.yaml")}, "student": student}
-    one = sweep(file(rows=rows, metrics=["pa_mpjpe"]), Faked(curve=(100.0, 90.0, 80.0, 70.0)))
+    experiments = {"teacher": {"config": str(CONFIGS / "ites_teacher.yaml")}, "student": student}
+    one = sweep(file(experiments=experiments, metrics=["pa_mpjpe"]), Faked(curve=(100.0, 90.0, 80.0, 70.0)))
     one.run(one.cells(), say=lambda line: None)
     sweep_curves(one, "pa_mpjpe")
     samples = {name: x.tolist() for name, (x, _) in drawn[0].items()}
     assert samples == {"teacher": [1250, 2500, 3750, 5000], "student": [5000, 6250, 7500, 8750, 10000]}
     assert drawn[0]["student"][1].tolist() == [70.0, 100.0, 90.0, 80.0, 70.0]
-    columns = {"short": {"steps": 100}, "long": {"steps": 200, "rows": ["teacher"]}}
-    two = sweep(file(rows=rows, metrics=["pa_mpjpe"], columns=columns, output=str(one.config.output) + "-two"), Faked())
+    budgets = {"short": {"steps": 100}, "long": {"steps": 200, "experiments": ["teacher"]}}
+    two = sweep(
+        file(experiments=experiments, metrics=["pa_mpjpe"], budgets=budgets, output=str(one.config.output) + "-two"),
+        Faked(),
+    )
     two.run(two.cells(), say=lambda line: None)
     sweep_curves(two, "pa_mpjpe")
     assert set(drawn[-1]) == {"teacher, 100 steps", "teacher, 200 steps", "student"}, (
-        "a row in two columns has two curves"
+        "an experiment with two budgets has two curves"
     )
     with pytest.raises(InputError, match="no metric 'pa'"):
         sweep_curves(one, "pa")
-    empty = sweep(file(rows=rows, output=str(one.config.output) + "-empty"), Faked())
+    empty = sweep(file(experiments=experiments, output=str(one.config.output) + "-empty"), Faked())
     with pytest.raises(InputError, match="evaluate_every"):
         sweep_curves(empty, "pa_mpjpe")
 
@@ -309,21 +327,24 @@ def test_speed_is_the_mean_without_the_first_entry(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"columns": {"x": {}}}, "either steps or minutes"),
-        ({"rows": {"a": {"config": "missing.yaml"}}}, "no such file"),
-        ({"rows": {"a": {"config": str(CONFIGS / "martinez.yaml"), "flags": ["{run:b}"]}}}, "no row 'b' stands above"),
+        ({"budgets": {"x": {}}}, "either steps or minutes"),
+        ({"experiments": {"a": {"config": "missing.yaml"}}}, "no such file"),
+        (
+            {"experiments": {"a": {"config": str(CONFIGS / "martinez.yaml"), "flags": ["{run:b}"]}}},
+            "no experiment 'b' stands above",
+        ),
         ({"unknown": 1}, "unknown"),
     ],
 )
-def test_mistakes_are_named(file, changes, words):
+def test_mistakes_raise_with_their_place(file, changes, words):
     with pytest.raises(InputError, match=words):
         load_sweep(file(**changes))
 
 
-def test_unknown_rows_are_named(file):
+def test_unknown_experiments_raise(file):
     one = sweep(file(), Faked())
     with pytest.raises(InputError, match="did you mean 'teacher'"):
-        one.cells(rows=["teachr"])
+        one.cells(experiments=["teachr"])
 
 
 @pytest.mark.parametrize(
@@ -332,7 +353,7 @@ def test_unknown_rows_are_named(file):
 def test_the_sweeps_of_the_project_are_valid(name, monkeypatch):
     monkeypatch.chdir(CONFIGS.parents[1])
     config = load_sweep(CONFIGS.parent / f"{name}.yaml")
-    from selfsup3d.cli import parse_config
+    from selfsup3d.config.flags import parse_config
 
     for row in config.rows.values():
         flags = ["--config", str(row.config), *config.flags, *row.flags]

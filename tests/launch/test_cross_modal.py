@@ -140,14 +140,15 @@ def test_the_last_weights_are_released_and_not_the_worst(tmp_path, load_script):
 @pytest.mark.slow
 def test_the_questions_are_a_sweep(tmp_path, capsys, load_script):
     sweep = yaml.safe_load((CONFIGS / "questions.yaml").read_text())
-    sweep |= {"output": str(tmp_path / "out"), "columns": {"short": {"steps": 3}}, "flags": [*sweep["flags"], *POSES]}
-    sweep["rows"] = {name: sweep["rows"][name] for name in ("2D root zeroed", "beta cyclical")}
-    for row in sweep["rows"].values():
-        row["config"] = str(ROOT / row["config"])
+    sweep |= {"output": str(tmp_path / "out"), "budgets": {"short": {"steps": 3}}, "flags": [*sweep["flags"], *POSES]}
+    chosen = ("2d_root_zeroed", "beta_cyclical")
+    sweep["experiments"] = {name: sweep["experiments"][name] for name in chosen}
+    for experiment in sweep["experiments"].values():
+        experiment["config"] = str(ROOT / experiment["config"])
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep, sort_keys=False))
     assert run(load_script("sweep").main, ["--config", str(path)]) == 0
-    assert "mpjpe_best_of_10" in (tmp_path / "out" / "table.md").read_text()
+    assert "MPJPE best of 10 [mm]" in (tmp_path / "out" / "table.md").read_text()
 
 
 @pytest.mark.parametrize(

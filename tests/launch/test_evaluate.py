@@ -122,7 +122,7 @@ def test_two_systems_are_compared_on_the_same_frames(faked, tmp_path, capsys):
     capsys.readouterr()
     assert run(faked.main, ["--checkpoint", "x", "--compare", first, "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    line = next(line for line in out.splitlines() if line.strip().startswith("mpjpe [mm]") and "95% interval" in line)
+    line = next(line for line in out.splitlines() if line.strip().startswith("MPJPE [mm]") and "95% interval" in line)
     assert "-" in line.split()[2]
     assert "no difference" not in line
     assert "4 people" in line

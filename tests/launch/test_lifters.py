@@ -55,10 +55,10 @@ def test_a_sweep_trains_measures_and_resumes(tmp_path, capsys, load_script):
     sweep = {
         "title": "Tiny",
         "output": str(tmp_path / "out"),
-        "columns": {"short": {"steps": 6, "plateau": 0.01}},
+        "budgets": {"short": {"steps": 6, "plateau": 0.01}},
         "evaluations": {"clean": ["--split", "test", "--data.preset", "clean"]},
         "flags": [flag for flag in TINY if flag not in ("--trainer.steps", "6")],
-        "rows": {
+        "experiments": {
             "teacher": {"config": str(ROOT / "configs/lifters/ites_teacher.yaml"), "flags": SMALL["ites_teacher"]},
             "student": {
                 "config": str(ROOT / "configs/lifters/ites_student.yaml"),
@@ -68,7 +68,7 @@ def test_a_sweep_trains_measures_and_resumes(tmp_path, capsys, load_script):
     }
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep, sort_keys=False))
-    assert run(load_script("sweep").main, ["--config", str(path), "--rows", "teacher"]) == 0
+    assert run(load_script("sweep").main, ["--config", str(path), "--experiments", "teacher"]) == 0
     first = json.loads((tmp_path / "out" / "results.json").read_text())
     assert run(load_script("sweep").main, ["--config", str(path)]) == 0
     second = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -92,7 +92,7 @@ def test_a_sweep_trains_measures_and_resumes(tmp_path, capsys, load_script):
     [
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
         ([], "--config"),
-        (["--config", "configs/lifters/poses.yaml", "--rows", "Martinezz"], "no row 'Martinezz'"),
+        (["--config", "configs/lifters/poses.yaml", "--experiments", "martinezz"], "no experiment 'martinezz'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, words, capsys, monkeypatch, load_script):

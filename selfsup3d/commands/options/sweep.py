@@ -1,7 +1,7 @@
 """Train and measure a table of methods: configs x budgets x seeds, in as many sittings as it takes.
 
     selfsup3d sweep --config configs/lifters/benchmark.yaml -- --data.mocap mocap.npz
-    selfsup3d sweep --config configs/lifters/benchmark.yaml --rows martinez repnet --minutes 60 -- --data.mocap ...
+    selfsup3d sweep --config configs/lifters/benchmark.yaml --experiments martinez repnet --minutes 60 -- --data.mocap ...
     selfsup3d sweep --config configs/lifters/benchmark.yaml --table
 
 Results go to the folder that the file names: results.json (after every run), table.md, runs/. Finished runs are skipped,
@@ -23,14 +23,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, required=True, help="the sweep: a file, or a shipped one by name (lifters/benchmark)"
     )
-    parser.add_argument("--rows", nargs="+", default=[], help="only these")
-    parser.add_argument("--columns", nargs="+", default=[], help="only these")
+    parser.add_argument("--experiments", nargs="+", default=[], metavar="ID", help="only these")
+    parser.add_argument("--budgets", nargs="+", default=[], metavar="ID", help="only these")
     parser.number("--minutes", float, above=0, help="begin no run once this long has passed")
     parser.add_argument(
         "--results", type=Path, help="also write results and table into this folder, under the name of the sweep's own"
     )
     parser.add_argument(
-        "--images", metavar="PANEL", help='also draw what each row makes of the same test frames, e.g. "3D side"'
+        "--images",
+        metavar="PANEL",
+        help='also draw what the model of each experiment makes of the same test frames, e.g. "3D side"',
     )
     parser.add_argument(
         "--curves", metavar="METRIC", help="also draw this error during training against samples and against time"

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from selfsup3d.builders.systems import build_system
-from selfsup3d.cli import parse_config
+from selfsup3d.config.flags import parse_config
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.evaluation.metrics import pa_mpjpe
@@ -20,22 +20,22 @@ from tests.models.lifters.catalogue import capture
 CONFIGS = Path(__file__).parents[3] / "configs" / "lifters"
 
 
-def flags(sweep: str, row: str) -> dict[str, str]:
+def flags(sweep: str, experiment: str) -> dict[str, str]:
     content = yaml.safe_load((CONFIGS / f"{sweep}.yaml").read_text(encoding="utf-8"))
-    words = [*content["flags"], *content["rows"][row]["flags"]]
+    words = [*content["flags"], *content["experiments"][experiment]["flags"]]
     given: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):
             given[flag := word] = ""  # a switch has no value
         else:
             given[flag] = word
-    return given | {"--config": content["rows"][row]["config"]}
+    return given | {"--config": content["experiments"][experiment]["config"]}
 
 
-def trained(source, steps, row="ITES teacher"):
+def trained(source, steps, experiment="ites_teacher"):
     """A lifter by the benchmark's flags, and its losses at every step."""
     torch.manual_seed(0)
-    chosen = flags("benchmark", row)
+    chosen = flags("benchmark", experiment)
     chosen["--config"] = str(CONFIGS / Path(chosen["--config"]).name)
     config = parse_config([word for pair in chosen.items() for word in pair if word], "")
     system = build_system(config)
@@ -66,34 +66,34 @@ def test_the_teacher_keeps_its_poses_in_front_of_the_camera():
 
 
 def test_the_sweeps_train_the_same_teacher():
-    chosen = flags("benchmark", "ITES teacher")
-    assert flags("ites_ablations", "teacher alone") == chosen
-    assert flags("poses", "ITES teacher, 100 %") == chosen | {"--data.fraction": "1"}
+    chosen = flags("benchmark", "ites_teacher")
+    assert flags("ites_ablations", "teacher_alone") == chosen
+    assert flags("poses", "ites_teacher_100_percent") == chosen | {"--data.fraction": "1"}
 
 
-@pytest.mark.parametrize("row", ["without 2D cycle", "without invariance", "without facing", "without compactness",
-                                 "turns about any axis", "rotations by axis and angle", "4 atoms", "32 atoms"])  # fmt: skip
-def test_an_ablation_differs_in_one_thing(row):
-    chosen, other = flags("ites_ablations", "teacher alone"), flags("ites_ablations", row)
+@pytest.mark.parametrize("experiment", ["without_2d_cycle", "without_invariance", "without_facing", "without_compactness",
+                                 "any_axis", "axis_angle", "4_atoms", "32_atoms"])  # fmt: skip
+def test_an_ablation_differs_in_one_thing(experiment):
+    chosen, other = flags("ites_ablations", "teacher_alone"), flags("ites_ablations", experiment)
     assert len({name for name in chosen | other if chosen.get(name) != other.get(name)}) == 1
 
 
 def test_the_sweeps_train_the_same_student():
     teacher = "--system.teacher"
-    chosen, other = flags("benchmark", "ITES student"), flags("ites_ablations", "student, shared edges")
-    assert (chosen.pop(teacher), other.pop(teacher)) == ("{run:ITES teacher}", "{run:teacher alone}")
+    chosen, other = flags("benchmark", "ites_student"), flags("ites_ablations", "student_shared_edges")
+    assert (chosen.pop(teacher), other.pop(teacher)) == ("{run:ites_teacher}", "{run:teacher_alone}")
     assert chosen == other
 
 
 @pytest.mark.parametrize(
-    ("row", "parts"),
+    ("experiment", "parts"),
     [
-        ("student, edges per channel", {"--system.edges"}),
-        ("student without distillation", {"--system.teacher", "--system.weights.distillation"}),
+        ("student_edges_per_channel", {"--system.edges"}),
+        ("student_without_distillation", {"--system.teacher", "--system.weights.distillation"}),
     ],
 )
-def test_an_ablation_of_the_student_differs_in_one_thing(row, parts):
-    chosen, other = flags("ites_ablations", "student, shared edges"), flags("ites_ablations", row)
+def test_an_ablation_of_the_student_differs_in_one_thing(experiment, parts):
+    chosen, other = flags("ites_ablations", "student_shared_edges"), flags("ites_ablations", experiment)
     assert {name for name in chosen | other if chosen.get(name) != other.get(name)} == parts
 
 

@@ -1,19 +1,59 @@
-"""Learning curves beside a sweep's table: an error on the validation split against samples seen and against time."""
+"""Pictures of a sweep: learning curves of its runs, and what their models make of the same frames."""
 
 from __future__ import annotations
 
 import itertools
 
 import numpy as np
+from torch import Tensor
 
+from selfsup3d.builders.evaluation_data import DataOptions, open_evaluation_data
+from selfsup3d.builders.systems import load_system
 from selfsup3d.config.load import nearest
 from selfsup3d.config.sweep import reference
 from selfsup3d.errors import InputError
 from selfsup3d.experiments.sweep import Cell, Sweep
 from selfsup3d.viz.charts import lines
-from selfsup3d.viz.sheets import tile
+from selfsup3d.viz.sheets import sheet, tile
 
-__all__ = ["sweep_curves"]
+__all__ = ["sweep_curves", "sweep_images"]
+
+
+def sweep_images(sweep: Sweep, view: str = "3D side", frames: int = 8, split: str = "test") -> np.ndarray:
+    """A column for each finished experiment (first seed, the last budget that it was given), a row for each frame.
+
+    Args:
+        sweep: with finished cells, their folders still there.
+        view: the panel of each system that is drawn (see `System.panels`).
+        frames: how many, spread evenly over the split.
+        split: of the data that the systems were trained on.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: no finished cell has its model, or none of the systems has such a panel.
+    """
+    columns: dict[str, Tensor] = {}
+    known: dict[str, None] = {}
+    for experiment in sweep.config.experiments:
+        cells = [Cell(experiment, budget, sweep.config.seeds[0]) for budget in reversed(sweep.config.budgets)]
+        done = [sweep.folder(cell) for cell in cells if sweep.done(cell) and (sweep.folder(cell) / "model").is_dir()]
+        if not done:
+            continue
+        system, config = load_system(done[0])
+        source = open_evaluation_data(config, system.predict_requires, DataOptions(split=split)).source
+        panels = system.panels(source.frames(np.linspace(0, len(source) - 1, frames).astype(np.int64)))
+        known |= dict.fromkeys(panels)
+        if view in panels:
+            if not columns and "keypoints" in panels:
+                columns["input"] = panels["keypoints"]
+            columns[sweep.config.title_of(experiment)] = panels[view]
+    if not known:
+        raise InputError(f"{sweep.config.output}: no finished run with a model to draw; run the sweep first")
+    if not columns:
+        raise InputError(f"no panel {view!r}{nearest(view, known)}; there are {', '.join(known)}")
+    return sheet(columns)
 
 
 def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
@@ -31,15 +71,15 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
     """
     if metric not in sweep.config.metrics:
         raise InputError(f"no metric {metric!r}{nearest(metric, sweep.config.metrics)}")
-    several = len({seed for column in sweep.config.columns for seed in sweep.config.seeds_of(column)}) > 1
+    several = len({seed for budget in sweep.config.budgets for seed in sweep.config.seeds_of(budget)}) > 1
     drawn: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {"samples": {}, "minutes": {}}
     for cell in sweep.cells():
         course = sweep.results["cells"].get(cell.key, {}).get("course", {})
         if not course.get(metric) or None in course[metric]:
             continue
-        alone = sum(cell.row in sweep.config.rows_of(column) for column in sweep.config.columns) == 1
+        alone = sum(cell.experiment in sweep.config.experiments_of(budget) for budget in sweep.config.budgets) == 1
         length = "" if alone else f", {sweep.results['cells'][cell.key]['steps']:,} steps"
-        name = cell.row + length + (f", seed {cell.seed}" if several else "")
+        name = sweep.config.title_of(cell.experiment) + length + (f", seed {cell.seed}" if several else "")
         for axis, curves in drawn.items():
             start, value = _begin(sweep, cell, axis, metric)
             known = [] if value is None else [(start, value)]
@@ -58,7 +98,7 @@ def sweep_curves(sweep: Sweep, metric: str) -> np.ndarray:
 
 def _begin(sweep: Sweep, cell: Cell, axis: str, metric: str) -> tuple[float, float | None]:
     """What a cell's curve starts at: the end of the run whose weights it began with, and of those before it."""
-    flags = sweep.config.rows[cell.row].flags
+    flags = sweep.config.experiments[cell.experiment].flags
     for flag, value in itertools.pairwise(flags):
         if flag == "--weights" and (name := reference(value)) is not None:
             other = cell.other(name)
