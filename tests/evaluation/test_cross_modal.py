@@ -118,7 +118,7 @@ def test_the_result_file_tells_it_and_the_best_of_s():
     assert set(result["per_action"]) == {"walk", "sit", "wave"}
     result["cross_modal"] = numbers("all pairs")
     for written in (text(result), markdown(result)):
-        for words in ("mpjpe_best_of_5", "Missing 2D joints", "Synergy", "Latent factorisation", "2D → image"):
+        for words in ("MPJPE best of 5 [mm]", "Missing 2D joints", "Synergy", "Latent factorisation", "2D → image"):
             assert words in written
 
 

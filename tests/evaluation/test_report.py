@@ -23,7 +23,15 @@ def test_flags_baselines_and_reasons_are_always_there(render, result):
     assert "protocol=strict reflection=no flip_best=no gt_scale=no count_root=no joints=h36m_17" in shown
     for words in ("this system", "mean training pose", "mean canonical pose of the prior", "nearest training frame"):
         assert words in shown
-    for words in ("copy the source", "mean colour", "transfer", "novel view", "miou_fg", "flip_facing", "walk"):
+    for words in (
+        "copy the source",
+        "mean colour",
+        "transfer",
+        "novel view",
+        "mIoU foreground",
+        "frames with both (facing the other way)",
+        "walk",
+    ):
         assert words in shown
     assert "n/a (weights absent)" in shown
     assert ("By joint" in shown) == (render is markdown)

@@ -355,6 +355,6 @@ def test_the_sweeps_of_the_project_are_valid(name, monkeypatch):
     config = load_sweep(CONFIGS.parent / f"{name}.yaml")
     from selfsup3d.config.flags import parse_config
 
-    for row in config.rows.values():
-        flags = ["--config", str(row.config), *config.flags, *row.flags]
+    for experiment in config.experiments.values():
+        flags = ["--config", str(experiment.config), *config.flags, *experiment.flags]
         parse_config([flag.replace("{run:", "").replace("}", "") for flag in flags], "")
