@@ -66,6 +66,14 @@ class PretrainConfig(Section):
     source: Literal["puppet", "people", "both", "none"] = "puppet"
     """puppet = the method's 2D puppet (the paper's assumption); people = rendered 3D people (`data.kind: people`, or
     beside any other images); both = every second sample a puppet; none = no synthetic images."""
+    projected: Annotated[int, Field(ge=0)] = 0
+    """Views of each pose a step that `pose_head: keypoints` learns from besides, without an image."""
+    left_right: NotNegative = 0.3
+    """Weight of the left/right assignment."""
+    depths: NotNegative = 1.0
+    """Weight of the keypoints' depths."""
+    parts: NotNegative = 0.2
+    """Weight of the coarse part segmentation."""
 
 
 class PartGuidedConfig(Section):
@@ -119,6 +127,8 @@ class PartGuidedConfig(Section):
             raise ValueError(
                 "pretrain.source is none, but the pretrain stage has nothing else to learn from: set stages.pretrain to 0"
             )
+        if self.pretrain.projected and (self.pose_head != "keypoints" or not self.kinematics):
+            raise ValueError("pretrain.projected is for pose_head: keypoints, with kinematics")
         if self.teacher is not None and self.supervision != "teacher":
             raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
         return self

@@ -153,7 +153,7 @@ class PeopleSource:
         colour = recoloured(cut[..., :3].astype(np.float32), draw)
         cover = cut[..., 3:].astype(np.float32) / 255.0
         image = image * (1.0 - cover) + np.minimum(colour, 255.0 * cover)
-        if draw.random() < 0.4:
+        if draw.random() < 0.3:
             image, labels = self._occluded(image, labels, draw)
         c, s = np.cos(roll), np.sin(roll)
         roll_matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)

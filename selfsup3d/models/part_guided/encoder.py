@@ -301,7 +301,6 @@ class Encoder(nn.Module):
         """The pose of people observed, under a left/right assignment (N, 2): vector heads only, no pass of the backbone."""
         crop, located, K, size = observed.crop, observed.located, observed.K, observed.size
         assignment_logits, log_heat, parts = observed.assignment_logits, observed.log_heat, observed.part_logits
-        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), crop[:, 2:]
         seen, whole = assign_limbs(observed.seen, assignment), observed.whole
         if self.pose_head == "keypoints":
             # Cut from the graph: the places are learned for themselves, and mean the same wherever they come from.
@@ -311,23 +310,17 @@ class Encoder(nn.Module):
         raw = self.head(read).float()
         unit = into_image(assign_limbs(observed.inside, assignment), crop)
         depths = assign_limbs(observed.depths, assignment)
-        camera_raw, body_raw = raw[:, :3], raw[:, 3:]
-        # The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
-        pelvis = (unit[:, 0] + 0.2 * half * camera_raw[:, :2]) * size
-        metre = torch.exp(camera_raw[:, 2] - 1.0) * 2 * half[:, 0] * size  # px per metre at the pelvis
-        z = K[:, 0, 0] / metre
-        translation = torch.cat([(pelvis - K[:, :2, 2]) / focal * z[:, None], z[:, None]], 1)
+        camera, body_raw = _camera(raw, unit[:, 0], crop[:, 2:], K, size), raw[:, 3:]
         if not self.kinematics:
             joints = body_raw.view(-1, NUM_JOINTS, 3)
             joints = joints - joints[:, :1]
             identity = torch.eye(3, device=raw.device).expand(raw.shape[0], 3, 3)  # `len` would fix N in an export
             zeros = torch.zeros(raw.shape[0], NUM_LOCAL, 3, device=raw.device)
-            camera = Camera(identity, translation, K)
+            camera = Camera(identity, camera.translation, K)
             heading = zeros[:, 0, :2]
             found = (crop, located, assignment, assignment_logits, log_heat, parts)
             return PoseCode(*found, unit * size, depths, zeros, heading, camera, joints)
-        vectors, hip, rotation = body_raw.split([NUM_LOCAL * 3, 2, 6], 1)
-        hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
+        vectors, hip = _limbs(body_raw)
         return PoseCode(
             crop=crop,
             located=located,
@@ -337,11 +330,47 @@ class Encoder(nn.Module):
             part_logits=parts,
             keypoints=unit * size,
             keypoint_depths=depths,
-            local_vectors=normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)),
-            hip_angle=F.normalize(hip, dim=-1, eps=1e-4),
-            camera=Camera(rotation_6d_to_matrix(rotation), translation, K),
+            local_vectors=vectors,
+            hip_angle=hip,
+            camera=camera,
             joints=None,
         )
+
+    def pose_of_places(
+        self, inside: Tensor, depths: Tensor, confidence: Tensor, crop: Tensor, K: Tensor, size: float
+    ) -> tuple[Tensor, Tensor, Camera]:
+        """Limb vectors (N, 13, 3), hip angle (N, 2) and camera from keypoints alone (`pose_head="keypoints"`).
+
+        Args:
+            inside: (N, 17, 2) in units of the crop's side, limbs by the person's own sides. depths: (N, 17) m.
+            confidence: (N, 17) the heat maps' highest probabilities. crop: (N, 3). K: (N, 3, 3). size: px of the image.
+        """
+        focal, half = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1), crop[:, 2:]
+        ray = (crop[:, :2] * size - K[:, :2, 2]) / focal
+        places = torch.cat([(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0], 2)
+        raw = self.head(torch.cat([places.flatten(1), ray * 4.0, torch.log(half) + 1.0], 1)).float()
+        pelvis = into_image(inside[:, :1], crop)[:, 0]
+        return (*_limbs(raw[:, 3:]), _camera(raw, pelvis, half, K, size))
+
+
+def _camera(raw: Tensor, pelvis: Tensor, half: Tensor, K: Tensor, size: float) -> Camera:
+    """The camera that a head's output (N, 3 + ...) stands for.
+
+    The pelvis in the image and the size of one metre there are what an image shows; K makes them metric.
+    """
+    focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], -1)
+    place = (pelvis + 0.2 * half * raw[:, :2]) * size
+    metre = torch.exp(raw[:, 2] - 1.0) * 2 * half[:, 0] * size  # px per metre at the pelvis
+    z = K[:, 0, 0] / metre
+    translation = torch.cat([(place - K[:, :2, 2]) / focal * z[:, None], z[:, None]], 1)
+    return Camera(rotation_6d_to_matrix(raw[:, -6:]), translation, K)
+
+
+def _limbs(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Local vectors (N, 13, 3) and hip angle (N, 2) of a head's output (N, ...)."""
+    vectors, hip, _ = raw.split([NUM_LOCAL * 3, 2, 6], 1)
+    hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
+    return normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)), F.normalize(hip, dim=-1, eps=1e-4)
 
 
 class VectorHead(nn.Module):

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
-from selfsup3d.geometry.kinematics import bone_lengths
+from selfsup3d.geometry.kinematics import bone_lengths, forward_kinematics
 from selfsup3d.models.part_guided import losses as objectives
 from selfsup3d.models.part_guided.augmentation import strongly_augmented
 from selfsup3d.models.part_guided.decoder import Decoded
@@ -25,6 +25,7 @@ from selfsup3d.models.part_guided.left_right import assign_limbs, assignment_of
 from selfsup3d.models.part_guided.localizer import crop_around, crop_images, into_crop
 from selfsup3d.models.part_guided.network import PartGuidedNetwork
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of_joints
+from selfsup3d.models.part_guided.projected_places import other_views, reported
 from selfsup3d.models.part_guided.pseudo_labels import flip_averaged_joints
 from selfsup3d.models.part_guided.puppet_images import known_places, rendered_puppets
 from selfsup3d.puppet.labels import Labels, part_labels, soft_silhouette
@@ -245,10 +246,26 @@ class ForwardPass:
         # Of a part's share in a cell, four samples tell enough; puppets keep all of them, as their results were made.
         side = self.size[1] if source == "puppet" else 2 * encoding.part_logits.shape[-1]
         seen = self.in_crop(labels, encoding.crop, side)
-        terms["parts"] = 0.2 * objectives.coarse_parts(encoding.part_logits, seen)
+        terms["parts"] = self.network.settings.pretrain.parts * objectives.coarse_parts(encoding.part_logits, seen)
+        if self.network.settings.pretrain.projected:
+            terms |= self.projected_terms(self.network.settings.pretrain.projected)
         if decoding:
             terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         return terms
+
+    def projected_terms(self, views: int) -> dict[str, Tensor]:
+        """Terms (B,) of the pose head alone: the unpaired poses from other sides, as a detector would report them."""
+        seeds, side = self.need("seeds"), float(self.size[1])
+        truth = other_views(self.pose_z, seeds, views)
+        with torch.no_grad():
+            places = reported(truth, side, seeds, views)
+        vectors, hip, camera = self.network.encoder.pose_of_places(**vars(places), K=truth.camera.K, size=side)
+        lengths, frames = bone_lengths(truth.canonical), self.network.settings.frames
+        body = BodyPose(forward_kinematics(vectors, hip, lengths, frames=frames), camera)
+        terms = objectives.pose_energy(
+            truth.canonical, body.canonical, truth.posed, body.posed, truth.pixels / side, body.pixels / side
+        )
+        return {f"projected_{name}": value.view(-1, views).mean(1) for name, value in terms.items()}
 
     @staticmethod
     def in_crop(labels: Tensor, crop: Tensor, side: int) -> Tensor:
@@ -275,11 +292,13 @@ class ForwardPass:
         place, depths = assign_limbs(place, assignment), assign_limbs(truth.posed[..., 2], assignment)
         keypoints = assign_limbs(encoding.keypoints / float(self.size[1]), encoding.assignment)
         likelihood = objectives.heatmap_likelihood(encoding.log_heat, into_crop(place, encoding.crop))
+        weights = self.network.settings.pretrain
         return {
             "keypoints": 2.0 * objectives.joint_distance(keypoints, place),
             "heat": 0.3 * likelihood,
-            "depths": (assign_limbs(encoding.keypoint_depths, encoding.assignment) - depths).abs().mean(-1),
+            "depths": weights.depths
+            * (assign_limbs(encoding.keypoint_depths, encoding.assignment) - depths).abs().mean(-1),
             "crop": 0.2 * objectives.crop_distance(encoding.located, crop),
-            "left_right": 0.3
+            "left_right": weights.left_right
             * objectives.assignment_likelihood(encoding.assignment_logits, assignment, apart / crop[:, 2:]),
         }
