@@ -56,6 +56,7 @@ __all__ = [
     "build_system",
     "evaluated",
     "load_system",
+    "part_guided_teacher",
 ]
 
 OneDataset = (
@@ -121,11 +122,11 @@ def _part_guided(config: Config) -> System:
     )
     system = PartGuided(encoder, decoder, puppet, settings)
     if settings.teacher is not None:
-        system.learn_from(_part_guided_teacher(settings.teacher))
+        system.learn_from(part_guided_teacher(settings.teacher))
     return system
 
 
-def _part_guided_teacher(path: Path) -> PartGuided:
+def part_guided_teacher(path: Path) -> PartGuided:
     """A trained system, unsupervised itself.
 
     Raises:

@@ -93,6 +93,8 @@ class Batch(TensorFields):
         confidence: (B, 17) or (B, T, 17); 0 = missing.
         joints_3d: (B, 17, 3) camera frame, metres, of `target`. Labels.
         source_joints_2d, source_joints_3d: the same of `source`.
+        pseudo_joints_3d: (B, 17, 3) camera frame, metres, of `target`: a trained system's prediction, no label.
+        pseudo_weight: (B,) how much it counts, 0 = not at all.
         bone_lengths: (B, 17) of the person, metres, where they are known and may be used (a label).
         K: (B, 3, 3) pinhole of the crop, px; None = the default focal length.
         bbox: (B, 4) x, y, width, height of the crop in the full frame, px.
@@ -122,6 +124,8 @@ class Batch(TensorFields):
     joints_3d: Tensor | None = None
     source_joints_2d: Tensor | None = None
     source_joints_3d: Tensor | None = None
+    pseudo_joints_3d: Tensor | None = None
+    pseudo_weight: Tensor | None = None
     bone_lengths: Tensor | None = None
     K: Tensor | None = None
     bbox: Tensor | None = None

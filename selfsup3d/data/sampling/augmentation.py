@@ -136,7 +136,7 @@ def _swap_sides(batch: Batch, chosen: Tensor) -> Batch:
         other[..., 0, 1] = -other[..., 0, 1]
         changes["K"] = _choose(chosen, other, batch.K)
     order = list(H36M_17.flip_order)
-    for name in ("joints_2d", "source_joints_2d", "joints_3d", "source_joints_3d"):
+    for name in ("joints_2d", "source_joints_2d", "joints_3d", "source_joints_3d", "pseudo_joints_3d"):
         joints = getattr(batch, name)
         if joints is not None:
             other = joints[..., order, :].clone()

@@ -53,6 +53,7 @@ class PairSource:
         memory: Literal["auto", "keep", "map"] = "auto",
     ) -> None:
         self.clips = tuple(clips)
+        self._pseudo: tuple[Tensor, Tensor] | None = None
         if not self.clips:
             raise ValueError("a PairSource needs at least one clip")
         self.name = name
@@ -102,12 +103,26 @@ class PairSource:
         source = np.where(choice < before, choice, after_from + choice - before)
         return clip, np.where(before + after > 0, source, target), target
 
+    def learn_from(self, joints: np.ndarray, weight: np.ndarray) -> None:
+        """Add pseudo-labels to the training samples: joints (N, 17, 3) camera frame, metres, and weights (N,) of all
+        frames in their order.
+
+        Raises:
+            ValueError: of another number of frames.
+        """
+        if joints.shape != (len(self), 17, 3) or weight.shape != (len(self),):
+            raise ValueError(f"pseudo-labels {joints.shape}, {weight.shape} of {len(self)} frames")
+        self._pseudo = torch.from_numpy(joints).float(), torch.from_numpy(weight).float()
+
     def batch(self, streams: RandomStreams) -> Batch:
         """One unsupervised sample for each draw."""
         clip, source, target = self.draw_pairs(streams)
         other = streams.integers(self._lengths.sum())  # any frame of any clip lends its background
         rows = self._first[clip]
         batch = self._gather(rows + source, rows + target, clip)
+        if self._pseudo is not None:
+            chosen = torch.from_numpy(rows + target)
+            batch = replace(batch, pseudo_joints_3d=self._pseudo[0][chosen], pseudo_weight=self._pseudo[1][chosen])
         background = _to_float(self._read("background", other))
         sample = training_sample(batch, streams, background, self._augmentation, self._pose_prior, self._camera_prior)
         return replace(sample, meta=self._meta(clip, target))

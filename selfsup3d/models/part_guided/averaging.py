@@ -55,7 +55,7 @@ class Reading(TensorFields):
         entropy: (N, A, 17) of the heat maps, 1 = uniform.
         keypoint_gap: (N, A, 17) from each keypoint to the skeleton's joint in the image, in sides of the crop.
         depth_gap: (N, A, 17) metres between the depth maps' answer and the skeleton's.
-        spread: (N, A, 17) metres, root mean square distance of the predictions from their mean; 0 of a single one.
+        spread: (N, A, 17) metres, root mean square distance of the predictions from their mean, root-relative; 0 of a single one.
     """
 
     joints: Tensor
@@ -101,7 +101,8 @@ def averaged_reading(
         predictions.append(_unmirrored(_read(network, images.flip(-1), mirrored, other, factors), size))
     stacked = {name: torch.cat([p[name] for p in predictions]) for name in predictions[0]}  # (L, N, A, ...)
     mean = {name: value.mean(0) for name, value in stacked.items()}
-    spread = (stacked["joints"] - mean["joints"]).square().sum(-1).mean(0).sqrt()
+    relative = stacked["joints"] - stacked["joints"][..., :1, :]
+    spread = (relative - relative.mean(0)).square().sum(-1).mean(0).sqrt()
     signs = mean["logits"].new_tensor([[1.0 if on else -1.0 for on in pair] for pair in ASSIGNMENTS])  # (A, 2)
     log_probability = F.logsigmoid(mean["logits"][:, None] * signs).sum(-1)
     kept = {name: mean[name] for name in ("joints", "keypoints", "entropy", "keypoint_gap", "depth_gap")}

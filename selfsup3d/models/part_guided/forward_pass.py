@@ -102,13 +102,15 @@ class ForwardPass:
 
     @cached_property
     def known_joints(self) -> Tensor:
-        """Camera-frame joints (B, 17, 3) of the target: its labels, or the teacher's pseudo-labels.
+        """Camera-frame joints (B, 17, 3) of the target: its labels, or pseudo-labels, stored or the teacher's.
 
         Raises:
             InputError: there is no teacher.
         """
         if self.network.settings.supervision == "3d":
             return self.need("joints_3d")
+        if self.batch.pseudo_joints_3d is not None:
+            return self.batch.pseudo_joints_3d
         if self.teacher is None:
             raise InputError(
                 "system.teacher: no trained system; train one without supervision first, then give its folder with "
@@ -212,7 +214,8 @@ class ForwardPass:
         if settings.supervision in ("teacher", "3d"):
             known = self.pose_distance(self.encoding_t, pose_of_joints(self.known_joints, self.K))
             prefix = "labelled" if settings.supervision == "3d" else "pseudo_labels"
-            terms |= {f"{prefix}_{name}": value for name, value in known.items()}
+            weight = self.batch.pseudo_weight if settings.supervision == "teacher" else None
+            terms |= {f"{prefix}_{name}": v if weight is None else weight * v for name, v in known.items()}
         if settings.supervision == "2d":
             side, labels = float(self.size[1]), self.need("joints_2d")
             for name, pixels in (

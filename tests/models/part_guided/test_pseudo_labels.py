@@ -68,3 +68,15 @@ def test_missing_teacher_raises(make_system, batch):
     system._teachers = ()
     with pytest.raises(InputError, match=r"--system\.teacher"):
         system(batch, "pretrain", 0.0)
+
+
+def test_stored_pseudo_labels_need_no_teacher_and_dropped_frames_teach_nothing(make_system, batch):
+    system = make_system(supervision="teacher")
+    system._teachers = ()
+    system.fit([batch])
+    stored = type(batch)(**{**vars(batch), "pseudo_joints_3d": batch.joints_3d, "pseudo_weight": torch.zeros(4)})
+    terms = system(stored, "pretrain", 0.0)
+    assert all(value == 0 for name, value in terms.items() if "pseudo_labels" in name)
+    weighted = type(batch)(**{**vars(stored), "pseudo_weight": torch.ones(4)})
+    terms = system(weighted, "pretrain", 0.0)
+    assert all(value > 0 for name, value in terms.items() if "pseudo_labels" in name)
