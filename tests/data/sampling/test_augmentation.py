@@ -88,7 +88,7 @@ def test_sided_bone_lengths_swap(batch):
 
 def test_every_field_is_either_changed_or_known_to_stay():
     """A new field of the batch must be thought about here: does mirroring or cropping change it?"""
-    stay = {"index", "seeds", "unpaired", "skeleton", "meta"}
+    stay = {"index", "seeds", "unpaired", "skeleton", "meta", "pseudo_weight"}
     changed = {
         *(
             "source",
@@ -100,6 +100,7 @@ def test_every_field_is_either_changed_or_known_to_stay():
             "part_labels",
         ),
         *("joints_2d", "confidence", "joints_3d", "source_joints_2d", "source_joints_3d", "bone_lengths", "K", "bbox"),
+        "pseudo_joints_3d",
     }
     refused = {"second_view", "transfer", "unpaired_camera", "unpaired_background"}
     come_with_refused = {
