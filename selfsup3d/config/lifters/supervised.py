@@ -70,11 +70,14 @@ class KeypointLifterConfig(Section):
     kind: Literal["keypoint_lifter"] = "keypoint_lifter"
     """Which system."""
     width: Count = 768
-    """Of the hidden layers; channels of the temporal network."""
+    """Of the residual network's hidden layers."""
     blocks: Count = 2
-    """Residual blocks of two layers (single frames)."""
+    """Residual blocks of two layers."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((), max_length=8)
-    """Kernel sizes of temporal convolutions, odd; their product is the number of frames seen. None = single frames."""
+    """Kernel sizes of temporal convolutions over the frames' poses, odd; their product is the number of frames seen. None =
+    single frames."""
+    channels: Count = 128
+    """Of the temporal convolutions' hidden layers."""
     dropout: Dropout = 0.1
     """After each hidden layer."""
     unknown_focal: Fraction = 0.3

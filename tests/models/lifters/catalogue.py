@@ -91,5 +91,5 @@ CASES = [
     Case("elepose", {"kind": "elepose", "flow_width": 16, "flow_layers": 2, "weights": {"facing": 1.0}, **SMALL}),
     Case("root_depth", {"kind": "root_depth", **SMALL}),
     Case("keypoint_lifter", {"kind": "keypoint_lifter", **SMALL}),
-    Case("keypoint_lifter temporal", {"kind": "keypoint_lifter", "widths": [3, 3], "width": 16}, 9),
+    Case("keypoint_lifter temporal", {"kind": "keypoint_lifter", "widths": [3, 3], "channels": 16, **SMALL}, 9),
 ]  # fmt: skip
