@@ -42,6 +42,14 @@ _SUPERVISION = {
     "3d": "3D poses of the training frames",
 }
 
+_LIFTERS = {
+    "keypoint_lifter": "3D poses of the training subjects",
+    "martinez": "3D poses of the training subjects",
+    "temporal": "3D poses of the training subjects",
+    "root_depth": "3D poses of the training subjects",
+    "elepose": "2D poses alone, relative bone lengths, and (where `facing` is above 0) that knees bend forward",
+}
+
 _CMU = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from "
     "NSF EIA-0196217."
@@ -127,6 +135,8 @@ def save_release(
     for name in ("teacher", "backbone_weights"):
         if name in released["system"]:
             released["system"][name] = None
+    if isinstance(config.data, ProjectedConfig) and config.data.mocap is not None:
+        released["data"]["mocap"] = config.data.mocap.name
     pretrained.save_pretrained(
         folder, system, released, model_card(config, *results, path=folder.as_posix(), about=about), half=half
     )
@@ -171,7 +181,9 @@ def _data_lines(data: OneDataset) -> list[str]:
     if isinstance(data, ProjectedConfig):
         return [
             f"- poses: {_poses_name(data)}, seen by random cameras {data.cameras.distance[0]:g}-"
-            f"{data.cameras.distance[1]:g} m away in images of {data.size} px"
+            f"{data.cameras.distance[1]:g} m away in images of {data.size} px, which roll by up to "
+            f"{max(abs(angle) for angle in data.cameras.roll):g} degrees",
+            *_detector_lines(data),
         ]
     return [
         f"- images: {data.kind}, {data.size} px",
@@ -180,7 +192,22 @@ def _data_lines(data: OneDataset) -> list[str]:
     ]
 
 
+def _detector_lines(data: ProjectedConfig) -> list[str]:
+    """What stands for a detector's faults, and for people whom no motion capture holds."""
+    lines = []
+    if data.detector is not None:
+        lines.append(
+            f"- keypoints: as detectors mark them, in {data.detector.skeleton:.0%} of samples without spine and head; "
+            f"errors of up to {2 * data.detector.error:g} torso lengths on average, missing joints, left/right swaps"
+        )
+    if data.variation is not None:
+        lines.append("- bodies and poses: bone lengths vary, limbs are mixed and rotated")
+    return lines
+
+
 def _assumptions(config: Config) -> list[str]:
+    if config.system.kind in _LIFTERS:
+        return [f"- supervision: {_LIFTERS[config.system.kind]}"]
     if isinstance(config.system, CrossModalConfig):
         supervision = {
             "labels": "3D poses of the training frames",
@@ -199,6 +226,19 @@ def _assumptions(config: Config) -> list[str]:
 
 def _use(config: Config) -> list[str]:
     """Limits, intended use and misuse of a system that looks at people."""
+    if config.system.kind in _LIFTERS:
+        return [
+            "",
+            "## Limits",
+            "",
+            "- It was measured on projected motion capture; real keypoints err in other ways.",
+            "- Sizes are those of the captured people: who is 10 % taller seems to stand 10 % nearer.",
+            "- Depth is ambiguous where a limb points at the camera, and from wrong keypoints follow wrong poses; it says "
+            "nothing of how sure it is.",
+            "",
+            "Intended for research and for people who agreed to be filmed; not for watching or judging people, and not for "
+            "medical or safety decisions.",
+        ]
     if not isinstance(config.system, PartGuidedConfig):
         return []
     rendered = any(
