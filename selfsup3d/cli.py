@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--overwrite", action="store_true", help="replace files in --output")
 
     def device(self, *choices: str) -> None:
-        """`--device`; without choices any that torch knows (`training.device.pick_device` checks it)."""
+        """`--device`; without choices any that torch knows (`inference.device.pick_device` checks it)."""
         name = "auto (the GPU where there is one), cpu" + ("" if choices else ", cuda, cuda:1 ...")
         self.add_argument("--device", choices=choices or None, default="auto", help=name, metavar="DEVICE")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from selfsup3d.commands.options.demo import parse
 from selfsup3d.demo.door import upload_folder
+from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.synthesizer import Synthesizer
 from selfsup3d.io.images import frame_files
 from selfsup3d.io.resources import example_people
-from selfsup3d.training.device import pick_device
 
 __all__ = ["main"]
 

@@ -17,9 +17,9 @@ from selfsup3d.evaluation.reference_2d_report import add_to_page, real_clips_tex
 from selfsup3d.evaluation.report import difference
 from selfsup3d.experiments.real_clips import CLIP_METRICS, ClipReading, facing_pose, measure_clips
 from selfsup3d.experiments.release import run_baselines
+from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.predictor import Predictor
 from selfsup3d.io.files import write_json
-from selfsup3d.training.device import pick_device
 
 __all__ = ["evaluate_clips"]
 

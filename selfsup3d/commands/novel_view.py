@@ -12,10 +12,10 @@ from selfsup3d.cli import refuse_overwrite
 from selfsup3d.commands.options.novel_view import parse
 from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
+from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
 from selfsup3d.io.images import read_image
-from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png
 from selfsup3d.viz.view3d import draw_pose_3d

@@ -20,6 +20,7 @@ from selfsup3d.commands.options.pose_transfer import parse
 from selfsup3d.data.mocap.convert import MocapOptions
 from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
+from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
 from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, smoothed
@@ -28,7 +29,6 @@ from selfsup3d.inference.synthesizer import Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
 from selfsup3d.io.images import is_image
 from selfsup3d.io.video import is_video, video_info
-from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import tile, to_uint8, write_png
 from selfsup3d.viz.view3d import draw_pose_3d

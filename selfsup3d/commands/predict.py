@@ -19,6 +19,7 @@ from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
 from selfsup3d.export.rig import grounded
 from selfsup3d.inference.clock import Clock
+from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.drawing import beside, overlay, overlays
 from selfsup3d.inference.keypoint_files import read_keypoints
 from selfsup3d.inference.predictor import (
@@ -36,7 +37,6 @@ from selfsup3d.io.files import no_trace
 from selfsup3d.io.images import frame_files, is_image
 from selfsup3d.io.video import video_info
 from selfsup3d.models.system import System
-from selfsup3d.training.device import pick_device
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import write_png
 from selfsup3d.viz.view3d import turntable

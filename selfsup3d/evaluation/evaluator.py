@@ -10,12 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,6 +33,9 @@ from selfsup3d.models.system import System
 from selfsup3d.puppet.puppet import Puppet, default_puppet
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
+
+if TYPE_CHECKING:  # slow to load
+    from accelerate import Accelerator
 
 __all__ = ["collect", "evaluate", "evaluate_frames", "frame_indices", "parts_of_joint"]
 
@@ -163,7 +164,12 @@ def collect(
                 _add_images(piece, system, batch, lpips)
             pieces.append(piece)
             bar.update(sum(len(chunk) for chunk in chunks[position : position + world]))
-    everyone = gather_object(pieces) if accelerator is not None and world > 1 else pieces
+    if accelerator is None or world == 1:
+        everyone = pieces
+    else:
+        from accelerate.utils import gather_object
+
+        everyone = gather_object(pieces)
     return Records.joined(everyone)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from kornia.metrics import ssim as kornia_ssim
 from torch import Tensor, nn
 
 from selfsup3d.errors import InputError
@@ -41,6 +40,8 @@ def masked_ssim(image: Tensor, target: Tensor, mask: Tensor, window: int = 11) -
     """SSIM (Wang et al. 2004, Gaussian window, kornia) averaged over the pixels of the mask -> (B,); NaN if empty."""
     _check(image, target, mask)
     weight = (mask > 0.5).to(image.dtype)
+    from kornia.metrics import ssim as kornia_ssim  # slow to load
+
     local = kornia_ssim(_composite(image, weight), _composite(target, weight), window)  # (B, 3, H, W)
     return (local.mean(1, keepdim=True) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 

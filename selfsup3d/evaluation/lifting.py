@@ -10,11 +10,10 @@ data's own keypoints, which is the most that better 2D joints could bring.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.errors import InputError
@@ -25,6 +24,9 @@ from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.part_guided.network import intrinsics_of
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
+
+if TYPE_CHECKING:  # slow to load
+    from accelerate import Accelerator
 
 __all__ = ["SeenJoints", "lifted_frames"]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from selfsup3d.builders.systems import OneDataset, build_prior, evaluated
@@ -31,6 +30,9 @@ from selfsup3d.structures.batch import Batch
 from selfsup3d.training import run_folder
 from selfsup3d.training.ema import evaluating
 from selfsup3d.viz.sheets import sheet, write_png
+
+if TYPE_CHECKING:  # slow to load
+    from accelerate import Accelerator
 
 __all__ = ["evaluate_system", "example_frames", "model_card", "release", "run_baselines", "save_release"]
 

@@ -15,7 +15,7 @@ from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.errors import InputError
 from selfsup3d.training.signals import launched
 
-__all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "pick_device", "same_buffers"]
+__all__ = ["any_process", "cpu_has_bf16", "make_accelerator", "same_buffers"]
 
 _TIMEOUT = timedelta(minutes=30)
 """A process that waits longer than this for the others gives up; rendering a data cache is the longest wait."""
@@ -58,22 +58,6 @@ def _check_launcher() -> None:
                 f"accelerate launch asks for {name}, which is not supported: the networks fit one device, and optimizers and "
                 "checkpoints are kept by name; use --config_file configs/accelerate/ddp.yaml"
             )
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device of a name for scripts that do not train; "auto" = the GPU where there is one.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it was built without CUDA
-        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from None
-    return device
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:

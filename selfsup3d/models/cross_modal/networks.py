@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -123,6 +122,8 @@ class ImageEncoder(nn.Module):
         options: dict[str, Any] = {"norm_layer": group_norm} if norm == "group" else {}
         if weights is not None:
             options["pretrained_cfg_overlay"] = {"file": str(weights)}
+        import timm  # slow to load, and needed for this alone
+
         network: Any = timm.create_model(backbone, pretrained=weights is not None, num_classes=0, **options)
         self.backbone = network
         self.head = GaussianHead(int(network.num_features), latent)

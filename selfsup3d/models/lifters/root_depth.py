@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -116,6 +115,8 @@ class ImageRoot(System):
 
     def __init__(self, settings: ImageRootConfig) -> None:
         super().__init__()
+        import timm  # slow to load, and needed for this alone
+
         self.backbone = timm.create_model(settings.backbone, pretrained=False, num_classes=0)
         features: int = self.backbone.num_features  # type: ignore[assignment]
         self.gamma, self.place = nn.Linear(features, 1), nn.Linear(features, 2)

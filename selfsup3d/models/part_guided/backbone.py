@@ -9,7 +9,6 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import timm
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -49,6 +48,8 @@ class TimmBackbone(nn.Module):
             options = {"norm_layer": group_norm, "zero_init_last": False}
         if weights is not None:
             options["pretrained_cfg_overlay"] = {"file": weights}
+        import timm  # slow to load, and our own backbone needs none
+
         try:
             network: Any = timm.create_model(
                 name, pretrained=weights is not None, features_only=True, out_indices=levels, **options
@@ -92,6 +93,8 @@ def _freeze(network: Any, name: str, blocks: int) -> None:
 
 def _check_files(name: str, weights: str | None) -> None:
     """What `timm` would fetch, run or report without a name."""
+    import timm
+
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
         raise InputError(f"backbone {name!r}: no network of timm" + (f"; did you mean {close[0]!r}?" if close else ""))
