@@ -31,6 +31,7 @@ def run(settings: Settings) -> Result:
         assert batch.target is not None
         system = make_system(name).to(settings.device).eval()
         system.fit([batch])
+        torch.nn.init.normal_(system.decoder.to_image.weight, std=0.02)  # a trained one's are not 0 either
         synthesizer, images = Synthesizer(system, size), batch.target.to(settings.device)
         alone, among = (synthesizer.pose(images[:count]).pose[:1] for count in batches)
         error = max(error, check(alone, among, TOLERANCE, f"poses of {name}"))

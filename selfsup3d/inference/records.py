@@ -56,6 +56,11 @@ class PoseRecord:
         if len(self.confidence) == 0 < len(self.joints_3d):
             object.__setattr__(self, "confidence", np.full((len(self.joints_3d), NUM_JOINTS), np.nan, np.float32))
 
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Of the 17 joints, in their order."""
+        return H36M_17.joint_names
+
     def __len__(self) -> int:
         return len(self.joints_3d)
 

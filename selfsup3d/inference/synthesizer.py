@@ -99,11 +99,11 @@ class Synthesizer:
         batch_size: images at a time.
 
     Raises:
-        InputError: the system was trained without a decoder.
+        InputError: its decoder was never trained.
     """
 
     def __init__(self, system: PartGuided, size: int, batch_size: int = 32) -> None:
-        if not system.settings.trains_decoder:
+        if not system.decoder_is_trained:
             raise InputError("the decoder of this model was never trained: it predicts poses, and no images")
         self.system, self.size, self.batch_size = system, size, batch_size
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from selfsup3d.builders.systems import build_system
 from selfsup3d.config.run import Config
@@ -19,6 +20,7 @@ from selfsup3d.inference.synthesizer import Synthesizer
 def synthesizer() -> Synthesizer:
     system = build_system(Config()).eval()
     system.bone_lengths.copy_(bone_lengths(torch.from_numpy(ProceduralPrior(2).poses)).mean(0))
+    nn.init.normal_(system.decoder.to_image.weight, std=0.05)  # as if it were trained
     return Synthesizer(system, 64)
 
 

@@ -3,6 +3,7 @@ import importlib
 import cv2
 import numpy as np
 import pytest
+from torch import nn
 
 from selfsup3d.builders.systems import build_system
 from selfsup3d.config.run import Config
@@ -42,6 +43,7 @@ def model(tmp_path_factory, motion_poses):
     config = Config()
     system = build_system(config)
     system.bone_lengths.copy_(bone_lengths(motion_poses).mean(0))
+    nn.init.normal_(system.decoder.to_image.weight, std=0.05)  # as if it were trained
     pretrained.save_pretrained(folder, system, config.to_dict(), "random weights")
     return folder
 

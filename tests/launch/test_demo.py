@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from selfsup3d.builders.systems import build_system
 from selfsup3d.cli import run
@@ -37,6 +38,7 @@ def model(tmp_path_factory):
     config = Config()
     system = build_system(config)
     system.bone_lengths.copy_(bone_lengths(torch.from_numpy(ProceduralPrior(2).poses)).mean(0))
+    nn.init.normal_(system.decoder.to_image.weight, std=0.05)  # as if it were trained
     folder = tmp_path_factory.mktemp("model")
     pretrained.save_pretrained(folder / "untrained", system, config.to_dict(), "# untrained")
     return folder / "untrained"

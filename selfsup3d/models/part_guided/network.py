@@ -99,6 +99,11 @@ class PartGuidedNetwork(nn.Module):
 
     # ------------------------------------------------------------------------------------------ evaluation
 
+    @property
+    def decoder_is_trained(self) -> bool:
+        """Whether its images mean anything: the last layer begins as zeros, and every update of the decoder moves it."""
+        return bool(self.decoder.to_image.weight.any())
+
     @torch.no_grad()
     def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
         """Pose, camera, reconstruction and part segmentation of `batch.target`; deterministic, so one hypothesis."""
