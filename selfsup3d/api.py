@@ -30,7 +30,7 @@ from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.synthesizer import Orbit, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows, whole_frame
-from selfsup3d.io.video import read_image
+from selfsup3d.io.images import read_image
 from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
