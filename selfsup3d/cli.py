@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from selfsup3d.config.choices import UP_AXES
-from selfsup3d.errors import InputError
+from selfsup3d.errors import InputError, RunFailedError
 from selfsup3d.io.resources import locate_model, shipped_models
 
 __all__ = ["Parser", "image_size", "refuse_overwrite", "run", "set_environment"]
@@ -165,7 +165,7 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         return main(list(sys.argv[1:] if argv is None else argv)) or 0
     except InputError as error:
         return _complain(str(error), 2)
-    except FloatingPointError as error:
+    except (FloatingPointError, RunFailedError) as error:
         return _complain(str(error), 1)
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

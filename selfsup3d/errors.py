@@ -1,6 +1,6 @@
 """The errors that a person gets for bad input. Scripts print the message alone and exit with code 2."""
 
-__all__ = ["FatalInputError", "InputError"]
+__all__ = ["FatalInputError", "InputError", "RunFailedError"]
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class InputError(ValueError):
 class FatalInputError(InputError):
     """Concerns the whole run and not one sample (a limit of the machine, altered data): training does not draw another
     sample in its place."""
+
+
+class RunFailedError(RuntimeError):
+    """A run that ended for no fault of its input (a worker killed, a hang). Scripts print the message and exit with 1."""

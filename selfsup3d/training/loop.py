@@ -12,24 +12,20 @@ random draw comes from (seed, step, sample). Generators that networks draw from 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from selfsup3d.config.run import Config
-from selfsup3d.config.trainer import TrainerConfig
 from selfsup3d.config.upgrade import upgrade_tensors
 from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.data.sampling.step_dataset import StepStream
-from selfsup3d.errors import InputError
+from selfsup3d.errors import InputError, RunFailedError
 from selfsup3d.io import pretrained
 from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch
@@ -38,11 +34,12 @@ from selfsup3d.training import run_folder
 from selfsup3d.training.checkpoint import TrainingState, find_checkpoint, newest
 from selfsup3d.training.device import any_process, make_accelerator, same_buffers
 from selfsup3d.training.ema import AveragedWeights, evaluating
+from selfsup3d.training.loading import loading
 from selfsup3d.training.monitor import Monitor, bounded_interval
 from selfsup3d.training.numerics import describe_nonfinite
 from selfsup3d.training.optimizers import UpdateOptimizers, check_names
 from selfsup3d.training.shared_machine import ThreadWatch
-from selfsup3d.training.signals import StopRequest, ignore_stop_signals
+from selfsup3d.training.signals import StopRequest
 
 __all__ = ["TrainResult", "train"]
 
@@ -109,10 +106,10 @@ def train(
     with (
         StopRequest() as stop,
         Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
-        _loading(stream, settings, state.step, accelerator.device.type == "cuda" and not resident) as batches_of_steps,
+        loading(stream, settings, state.step, accelerator.device.type == "cuda" and not resident) as batches_of_steps,
     ):
         watch = ThreadWatch(monitor.say)
-        for step, batches in batches_of_steps:
+        for step, batches in _saving_where_workers_die(batches_of_steps, config, state, accelerator):
             progress = step / settings.steps
             _seed(config.seed, step, accelerator.process_index, accelerator.device)
             batches = [batch.to(accelerator.device, non_blocking=True) for batch in batches]
@@ -283,6 +280,22 @@ def _give_up(config: Config, state: TrainingState, accelerator: Accelerator) -> 
     )
 
 
+def _saving_where_workers_die(
+    steps: Iterator[tuple[int, list[Batch]]], config: Config, state: TrainingState, accelerator: Accelerator
+) -> Iterator[tuple[int, list[Batch]]]:
+    """The same steps; where no more come, the state is saved before the run ends.
+
+    Only the main process saves: the others may have begun the next step and cannot be asked.
+    """
+    try:
+        yield from steps
+    except RunFailedError as error:
+        if not (accelerator.is_main_process and state.step):
+            raise
+        _save(config, state, accelerator)
+        raise RunFailedError(f"{error}. Step {state.step} is saved: --resume auto goes on") from None
+
+
 def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
     """Seed the generators that networks draw from in a step.
 
@@ -292,37 +305,3 @@ def _seed(seed: int, step: int, rank: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":
         torch.cuda.manual_seed(value)
-
-
-@contextlib.contextmanager
-def _loading(
-    stream: StepStream, settings: TrainerConfig, start: int, pin: bool
-) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
-    """The steps that are left with their micro-batches; workers are closed at the end."""
-    loader: Any = DataLoader(
-        stream,
-        batch_size=None,
-        sampler=range(start, settings.steps),
-        num_workers=settings.workers,
-        worker_init_fn=ignore_stop_signals,
-        pin_memory=pin,
-    )
-    batches = iter(loader)
-    try:
-        yield _errors_of_workers(zip(range(start, settings.steps), batches, strict=True))
-    finally:
-        # Workers otherwise live until the iterator is collected, which the traceback of an error puts off.
-        close = getattr(batches, "_shutdown_workers", None)  # absent without workers
-        if close is not None:
-            close()
-
-
-def _errors_of_workers(
-    steps: Iterator[tuple[int, list[Batch]]],
-) -> Iterator[tuple[int, list[Batch]]]:
-    """Workers wrap an error's message in a traceback; give InputErrors their own message back."""
-    try:
-        yield from steps
-    except InputError as error:
-        wrapped = re.search(r"in DataLoader worker process .*\n\S*Error: (?P<message>.*)", str(error), re.DOTALL)
-        raise InputError(wrapped["message"].strip() if wrapped else str(error)) from None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish that the loop reads between steps; so is the end of the launcher.
+"""SIGTERM, SIGINT and SIGHUP (a closed terminal) as a wish that the loop reads between steps; so is the launcher's end.
 
 `accelerate launch` with one process passes no signal on: whoever stops the launcher alone (`kill`, a container's end)
 would leave a run behind that nobody watches.
@@ -14,11 +14,11 @@ from typing import Any, Self
 
 __all__ = ["StopRequest", "ignore_stop_signals", "launched"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT only sets `reason`; a second one acts as usual.
+    """While entered, the first SIGTERM, SIGINT or SIGHUP only sets `reason`; a second one acts as usual.
 
     In a thread other than the main one Python delivers no signals, and entering does nothing.
     """
@@ -38,6 +38,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
+                if number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup: the run is to outlive its terminal
                 self._before[number] = signal.signal(number, self._receive)
         return self
 

@@ -113,6 +113,21 @@ def test_the_end_of_the_launcher_stops_the_run(tmp_path, monkeypatch, launched):
     assert (result.step, result.stopped) == ((3, "the end of its launcher") if launched else (8, None))
 
 
+def test_a_closed_terminal_saves_as_sigterm_does(tmp_path):
+    result = train(config(tmp_path), Autoencoder(), Interrupted(2, signal.SIGHUP))
+    assert (result.step, result.stopped) == (3, "SIGHUP")
+    assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
+
+
+def test_nohup_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = train(config(tmp_path), Autoencoder(), Interrupted(2, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.step, result.stopped) == (8, None)
+
+
 def test_handlers_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     train(config(tmp_path, steps=1), Autoencoder(), Noise())
