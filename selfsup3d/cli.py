@@ -167,6 +167,8 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         return _complain(str(error), 2)
     except (FloatingPointError, RunFailedError) as error:
         return _complain(str(error), 1)
+    except MemoryError:
+        return _complain("out of memory: give smaller batches, fewer workers or smaller files", 1)
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

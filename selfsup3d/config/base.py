@@ -6,12 +6,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Count", "Fraction", "NotNegative", "Positive", "Section"]
+__all__ = ["Count", "Fraction", "Layers", "NotNegative", "Positive", "Section", "Width"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**53)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+"""Of a network: blocks, stages, views. More would fill memory before an error could be told."""
+Width = Annotated[int, Field(ge=1, le=16384)]
+"""Of a network's layer."""
 
 
 class Section(BaseModel):

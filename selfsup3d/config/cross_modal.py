@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfsup3d.config.base import Count, Fraction, NotNegative, Section
+from selfsup3d.config.base import Fraction, Layers, NotNegative, Section, Width
 
 __all__ = ["AdversaryConfig", "CrossModalConfig", "KLConfig", "ModalityWeightConfig"]
 
@@ -25,7 +25,7 @@ class KLConfig(Section):
     """Fraction of the run without divergence (annealed)."""
     reach: Fraction = 0.8
     """Fraction of the run at which the maximum is reached (annealed)."""
-    cycles: Count = 4
+    cycles: Layers = 4
     """Of the cyclical schedule."""
     ramp: Fraction = 0.5
     """Rising part of each cycle; it is held for the rest."""
@@ -63,11 +63,11 @@ class AdversaryConfig(Section):
     """Of the adversarial losses."""
     smoothing: Annotated[float, Field(gt=0.5, le=1.0)] = 1.0
     """Label of real samples; above 1 the cross entropy has no minimum."""
-    width: Count = 1024
+    width: Width = 1024
     """Hidden layers of a critic of poses."""
-    blocks: Count = 2
+    blocks: Layers = 2
     """Residual blocks of a critic of poses."""
-    image_width: Count = 32
+    image_width: Width = 32
     """Channels of the first layer of a critic of images."""
     accuracy_range: tuple[Fraction, Fraction] = (0.0, 1.0)
     """The critic rests while its accuracy is above, the VAE while it is below."""
@@ -100,11 +100,11 @@ class CrossModalConfig(Section):
     """Encoders that predictions are made from, together; none = the first one."""
     supervision: Literal["labels", "reprojection"] = "labels"
     """labels = 3D labels; reprojection = keypoints alone, with adversary.judges: joints_2d."""
-    latent: Count = 100
+    latent: Width = 100
     """Dimensions of the latent space."""
-    width: Count = 512
+    width: Width = 512
     """Hidden layers of the pose networks."""
-    blocks: Count = 2
+    blocks: Layers = 2
     """Of two hidden layers each, after a first one: 2 are the five layers of the thesis."""
     residual: bool = False
     """Blocks of the pose networks have a skip."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfsup3d.config.base import Count, Fraction, NotNegative, Section
+from selfsup3d.config.base import Fraction, NotNegative, Section, Width
 
 __all__ = ["BetaConfig", "LossWeightConfig", "PartGuidedConfig", "PretrainConfig", "StageConfig"]
 
@@ -111,7 +111,7 @@ class PartGuidedConfig(Section):
     """The energies L_p and L_a (off = the ablation without adaptation)."""
     composite: bool = True
     """Composite decoded people over backgrounds before they are encoded."""
-    appearance_channels: Count = 24
+    appearance_channels: Width = 24
     """Channels of the appearance per part."""
     optimizers: Literal["fused", "per_loss"] = "fused"
     """fused = one optimizer, weighted losses, one forward; per_loss = Algorithm 1 literally, an AdaGrad per loss."""

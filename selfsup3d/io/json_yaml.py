@@ -8,9 +8,11 @@ from collections.abc import Hashable
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-__all__ = ["parse_json", "parse_yaml"]
+__all__ = ["first_fault", "parse_json", "parse_yaml"]
 
+_LONGEST = 100  # characters of a number
 _LARGEST = 1 << 20  # characters of YAML; a config is a page or two, and PyYAML is slow
 
 
@@ -51,6 +53,15 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from None
 
 
+def first_fault(error: Exception) -> str:
+    """The first thing that a validation complains of, in one line: pydantic's place and message, or an error's own."""
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        return f"{place}: {fault['msg']}" if place else fault["msg"]
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader of PyYAML with two repairs: `1e-4` is a number, and a repeated key is an error."""
 
@@ -67,6 +78,12 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        """Long scalars are text: numbers of thousands of digits take PyYAML quadratic time."""
+        if kind is yaml.ScalarNode and implicit[0] and len(value) > _LONGEST:
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse aliases: nested ones make a file of a few lines unfold to billions of nodes."""
         if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
@@ -77,7 +94,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
     list("-+0123456789."),
 )
 

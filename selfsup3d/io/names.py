@@ -11,6 +11,7 @@ from selfsup3d.errors import InputError
 
 __all__ = ["clean_component", "clean_relative", "fitting", "printable"]
 
+_PATTERN = re.compile(r"\{(?::0?\d{1,2}d)?\}")  # of a frame's number
 _LONGEST = 200  # bytes of a name: file systems end at 255, and suffixes are added
 
 
@@ -35,15 +36,20 @@ def clean_component(name: object, where: str | Path) -> str:
 
 
 def clean_relative(path: object, where: str | Path) -> str:
-    """`path` as a path below a folder, each part of it as of `clean_component`; "" stays.
+    """`path` as a path below a folder, each part of it as of `clean_component`, or a pattern of such; "" stays.
 
     Raises:
-        InputError: absolute, with a part that leads up, or with an unclean part.
+        InputError: absolute, with a part that leads up or is unclean, or with braces that are no frame's number.
     """
     if not isinstance(path, str) or path.startswith(("/", "\\")):
         raise InputError(f"{where}: {printable(repr(path))} is no path below the data's folder")
-    for part in PurePosixPath(path).parts:
-        clean_component(re.sub(r"\{:?0?\d*d?\}", "0", part), where)  # {:06d} stands for a frame's number
+    filled = _PATTERN.sub("0", path)
+    if "{" in filled or "}" in filled or len(_PATTERN.findall(path)) > 1:
+        raise InputError(
+            f"{where}: {printable(repr(path))}: expected one place for the frame's number, such as {{:06d}}"
+        )
+    for part in PurePosixPath(filled).parts:
+        clean_component(part, where)
     return path
 
 

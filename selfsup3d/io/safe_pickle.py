@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -22,11 +23,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import BUDGET, refuse_inflated_entries
 from selfsup3d.io.pickle_arrays import ArrayInProgress, Budget, DtypeInProgress, Refused, call, checked_key, resolve
 
 __all__ = ["load_npz", "load_pickle", "loads"]
 
-_MAX_BYTES = 4 << 30
+_MAX_BYTES = BUDGET
 
 # What a file may name, and the token it becomes. Both spellings of numpy's modules, both of the builtins'.
 _NAMES: dict[tuple[str, str], str] = {
@@ -359,6 +361,7 @@ def load_npz(path: str | Path, keys: Collection[str] | None = None, max_bytes: i
             total = sum(entry.file_size for entry in chosen.values())
             if total > max_bytes:
                 raise InputError(f"{path}: unpacks to {total} bytes, more than the {max_bytes} that are read")
+            refuse_inflated_entries(path, list(chosen.values()))
             return {key: _read_entry(archive.read(entry), f"{path}: {key}") for key, entry in chosen.items()}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: not a readable npz ({error}); download or export it again") from None
@@ -374,6 +377,8 @@ def _read_entry(raw: bytes, name: str) -> Any:
             raise ValueError(f"npy version {version}")
         shape, _, dtype = read_header[version](stream)
         if not dtype.hasobject:
+            if math.prod(shape) * dtype.itemsize > len(raw):
+                raise ValueError(f"shape {shape} of {len(raw)} bytes")
             stream.seek(0)
             return np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, MemoryError) as error:

@@ -20,6 +20,7 @@ from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
 from selfsup3d.io.images import frame_files, natural_key
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.names import clean_relative
 from selfsup3d.io.video import VIDEO_SUFFIXES, is_video
 from selfsup3d.preparation.boxes import find_box_file
 from selfsup3d.preparation.cropping import Dropped, PersonClip
@@ -93,6 +94,7 @@ def _listed_clips(folder: Path, listing: Path) -> list[ClipSource]:
 
 
 def _listed_clip(folder: Path, name: str, facts: Mapping[str, Any]) -> ClipSource:
+    clean_relative(name, folder / "clips.json")
     frames = folder / name / "frames"
     if not frames.is_dir():
         raise InputError(f"{frames}: missing, though clips.json lists {name!r}")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfsup3d.config.base import Count, NotNegative, Positive, Section
+from selfsup3d.config.base import NotNegative, Positive, Section, Width
 
 __all__ = ["AdversarialDepthConfig", "RepNetConfig", "RepNetWeightConfig"]
 
@@ -16,7 +16,7 @@ class AdversarialDepthConfig(Section):
 
     kind: Literal["adversarial_depth"] = "adversarial_depth"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of the hidden layers."""
     facing: Literal["face", "knees", "none"] = "face"
     """What tells people from their mirror images: the nose ahead of the neck (paper), or the knees ahead of the legs."""
@@ -46,7 +46,7 @@ class RepNetConfig(Section):
 
     kind: Literal["repnet"] = "repnet"
     """Which system."""
-    width: Count = 1000
+    width: Width = 1000
     """Of all networks."""
     weights: RepNetWeightConfig = RepNetWeightConfig()
     frame: Literal["body", "camera"] = "camera"

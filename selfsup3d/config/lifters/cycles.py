@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfsup3d.config.base import Count, Fraction, NotNegative, Positive, Section
+from selfsup3d.config.base import Fraction, Layers, NotNegative, Positive, Section, Width
 
 __all__ = ["ElePoseConfig", "ElePoseWeightConfig", "GeometricConfig", "GeometricWeightConfig"]
 
@@ -35,11 +35,11 @@ class GeometricConfig(Section):
 
     kind: Literal["geometric"] = "geometric"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of all networks."""
-    blocks: Count = 4
+    blocks: Layers = 4
     """Residual blocks of the lifter."""
-    critic_blocks: Count = 3
+    critic_blocks: Layers = 3
     """Residual blocks of the critics."""
     distance: Positive = 10.0
     """Of the unit camera; heads are 1 unit from the root."""
@@ -76,17 +76,17 @@ class ElePoseConfig(Section):
 
     kind: Literal["elepose"] = "elepose"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of the lifter."""
-    blocks: Count = 1
+    blocks: Layers = 1
     """Residual blocks of the trunk and of each branch."""
     distance: Positive = 10.0
     """Of the camera; heads are 1 unit from the root."""
     components: Annotated[int, Field(ge=2, le=34)] = 26
     """Principal components of the 2D poses that the flow sees."""
-    flow_layers: Count = 8
+    flow_layers: Layers = 8
     """Couplings of the flow."""
-    flow_width: Count = 1024
+    flow_width: Width = 1024
     """Of the couplings' networks."""
     flow_share: Fraction = 0.3
     """Share of the run that trains the flow, before the lifter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from selfsup3d.config.base import Count, NotNegative, Positive, Section
+from selfsup3d.config.base import Layers, NotNegative, Positive, Section, Width
 
 __all__ = ["StudentConfig", "StudentWeightConfig", "TeacherConfig", "TeacherWeightConfig"]
 
@@ -30,19 +30,19 @@ class TeacherConfig(Section):
 
     kind: Literal["ites_teacher"] = "ites_teacher"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of the network."""
-    bottleneck: Count = 256
+    bottleneck: Width = 256
     """Of the residual blocks."""
-    blocks: Count = 6
+    blocks: Layers = 6
     """Residual blocks."""
-    atoms: Count = 12
+    atoms: Layers = 12
     """Of the shape dictionary, besides the mean pose."""
     distance: Positive = 5.0
     """Of the virtual camera of focal length 1."""
     length: Positive = 0.7
     """From root to head, in the camera's unit."""
-    views: Count = 4
+    views: Layers = 4
     """Random rotations of each sample."""
     view_rotations: Literal["sphere", "views"] = "sphere"
     """sphere = about any axis, the paper's; views = about the vertical axis, then a little up or down (ours)."""
@@ -69,9 +69,9 @@ class StudentConfig(Section):
     """Which system."""
     teacher: Path | None = None
     """A trained teacher: a run, a released model or a checkpoint. Needed to train only."""
-    channels: Count = 128
+    channels: Width = 128
     """Of the graph convolutions."""
-    blocks: Count = 4
+    blocks: Layers = 4
     """Residual blocks of two graph convolutions."""
     edges: Literal["per_channel", "shared"] = "per_channel"
     """Learnt edge weights: one matrix per output channel, or one for all."""
@@ -81,6 +81,6 @@ class StudentConfig(Section):
     """Of the virtual camera; the teacher's."""
     length: Positive = 0.7
     """From root to head; the teacher's."""
-    views: Count = 4
+    views: Layers = 4
     """Random rotations of each sample."""
     weights: StudentWeightConfig = StudentWeightConfig()

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfsup3d.config.base import Count, NotNegative, Section
+from selfsup3d.config.base import Layers, NotNegative, Section, Width
 
 __all__ = ["C3DPOConfig", "C3DPOWeightConfig", "DeepNRSfMConfig"]
 
@@ -33,13 +33,13 @@ class C3DPOConfig(Section):
 
     kind: Literal["c3dpo"] = "c3dpo"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of both networks."""
-    bottleneck: Count = 256
+    bottleneck: Width = 256
     """Of the residual blocks."""
-    blocks: Count = 6
+    blocks: Layers = 6
     """Residual blocks."""
-    bases: Count = 10
+    bases: Layers = 10
     """Of the shape basis."""
     augment: bool = True
     """Rotate the image of training samples about the viewing axis."""
@@ -53,7 +53,7 @@ class DeepNRSfMConfig(Section):
 
     kind: Literal["deep_nrsfm"] = "deep_nrsfm"
     """Which system."""
-    sizes: tuple[Count, ...] = Field((125, 115, 104, 94, 83, 73, 62, 52, 41, 31, 20, 10), min_length=2)
+    sizes: tuple[Width, ...] = Field((125, 115, 104, 94, 83, 73, 62, 52, 41, 31, 20, 10), min_length=2)
     """Atoms of each dictionary."""
     threshold: Literal["block", "relu"] = "block"
     """Sparsity of whole 3x2 blocks, or of single entries."""

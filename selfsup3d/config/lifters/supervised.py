@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfsup3d.config.base import Count, Fraction, Positive, Section
+from selfsup3d.config.base import Fraction, Layers, Positive, Section, Width
 
 __all__ = ["ImageRootConfig", "KeypointLifterConfig", "MartinezConfig", "RootDepthConfig", "TemporalConfig"]
 
@@ -18,9 +18,9 @@ class MartinezConfig(Section):
 
     kind: Literal["martinez"] = "martinez"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of the hidden layers."""
-    blocks: Count = 2
+    blocks: Layers = 2
     """Residual blocks of two layers."""
     dropout: Dropout = 0.5
     """After each hidden layer."""
@@ -35,7 +35,7 @@ class TemporalConfig(Section):
     """Which system."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((3, 3, 3), min_length=1, max_length=8)
     """Kernel sizes, odd; their product is the number of frames seen."""
-    channels: Count = 1024
+    channels: Width = 1024
     """Of the hidden layers."""
     dropout: Dropout = 0.25
     """After each hidden layer."""
@@ -56,9 +56,9 @@ class RootDepthConfig(Section):
 
     kind: Literal["root_depth"] = "root_depth"
     """Which system."""
-    width: Count = 1024
+    width: Width = 1024
     """Of the hidden layers."""
-    blocks: Count = 2
+    blocks: Layers = 2
     """Residual blocks of two layers."""
     dropout: Dropout = 0.1
     """After each hidden layer."""
@@ -69,14 +69,14 @@ class KeypointLifterConfig(Section):
 
     kind: Literal["keypoint_lifter"] = "keypoint_lifter"
     """Which system."""
-    width: Count = 768
+    width: Width = 768
     """Of the residual network's hidden layers."""
-    blocks: Count = 2
+    blocks: Layers = 2
     """Residual blocks of two layers."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((), max_length=8)
     """Kernel sizes of temporal convolutions over the frames' poses, odd; their product is the number of frames seen. None =
     single frames."""
-    channels: Count = 128
+    channels: Width = 128
     """Of the temporal convolutions' hidden layers."""
     dropout: Dropout = 0.1
     """After each hidden layer."""

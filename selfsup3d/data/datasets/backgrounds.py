@@ -21,6 +21,7 @@ from selfsup3d.data.saliency.saliency import THRESHOLD, clean_mask, grow, soften
 from selfsup3d.errors import InputError
 from selfsup3d.io.crops import Frames, Reduced, warp_view
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.names import clean_component, fitting
 
 __all__ = ["Backgrounds", "estimate_background", "saliency_of_crop"]
 
@@ -47,7 +48,7 @@ class Backgrounds:
 
     def path(self, take: Take) -> Path:
         """Where the background of a take lies."""
-        safe = take.person.replace("/", "_").replace(" ", "_")
+        safe = clean_component(fitting(take.person.replace("/", "_").replace(" ", "_")), f"take {take.name!r}: person")
         return self.folder / safe / f"{take.camera}.npz"
 
     def crop(self, take: Take, view: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
-from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.json_yaml import first_fault, parse_json
+from selfsup3d.io.names import clean_component, clean_relative
 from selfsup3d.io.safe_pickle import load_npz
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
@@ -37,6 +39,8 @@ __all__ = [
 
 FORMAT = 2
 """Version of the file; an index of another version is built again."""
+
+_WIDEST = 100_000  # px
 
 _ROW_SHAPES: dict[str, tuple[tuple[int, ...], Any]] = {
     "frame": ((), np.int32),
@@ -68,6 +72,9 @@ class Take:
         K: 3x3 pinhole, rows joined, px.
         distortion: k1, k2, k3, p1, p2 (`geometry.camera.distort`, lens "h36m"), or ().
         source: where the 3D joints come from ("annot3", "jointPositions" ...).
+
+    Raises:
+        InputError: a camera or path that would lead out of the data's folder.
     """
 
     name: str
@@ -86,6 +93,11 @@ class Take:
     mask_shift: int = 0
     distortion: tuple[float, ...] = ()
     source: str = ""
+
+    def __post_init__(self) -> None:
+        clean_component(self.camera, f"take {self.name!r}: camera")
+        for path in (self.image, self.mask):
+            clean_relative(path, f"take {self.name!r}")
 
     def intrinsics(self) -> np.ndarray:
         """(3, 3) float64."""
@@ -250,22 +262,22 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
             raise InputError(
                 f"{path}: index of format {header['format']}, this version reads {FORMAT}; prepare it again"
             )
-        takes = tuple(_take(record) for record in header["takes"])
-        _check_arrays(arrays, len(takes))
+        known = _Header.model_validate(header)
+        _check_arrays(arrays, len(known.takes))
         return FrameIndex(
-            dataset=str(header["dataset"]),
-            root=Path(root if root is not None else header["root"]),
-            takes=takes,
+            dataset=known.dataset,
+            root=Path(root if root is not None else known.root),
+            takes=tuple(known.takes),
             detected=arrays.pop("detected", None),
-            left_out={split: dict(reasons) for split, reasons in header["left_out"].items()},
-            notes=dict(header["notes"]),
+            left_out=known.left_out,
+            notes=known.notes,
             **{name: arrays[name] for name in ("take", *_ROW_SHAPES) if name != "detected"},
         )
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: not an index of frames ({error}); prepare it again (launch/prepare_data.py)"
+            f"{path}: not an index of frames ({first_fault(error)}); prepare it again (launch/prepare_data.py)"
         ) from error
 
 
@@ -278,16 +290,31 @@ def index_settings(path: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def _take(record: dict[str, Any]) -> Take:
-    known = {f.name for f in fields(Take)}
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
-    take = Take(**values)
-    take.intrinsics()
-    return take
+class _Header(BaseModel):
+    """What stands beside the arrays."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    dataset: str = Field(max_length=200)
+    root: str
+    takes: list[Take] = Field(max_length=1_000_000)
+    left_out: dict[str, dict[str, int]]
+    notes: dict[str, str]
+
+    @field_validator("takes")
+    @classmethod
+    def _possible(cls, takes: list[Take]) -> list[Take]:
+        for take in takes:
+            sizes = 1 <= take.width <= _WIDEST and 1 <= take.height <= _WIDEST
+            if not sizes or len(take.K) != 9 or len(take.distortion) > 14 or not 0 <= take.fps < 1e6:
+                raise ValueError(f"take {take.name!r}: impossible image size, K, distortion or fps")
+        return takes
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], takes: int) -> None:
-    count = len(arrays["take"])
+    count = len(np.atleast_1d(arrays["take"]))
+    if arrays["take"].shape != (count,) or arrays["take"].dtype.kind not in "iu":
+        raise ValueError(f"take is {arrays['take'].dtype} {arrays['take'].shape}, expected whole numbers (N,)")
     for name, (shape, dtype) in _ROW_SHAPES.items():
         if name == "detected" and name not in arrays:
             continue

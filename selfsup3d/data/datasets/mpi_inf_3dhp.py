@@ -23,6 +23,7 @@ from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
 from selfsup3d.io.images import read_image
+from selfsup3d.io.limits import check_mat, stored_array
 from selfsup3d.io.video import video_info
 from selfsup3d.structures.joint_formats import FOREIGN, ForeignSkeleton
 
@@ -242,6 +243,7 @@ def _loadmat(path: Path) -> dict[str, np.ndarray]:
         from scipy.io import loadmat
     except ImportError:
         raise need_package("scipy", path) from None
+    check_mat(path)
     try:
         return dict(loadmat(path, variable_names=("annot2", "annot3", "univ_annot3")))
     except Exception as error:  # scipy raises whatever a damaged file leads it to
@@ -322,7 +324,7 @@ def _load_hdf5(path: Path) -> dict[str, np.ndarray]:
             absent = [name for name in names if name not in file]
             if absent:
                 raise InputError(f"{path}: lacks {', '.join(absent)}")
-            return {name: np.asarray(file[name][()], dtype=np.float64) for name in names}
+            return {name: stored_array(file[name], f"{path}: {name}").astype(np.float64) for name in names}
     except InputError:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:

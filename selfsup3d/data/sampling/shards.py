@@ -11,27 +11,30 @@ has which number depends on the samples of a step alone, not on how many process
 
 from __future__ import annotations
 
-import re
+import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import torch
+from pydantic import AfterValidator, BaseModel, Field
 
 from selfsup3d.data.priors.pose_prior import PosePrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.dataset import training_sample
-from selfsup3d.data.sampling.shards_write import FORMAT, LISTING, Record, webdataset_library
+from selfsup3d.data.sampling.shards_write import LISTING, Record, webdataset_library
 from selfsup3d.errors import InputError
-from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.json_yaml import first_fault, parse_json
+from selfsup3d.io.names import clean_component
 from selfsup3d.io.quiet_codecs import silent
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["ShardSource", "lanes_of"]
 
@@ -44,12 +47,12 @@ class _Shard:
 
     Attributes:
         samples: name of a part ("jpg", "json" ...) -> bytes, one dict a sample.
-        told: the decoded json of each.
+        facts: the decoded json of each.
         of_person: person -> samples.
     """
 
     samples: list[dict[str, bytes]]
-    told: list[dict[str, Any]]
+    facts: list[_Sample]
     of_person: dict[str, list[int]]
 
 
@@ -82,15 +85,15 @@ class ShardSource:
     ) -> None:
         self.folder = Path(folder)
         listing = _read_listing(self.folder)
-        self.name = str(listing["dataset"])
-        self.notes = {str(key): str(note) for key, note in listing.get("notes", {}).items()}
+        self.name = listing.dataset
+        self.notes = dict(listing.notes)
         self.image_size = size
-        if listing["size"] < size:
+        if listing.size < size:
             raise InputError(
-                f"{self.folder}: its crops have {listing['size']} px; ask for at most that (data.size {size})"
+                f"{self.folder}: its crops have {listing.size} px; ask for at most that (data.size {size})"
             )
-        self._names = [str(s["name"]) for s in listing["shards"]]
-        self._counts = np.array([int(s["samples"]) for s in listing["shards"]])
+        self._names = [shard.name for shard in listing.shards]
+        self._counts = np.array([shard.samples for shard in listing.shards])
         self._labels = labels
         self._priors = pose_prior, camera_prior
         self._augmentation = augmentation
@@ -147,23 +150,23 @@ class ShardSource:
 
     def _partner(self, shard: int, position: int, uniform: float) -> int:
         loaded = self._shard(shard)
-        mine = loaded.of_person[str(loaded.told[position]["person"])]
+        mine = loaded.of_person[loaded.facts[position].person]
         return mine[int(uniform * len(mine))]
 
     def _read(self, shard: int, position: int) -> Record:
         loaded = self._shard(shard)
-        sample, told = loaded.samples[position], loaded.told[position]
+        sample, facts = loaded.samples[position], loaded.facts[position]
         name, size = f"{self.folder / self._names[shard]}: sample {position}", self.image_size
         crop = _decode(sample.get("jpg"), cv2.IMREAD_COLOR, size, name)
         step = size / crop[1]
-        K = np.diag([step, step, 1.0]) @ np.array(told["K"])
-        labels = {k: np.array(v, dtype=np.float64) for k, v in told.get("labels", {}).items()}
+        K = np.diag([step, step, 1.0]) @ np.array(facts.K)
+        labels = facts.arrays()
         if "joints_2d" in labels:
             labels["joints_2d"] = labels["joints_2d"] * step
         mask = None if "mask.png" not in sample else _decode(sample["mask.png"], cv2.IMREAD_GRAYSCALE, size, name)[0]
         behind = sample.get("background.jpg", sample.get("plate.jpg"))  # its name in shards of older versions
         background = None if behind is None else _decode(behind, cv2.IMREAD_COLOR, size, name)[0]
-        return Record(crop[0], K, str(told["person"]), mask, background, told.get("meta", {}), labels)
+        return Record(crop[0], K, facts.person, mask, background, facts.meta, labels)
 
     # ---- shards ----
 
@@ -182,16 +185,18 @@ class ShardSource:
             raise InputError(
                 f"{path}: holds {len(samples)} samples, {LISTING} says {self._counts[number]}; copy it again"
             )
-        try:
-            told = [parse_json(s["json"]) for s in samples]
-            people: dict[str, list[int]] = {}
-            for position, facts in enumerate(told):
-                people.setdefault(str(facts["person"]), []).append(position)
-                if np.shape(facts["K"]) != (3, 3):
-                    raise ValueError(f"sample {position} has no K")
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: damaged shard ({error}); write it again") from error
-        return _Shard(samples, told, people)
+        facts: list[_Sample] = []
+        people: dict[str, list[int]] = {}
+        for position, sample in enumerate(samples):
+            try:
+                facts.append(_Sample.model_validate(parse_json(sample["json"])))
+                facts[-1].arrays()
+            except (KeyError, ValueError) as error:
+                raise InputError(
+                    f"{path}: damaged shard (sample {position}: {first_fault(error)}); write it again"
+                ) from error
+            people.setdefault(facts[-1].person, []).append(position)
+        return _Shard(samples, facts, people)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": OrderedDict()}  # workers read for themselves
@@ -243,31 +248,83 @@ def _stream(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: no such shard; copy it again")
     try:
         # Opened here: the library takes names for URLs, expands braces and runs what follows "pipe:".
-        with path.open("rb") as file:
-            members = wds.tariterators.tar_file_expander([{"url": str(path), "stream": file}])
-            yield from wds.tariterators.group_by_keys(members)
+        yield from wds.tariterators.group_by_keys(_members(path))
     except Exception as error:  # tarfile and the library raise whatever a damaged archive leads them to
         raise InputError(f"{path}: damaged shard ({type(error).__name__}: {error}); copy it again") from error
 
 
-def _read_listing(folder: Path) -> dict[str, Any]:
+class _Listed(BaseModel):
+    name: Annotated[str, AfterValidator(lambda name: clean_component(name, "name of a shard"))]
+    samples: int = Field(ge=1, le=10_000_000)
+
+
+class _Listing(BaseModel):
+    """shards.json."""
+
+    format: Literal[1]  # shards_write.FORMAT
+    dataset: str = Field(max_length=200)
+    size: int = Field(ge=1, le=16384)
+    notes: dict[str, str] = {}
+    shards: list[_Listed] = Field(min_length=1, max_length=1_000_000)
+
+
+_Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+_Row = Annotated[list[_Number | None], Field(max_length=3)]
+
+
+class _Labels(BaseModel):
+    joints_3d: Annotated[list[_Row], Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)] | None = None
+    joints_2d: Annotated[list[_Row], Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)] | None = None
+    confidence: Annotated[list[_Number | None], Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)] | None = None
+
+
+class _Sample(BaseModel):
+    """KEY.json of a sample."""
+
+    person: str = Field(max_length=1000)
+    K: tuple[tuple[_Number, _Number, _Number], tuple[_Number, _Number, _Number], tuple[_Number, _Number, _Number]]
+    meta: dict[str, str | int | float | bool | None] = Field(default={}, max_length=100)
+    labels: _Labels = _Labels()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The labels that are known: (17, 3), (17, 2) and (17,) float64, NaN where a number is null.
+
+        Raises:
+            ValueError: rows of other lengths.
+        """
+        known = {name: np.array(value, dtype=np.float64) for name, value in self.labels if value is not None}
+        for name, width in (("joints_3d", 3), ("joints_2d", 2)):
+            if name in known and known[name].shape != (NUM_JOINTS, width):
+                raise ValueError(f"{name} has shape {known[name].shape}")
+        return known
+
+
+def _read_listing(folder: Path) -> _Listing:
     path = folder / LISTING
     try:
-        listing = parse_json(path.read_text(encoding="utf-8"))
-        if listing["format"] != FORMAT or not listing["shards"] or not int(listing["size"]) > 0:
-            raise ValueError(f"format {listing['format']} with {len(listing['shards'])} shards")
-        wrong = [
-            s["name"] for s in listing["shards"] if not re.fullmatch(r"[\w.-]+\.tar", s["name"]) or s["samples"] < 1
-        ]
-        if wrong:
-            raise ValueError(f"shard {wrong[0]!r}")
-        if not isinstance(listing.get("notes", {}), dict):
-            raise ValueError("notes are no names with text")
-        return dict(listing)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        listing = _Listing.model_validate(parse_json(path.read_text(encoding="utf-8")))
+        for shard in listing.shards:  # a sample takes two headers and two blocks of 512 bytes at least
+            file = folder / shard.name
+            if file.is_file() and shard.samples * 2048 > file.stat().st_size:
+                raise ValueError(f"{shard.name} cannot hold {shard.samples} samples in {file.stat().st_size} bytes")
+        return listing
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: no finished shards ({error}); write them with launch/prepare_data.py --shards"
+            f"{path}: no finished shards ({first_fault(error)}); write them with launch/prepare_data.py --shards"
         ) from error
+
+
+def _members(path: Path) -> Iterator[dict[str, Any]]:
+    """Files of a tar archive, each no larger than the archive: sparse ones would unfold to any size."""
+    total = path.stat().st_size
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            if member.issparse() or member.size > total:
+                raise ValueError(f"{member.name} declares {member.size} bytes in an archive of {total}")
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is not None:
+                yield {"fname": member.name, "data": file.read(), "__url__": str(path)}
+            archive.members = []  # tarfile would keep every header
 
 
 def _decode(data: bytes | None, flag: int, size: int, name: str) -> tuple[np.ndarray, int]:

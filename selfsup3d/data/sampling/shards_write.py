@@ -19,6 +19,8 @@ __all__ = ["FORMAT", "LISTING", "Record", "webdataset_library", "write_shards"]
 
 FORMAT = 1
 LISTING = "shards.json"
+_UNFINISHED = ".unfinished"
+"""Stands while shards are being written: by it the writer knows its own leftovers from files of others."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def write_shards(
     """Write records in their order; returns how many there were.
 
     Args:
-        folder: of the shards; an unfinished one (without shards.json) is written anew.
+        folder: of the shards; one that this function left unfinished (with its mark, without shards.json) is written
+            anew.
         dataset: name, kept in every sample's meta.
         per_shard: samples in each; 2000 crops of 256 px are about 50 MB.
         notes: printed beside numbers on them (where joints and boxes come from).
@@ -67,7 +70,13 @@ def write_shards(
         raise InputError(f"{folder}: holds finished shards already; give another folder, or remove them")
     wds = webdataset_library(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("shard-*.tar"):
+    mark, standing = folder / _UNFINISHED, sorted(folder.glob("shard-*.tar"))
+    if standing and not mark.exists():
+        raise InputError(
+            f"{standing[0]}: was not written here, and would be overwritten; give another folder, or remove it"
+        )
+    mark.touch()
+    for old in standing:
         old.unlink()
     counts: list[int] = []
     size = 0
@@ -85,6 +94,7 @@ def write_shards(
     shards = [{"name": f"shard-{n:06d}.tar", "samples": count} for n, count in enumerate(counts)]
     listing = {"format": FORMAT, "dataset": dataset, "size": size, "notes": dict(notes or {}), "shards": shards}
     write_json(folder / LISTING, listing)
+    mark.unlink()
     return sum(counts)
 
 

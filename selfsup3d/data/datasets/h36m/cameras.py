@@ -21,6 +21,7 @@ from selfsup3d.data.datasets.dataset_tree import need_package
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import apply_intrinsics, distort
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import stored_array
 
 __all__ = ["CAMERAS", "SUBJECTS", "H36mCamera", "find_cameras", "load_cameras", "project_h36m"]
 
@@ -166,8 +167,8 @@ def _from_h5(path: Path) -> Cameras:
                 group = file.get(f"subject{subject[1:]}/camera{number}")
                 if group is None:
                     continue
-                name = "".join(chr(int(c)) for c in np.asarray(group["Name"]).ravel())
-                values = {key: np.asarray(group[key]) for key in ("R", "T", "f", "c", "k", "p")}
+                name = "".join(chr(int(c)) for c in stored_array(group["Name"], path).ravel())
+                values = {key: stored_array(group[key], path) for key in ("R", "T", "f", "c", "k", "p")}
                 R, T = values["R"].T, values["T"].ravel() / 1000
                 cameras[subject, name] = _camera(name, R, T, values["f"], values["c"], values["k"], values["p"])
     if not cameras:

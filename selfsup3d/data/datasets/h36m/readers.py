@@ -14,6 +14,7 @@ from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.h36m.cameras import CAMERAS, Cameras, project_h36m
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import stored_array
 from selfsup3d.io.safe_pickle import load_npz
 from selfsup3d.structures.joint_formats import FOREIGN
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -323,7 +324,7 @@ def _h5(path: Path, names: tuple[str, ...], needed: bool = True) -> dict[str, np
             absent = [name for name in names if name not in file]
             if absent and needed:
                 raise InputError(f"{path}: lacks {', '.join(absent)}")
-            return {name: np.asarray(file[name][()]) for name in names if name not in absent}
+            return {name: stored_array(file[name], f"{path}: {name}") for name in names if name not in absent}
     except InputError:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
