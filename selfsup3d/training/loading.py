@@ -135,7 +135,13 @@ def _errors_of_workers(steps: Iterator[tuple[int, list[Batch]]]) -> Iterator[tup
             raise RunFailedError(f"no samples came for {_TIMEOUT / 60:.0f} minutes: a data worker hangs") from None
         if not re.search(r"DataLoader worker \(pid.*(killed|exited)", str(error)):
             raise
-        raise RunFailedError(
-            f"a data worker was killed ({str(error).splitlines()[0].rstrip('. ')}): often memory has run out; fewer "
-            "trainer.workers or a smaller trainer.batch_size need less"
-        ) from None
+        raise _killed(str(error).splitlines()[0].rstrip(". ")) from None
+    except (ConnectionError, EOFError) as error:  # it died between announcing a batch and handing it over
+        raise _killed(type(error).__name__) from None
+
+
+def _killed(how: str) -> RunFailedError:
+    return RunFailedError(
+        f"a data worker was killed ({how}): often memory has run out; fewer trainer.workers or a smaller "
+        "trainer.batch_size need less"
+    )
