@@ -12,7 +12,7 @@ import pickle
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,13 @@ def loading(
         pin_memory=pin and not piped,
     )
     batches = iter(loader)
+    # Workers otherwise live until the iterator is collected, which the traceback of an error puts off.
+    close = getattr(batches, "_shutdown_workers", lambda: None)  # absent without workers
+    whole = (pickle.loads(batch) if piped else batch for batch in batches)
     try:
-        yield _errors_of_workers(
-            (step, pickle.loads(batch) if piped else batch)
-            for step, batch in zip(range(start, settings.steps), batches, strict=True)
-        )
+        yield _errors_of_workers(zip(range(start, settings.steps), whole, strict=True), close)
     finally:
-        # Workers otherwise live until the iterator is collected, which the traceback of an error puts off.
-        close = getattr(batches, "_shutdown_workers", None)  # absent without workers
-        if close is not None:
-            close()
+        close()
 
 
 class _Piped(Dataset):
@@ -123,7 +120,9 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(getattr(value, field.name))
 
 
-def _errors_of_workers(steps: Iterator[tuple[int, list[Batch]]]) -> Iterator[tuple[int, list[Batch]]]:
+def _errors_of_workers(
+    steps: Iterator[tuple[int, list[Batch]]], close: Callable[[], None]
+) -> Iterator[tuple[int, list[Batch]]]:
     """Workers wrap an error's message in a traceback; give InputErrors their own message back."""
     try:
         yield from steps
@@ -132,12 +131,26 @@ def _errors_of_workers(steps: Iterator[tuple[int, list[Batch]]]) -> Iterator[tup
         raise InputError(wrapped["message"].strip() if wrapped else str(error)) from None
     except RuntimeError as error:
         if "timed out after" in str(error):
+            _close_in_spite_of_deaths(close)
             raise RunFailedError(f"no samples came for {_TIMEOUT / 60:.0f} minutes: a data worker hangs") from None
         if not re.search(r"DataLoader worker \(pid.*(killed|exited)", str(error)):
             raise
+        _close_in_spite_of_deaths(close)
         raise _killed(str(error).splitlines()[0].rstrip(". ")) from None
     except (ConnectionError, EOFError) as error:  # it died between announcing a batch and handing it over
+        _close_in_spite_of_deaths(close)
         raise _killed(type(error).__name__) from None
+
+
+def _close_in_spite_of_deaths(close: Callable[[], None]) -> None:
+    """Torch raises wherever Python is when the system reports a worker's death; once all are closed it no longer does, and
+    the state can be saved undisturbed."""
+    for _ in range(20):
+        try:
+            close()
+            return
+        except RuntimeError:
+            continue
 
 
 def _killed(how: str) -> RunFailedError:
