@@ -1,7 +1,6 @@
 """How the cost of a training step grows: time and memory over resolution, batch, parts and processes.
 
 Every row is a fused joint step of the `tiny` networks in processes of their own (`apart`), one thing changed at a time.
-What a large run would take follows on paper from the FLOPs of the presets (`estimate`).
 """
 
 from __future__ import annotations
@@ -11,15 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from selfsup3d.benchmarks.apart import Cell, Figures, measure_apart
-from selfsup3d.benchmarks.estimate import Presets, estimate
 from selfsup3d.benchmarks.harness import Settings
-from selfsup3d.benchmarks.loader_share import quickstart_stream, sample_ms
 from selfsup3d.benchmarks.machine import describe, versions
-from selfsup3d.models.part_guided.presets import PRESETS
 
 __all__ = ["axes", "grow", "page"]
-
-COUNTED = 2  # samples in the step whose FLOPs are counted for the estimate
 
 
 def axes(settings: Settings) -> dict[str, list[Cell]]:
@@ -52,21 +46,11 @@ def grow(settings: Settings) -> str:
                 print(f"{axis}: {cell}", file=sys.stderr, flush=True)
                 known[cell] = measure_apart(cell)
             measured[axis].append((cell, known[cell]))
-    presets: Presets = {}
-    for name in ("tiny",) if settings.quick else PRESETS:
-        size = 32 if settings.quick else PRESETS[name].image_size
-        cell = Cell(name, size, COUNTED, threads=settings.threads, seconds=0.0, device=settings.device.type)
-        print(f"FLOPs: {cell}", file=sys.stderr, flush=True)
-        found = measure_apart(cell)
-        presets[name] = (size, found.gflop / COUNTED, found.parameters)
-    loading_ms = float("nan") if settings.quick else sample_ms(quickstart_stream(settings))
-    return page(measured, presets, loading_ms, settings)
+    return page(measured, settings)
 
 
-def page(
-    measured: Mapping[str, Sequence[tuple[Cell, Figures]]], presets: Presets, loading_ms: float, settings: Settings
-) -> str:
-    """Markdown of the measured table and of the estimate; `loading_ms` is what one core takes to prepare a sample."""
+def page(measured: Mapping[str, Sequence[tuple[Cell, Figures]]], settings: Settings) -> str:
+    """Markdown of the measured table."""
     machine, packages = describe(settings.device), versions()
     where = machine.get("gpu", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB")
     lines = [
@@ -83,14 +67,14 @@ def page(
             f"## {axis.capitalize()}",
             "",
             "| px | batch | parts | processes x threads | precision | step ms | samples/s | peak MB | GFLOP/sample "
-            "| time beside the first |",
+            "| time relative to the first |",
             "|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|",
             *(_row(cell, figures, rows[0][1]) for cell, figures in rows),
             "",
             _remark(axis, rows),
             "",
         ]
-    return "\n".join(lines + estimate(presets, loading_ms)) + "\n"
+    return "\n".join(lines)
 
 
 def _row(cell: Cell, figures: Figures, first: Figures) -> str:

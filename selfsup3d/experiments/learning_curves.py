@@ -44,4 +44,4 @@ def learning_curves(folder: Path) -> np.ndarray | None:
     if not shown:
         return None
     beta = next((values for name, values in scalars.items() if name.endswith(f"/{_BETA}")), None)
-    return curves(shown, beside=None if beta is None else ("beta", *beta))
+    return curves(shown, through_all=None if beta is None else ("beta", *beta))

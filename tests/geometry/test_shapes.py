@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfsup3d.geometry import align, camera, kinematics, nearest_rotation, rotation, shapes
+from selfsup3d.geometry import align, camera, kinematics, rotation, shapes
 
 K = torch.tensor([[150.0, 2.0, 60.0], [0.0, 140.0, 66.0], [0.0, 0.0, 1.0]])
 
@@ -55,7 +55,7 @@ CASES = {
     "canonicalize recentred": (lambda j: kinematics.canonicalize(j, recentre=True), [(17, 3)]),
     "normalize_local_vectors": (kinematics.normalize_local_vectors, [(13, 3)]),
     "mirror_joints": (lambda j: kinematics.mirror_joints(j, 1), [(17, 3)]),
-    "nearest_rotation": (nearest_rotation.nearest_rotation, [(3, 3)]),
+    "nearest_rotation": (align.nearest_rotation, [(3, 3)]),
     "align": (align.align, [(17, 3), (17, 3)]),
     "align weighted": (lambda s, t, w: align.align(s, t, w.abs()), [(17, 3), (17, 3), (17,)]),
     "procrustes": (lambda s, t: align.procrustes(s, t).rotation, [(17, 3), (17, 3)]),
@@ -149,7 +149,7 @@ def test_half_precision_outputs_of_networks_are_raised_to_float32(name):
         (align.align, [torch.zeros(5, 3), torch.zeros(6, 3)]),
         (align.align, [torch.zeros(5, 2), torch.zeros(5, 2)]),
         (align.align, [torch.zeros(5, 3), torch.zeros(5, 3), torch.zeros(6)]),
-        (nearest_rotation.nearest_rotation, [torch.zeros(3)]),
+        (align.nearest_rotation, [torch.zeros(3)]),
     ],
 )
 def test_wrong_shapes_are_named(function, arguments):
