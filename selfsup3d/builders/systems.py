@@ -119,6 +119,7 @@ def _part_guided(config: Config) -> System:
         kinematics=settings.kinematics,
         pose_head=settings.pose_head,
         frozen_blocks=settings.frozen_blocks,
+        heat_exponent=settings.heat_exponent,
     )
     system = PartGuided(encoder, decoder, puppet, settings)
     if settings.teacher is not None:

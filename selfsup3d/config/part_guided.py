@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfsup3d.config.base import Fraction, NotNegative, Section, Width
+from selfsup3d.config.base import Fraction, NotNegative, Positive, Section, Width
 
 __all__ = ["BetaConfig", "LossWeightConfig", "PartGuidedConfig", "PretrainConfig", "StageConfig"]
 
@@ -91,6 +91,8 @@ class PartGuidedConfig(Section):
     """First blocks of an EfficientNet backbone, and its stem, that keep the weights they have."""
     pose_head: Literal["features", "keypoints"] = "features"
     """What limb vectors and camera are read from: image features besides, or keypoints, depths and confidences alone."""
+    heat_exponent: Positive = 1.0
+    """Keypoints are the means of their heat maps to this power; above 1, second peaks and haze count for less."""
     supervision: Literal["none", "teacher", "2d", "3d", "pretrain"] = "none"
     """none = unsupervised; teacher = self-training: pseudo-labels that `teacher` predicts on the real frames besides;
     2d = weakly supervised; 3d = the upper bound; pretrain = synthetic pre-training and nothing else."""

@@ -55,13 +55,14 @@ def build_networks(
     kinematics: bool = True,
     pose_head: PoseHead = "features",
     frozen_blocks: int = 0,
+    heat_exponent: float = 1.0,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
 
     Args:
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
-        channels: C of the appearance. kinematics, pose_head: see `Encoder`.
+        channels: C of the appearance. kinematics, pose_head, heat_exponent: see `Encoder`.
         frozen_blocks: see `TimmBackbone`.
 
     Raises:
@@ -79,6 +80,14 @@ def build_networks(
             f"the backbone of preset {preset!r} has no published weights; name a timm backbone for {weights}"
         )
     encoder = Encoder(
-        features, parts, sizes.width, sizes.hidden, channels, sizes.appearance_width, kinematics, pose_head
+        features,
+        parts,
+        sizes.width,
+        sizes.hidden,
+        channels,
+        sizes.appearance_width,
+        kinematics,
+        pose_head,
+        heat_exponent,
     )
     return encoder, Decoder(parts, channels, sizes.decoder_widths)

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
-from selfsup3d.models.part_guided.encoder import AppearanceBranch, Encoder, soft_argmax
+from selfsup3d.models.part_guided.encoder import AppearanceBranch, Encoder, sharpened, soft_argmax
 from selfsup3d.models.part_guided.left_right import assign_limbs
 from selfsup3d.models.part_guided.localizer import into_image
 from selfsup3d.models.part_guided.presets import PRESETS, build_networks
@@ -236,3 +236,10 @@ def test_frozen_blocks_and_statistics_of_given_weights_stay(tmp_path):
 def test_a_backbone_without_blocks_cannot_freeze_them():
     with pytest.raises(InputError, match="frozen_blocks"):
         TimmBackbone("resnet10t", frozen_blocks=1)
+
+
+def test_sharpened_heat_is_its_power_and_still_a_distribution():
+    log_heat = torch.randn(2, 3, 16).log_softmax(-1).view(2, 3, 4, 4)
+    squared = log_heat.exp() ** 2
+    torch.testing.assert_close(sharpened(log_heat, 2.0), squared / squared.sum((2, 3), keepdim=True))
+    torch.testing.assert_close(sharpened(log_heat, 1.0), log_heat.exp())
