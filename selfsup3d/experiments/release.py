@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfsup3d.builders.systems import OneDataset, build_prior, evaluated
 from selfsup3d.config.cross_modal import CrossModalConfig
+from selfsup3d.config.datasets import PeopleConfig
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config, MixtureConfig
@@ -52,6 +53,14 @@ _LIFTERS = {
     "elepose": "2D poses alone, relative bone lengths, and (where `facing` is above 0) that knees bend forward",
 }
 
+_SHAPES = {
+    "puppet": "one 2D puppet",
+    "people": "rendered 3D people",
+    "both": "one 2D puppet, rendered 3D people",
+    "none": "one 2D puppet",
+}
+"""What is assumed of people's shapes, by the source of pre-training."""
+
 _CMU = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from "
     "NSF EIA-0196217."
@@ -90,9 +99,13 @@ def run_baselines(config: Config, system: System, labelled: Dataset | None) -> B
     limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000
     mean, neighbour = (None, None) if labelled is None else labelled_baselines(labelled, limit=limit)
     lengths = getattr(system, "bone_lengths", None)
+    file = _poses_file(evaluated(config))  # of a released model, motion capture may be elsewhere
+    canonical = None
+    if file is None or file.exists():
+        canonical = mean_canonical_pose(torch.from_numpy(build_prior(evaluated(config)).poses))
     return Baselines(
         mean_pose=mean,
-        mean_canonical=mean_canonical_pose(torch.from_numpy(build_prior(evaluated(config)).poses)),
+        mean_canonical=canonical,
         bone_lengths=lengths.detach().cpu() if isinstance(lengths, Tensor) else None,
         neighbour=neighbour,
     )
@@ -137,6 +150,10 @@ def save_release(
     for name in ("teacher", "backbone_weights"):
         if name in released["system"]:
             released["system"][name] = None
+    if isinstance(config.data, PeopleConfig):
+        for name in ("prior", "backgrounds"):
+            path = getattr(config.data, name)
+            released["data"][name] = None if path is None else path.name
     if isinstance(config.data, ProjectedConfig) and config.data.mocap is not None:
         released["data"]["mocap"] = config.data.mocap.name
     pretrained.save_pretrained(
@@ -187,6 +204,14 @@ def _data_lines(data: OneDataset) -> list[str]:
             f"{max(abs(angle) for angle in data.cameras.roll):g} degrees",
             *_detector_lines(data),
         ]
+    if isinstance(data, PeopleConfig):
+        pictures = "" if data.backgrounds is None else ", and photographs that show nobody"
+        return [
+            f"- images: rendered 3D people in tight crops, {data.size} px, over procedural backgrounds{pictures}; no real "
+            "image of a person, and no label of a real image",
+            f"- poses of these people: {_poses_name(data)}{'' if data.prior is None else ' (60 %), and procedural'}",
+            "- cameras: all round, 1.8-9 m away, from below to steeply above, turned by up to 20 degrees about their axis",
+        ]
     return [
         f"- images: {data.kind}, {data.size} px",
         f"- unpaired 3D poses: {_poses_name(data)}",
@@ -219,11 +244,25 @@ def _assumptions(config: Config) -> list[str]:
     if not isinstance(config.system, PartGuidedConfig):
         return []
     return [
-        f"- supervision: {_SUPERVISION[config.system.supervision]}",
+        f"- supervision: {_supervision(config.system)}",
+        *_backbone(config.system),
         "",
-        '"Unsupervised" still assumes one 2D puppet, bone-length ratios, the unpaired poses, the distribution of cameras '
-        "and a label-free saliency.",
+        f'"Unsupervised" still assumes {_SHAPES[config.system.pretrain.source]}, bone-length ratios, the unpaired '
+        "poses, the distribution of cameras and a label-free saliency.",
     ]
+
+
+def _supervision(system: PartGuidedConfig) -> str:
+    if system.supervision == "pretrain" and system.pretrain.source != "puppet":
+        return "none; synthetic people, rendered with their poses, and nothing else"
+    return _SUPERVISION[system.supervision]
+
+
+def _backbone(system: PartGuidedConfig) -> list[str]:
+    """Weights that the backbone began with are an assumption, too."""
+    if system.backbone_weights is None:
+        return []
+    return [f"- the backbone began with the weights of {system.backbone_weights.name}, trained with class labels"]
 
 
 def _use(config: Config) -> list[str]:
@@ -253,6 +292,10 @@ def _use(config: Config) -> list[str]:
         "",
         "- One person an image, at the size above; more detail than that is not seen, and lost when painting.",
         *(["- It has seen rendered people only; no error was measured on photographs."] * rendered),
+        *(
+            ["- It has not learned to paint: pose transfer and novel views need a decoder."]
+            * (not config.system.trains_decoder)
+        ),
         "- It takes left for right, and people to face the other way, in a share of frames (`flip_*`, where there are true poses).",
         "- Bones have the mean lengths of the unpaired poses, whoever is seen; depth rests on the given focal length.",
         "- It says nothing of how sure it is.",
