@@ -1,4 +1,4 @@
-"""Fusion against sampling, against torch.distributions, and (in test_multivae.py) against another library."""
+"""Fusion against sampling and torch.distributions."""
 
 import math
 
