@@ -109,6 +109,8 @@ class PartGuidedConfig(Section):
     """fixed = the prior's mean; given = each person's own, a label."""
     saliency: bool = True
     """Use the saliency m_sal (off = the ablation without it)."""
+    foreground: Literal["puppet", "decoded"] = "puppet"
+    """w_fg of L_I^u: the pixels of the predicted pose's part labels, or those that the decoder itself calls person."""
     adaptation: bool = True
     """The energies L_p and L_a (off = the ablation without adaptation)."""
     composite: bool = True

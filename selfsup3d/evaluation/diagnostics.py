@@ -12,11 +12,18 @@ from selfsup3d.evaluation.metrics import mpjpe, valid_joints
 from selfsup3d.geometry.kinematics import canonicalize
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
-__all__ = ["FLIPS", "body_frame_poses", "flip_gains", "frechet_distance", "occluded_joints"]
+__all__ = ["FLIPS", "LIMB_PAIRS", "body_frame_poses", "flip_gains", "frechet_distance", "occluded_joints"]
 
 FLIPS: tuple[str, ...] = ("front_back", "left_right", "facing")
 """front_back: depth mirrored (z -> -z), the same image under parallel rays. left_right: the names of the sides
 swapped. facing: both at once, a person seen from behind taken for one seen from the front: the same silhouette."""
+
+
+LIMB_PAIRS: dict[str, tuple[int, ...]] = {
+    f"left_right_{pair}": tuple(joint_index(f"{side}_{name}") for side in ("left", "right") for name in names)
+    for pair, names in (("legs", ("hip", "knee", "ankle")), ("arms", ("shoulder", "elbow", "wrist")))
+}
+"""The pairs of limbs whose sides are taken for one another each by itself: most such errors are of one pair."""
 
 
 def flip_gains(pred: Tensor, target: Tensor, valid: Tensor | None = None, *, root: str = "pelvis") -> dict[str, Tensor]:
@@ -27,7 +34,8 @@ def flip_gains(pred: Tensor, target: Tensor, valid: Tensor | None = None, *, roo
         valid: (..., 17); None = where the truth is finite.
 
     Returns:
-        For each of `FLIPS`, and "any", the gain (...) in mm of MPJPE: positive where the flipped pose is nearer.
+        For each of `FLIPS`, "any" of them, and each of `LIMB_PAIRS`, the gain (...) in mm of MPJPE: positive where the
+        flipped pose is nearer.
     """
     valid = valid_joints(target) if valid is None else valid
     depth = pred.new_tensor([1.0, 1.0, -1.0])
@@ -36,6 +44,10 @@ def flip_gains(pred: Tensor, target: Tensor, valid: Tensor | None = None, *, roo
     plain = mpjpe(pred, target, valid, root=root)
     gains = {name: plain - mpjpe(pose, target, valid, root=root) for name, pose in flipped.items()}
     gains["any"] = torch.stack([gains[name] for name in FLIPS]).amax(0)
+    for name, joints in LIMB_PAIRS.items():
+        pose = pred.clone()
+        pose[..., list(joints), :] = swapped[..., list(joints), :]
+        gains[name] = plain - mpjpe(pose, target, valid, root=root)
     return gains
 
 

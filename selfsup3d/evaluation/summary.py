@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.evaluation.baselines import Baselines, Numbers, bone_floor
-from selfsup3d.evaluation.diagnostics import FLIPS, body_frame_poses, flip_gains, frechet_distance
+from selfsup3d.evaluation.diagnostics import FLIPS, LIMB_PAIRS, body_frame_poses, flip_gains, frechet_distance
 from selfsup3d.evaluation.measure import Measured, measure
 from selfsup3d.evaluation.metrics import mrpe, root_relative, scale_to
 from selfsup3d.evaluation.protocols import Protocol
@@ -63,7 +63,16 @@ def summarise(records: Records, protocol: Protocol, baselines: Baselines) -> Sum
     if known.any():
         _poses(result, records, known, protocol, baselines)
     else:
-        names = ["mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc", "frechet", *(f"flip_{f}" for f in FLIPS)]
+        names = [
+            "mpjpe",
+            "pa_mpjpe",
+            "n_mpjpe",
+            "mrpe",
+            "pck_150",
+            "auc",
+            "frechet",
+            *(f"flip_{f}" for f in (*FLIPS, *LIMB_PAIRS)),
+        ]
         result.missing(names, "the data has no true poses")
     _overlaps(result, records)
     _images(result, records)

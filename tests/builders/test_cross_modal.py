@@ -51,9 +51,9 @@ def test_sweeps_change_what_they_name(path, monkeypatch):
     assert len(hashes) == len(sweep.experiments)
 
 
-def test_questions_are_seven_experiments_of_five_minutes():
+def test_questions_are_eight_experiments_of_five_minutes():
     sweep = load_sweep(ROOT / "configs" / "cross_modal" / "questions.yaml")
-    assert len(sweep.experiments) == 7
+    assert len(sweep.experiments) == 8
     assert all(budget.minutes <= 5 for budget in sweep.budgets.values())
 
 

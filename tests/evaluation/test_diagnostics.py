@@ -28,6 +28,21 @@ def test_each_flip_is_found_where_it_was_made():
     assert all((gain <= 1e-9).all() for gain in flip_gains(target, target).values())
 
 
+@pytest.mark.parametrize(
+    ("swapped", "other"), [("left_right_legs", "left_right_arms"), ("left_right_arms", "left_right_legs")]
+)
+def test_a_swapped_pair_of_limbs_is_found_apart_from_the_other(swapped, other):
+    target = poses(6)
+    target = target - target[:, :1]
+    joints = {"left_right_legs": range(1, 7), "left_right_arms": range(11, 17)}[swapped]
+    pred = target.clone()
+    for joint in joints:
+        pred[:, joint] = target[:, H36M_17.flip_order[joint]]
+    gains = flip_gains(pred, target)
+    assert (gains[swapped] > 0).all()
+    assert (gains[other] < 0).all()
+
+
 def test_frechet_distance_equals_the_formula_with_scipys_matrix_root():
     a, b = poses(200, 1), poses(150, 2) * 1.3 + 0.05
     x, y = a.flatten(1).numpy() * 1000, b.flatten(1).numpy() * 1000

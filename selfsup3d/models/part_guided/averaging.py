@@ -22,7 +22,7 @@ from selfsup3d.geometry.kinematics import mirror_joints
 from selfsup3d.models.part_guided.encoder import Encoder, PoseCode
 from selfsup3d.models.part_guided.left_right import assign_limbs
 from selfsup3d.models.part_guided.localizer import crop_images
-from selfsup3d.models.part_guided.pose import BodyPose
+from selfsup3d.models.part_guided.pose import BodyPose, mean_joints
 from selfsup3d.structures.batch import TensorFields
 from selfsup3d.structures.skeleton import H36M_17
 
@@ -100,7 +100,7 @@ def averaged_reading(
         other = None if lengths is None else lengths[:, _FLIP]
         predictions.append(_unmirrored(_read(network, images.flip(-1), mirrored, other, factors), size))
     stacked = {name: torch.cat([p[name] for p in predictions]) for name in predictions[0]}  # (L, N, A, ...)
-    mean = {name: value.mean(0) for name, value in stacked.items()}
+    mean = {name: mean_joints(value) if name == "joints" else value.mean(0) for name, value in stacked.items()}
     relative = stacked["joints"] - stacked["joints"][..., :1, :]
     spread = (relative - relative.mean(0)).square().sum(-1).mean(0).sqrt()
     signs = mean["logits"].new_tensor([[1.0 if on else -1.0 for on in pair] for pair in ASSIGNMENTS])  # (A, 2)

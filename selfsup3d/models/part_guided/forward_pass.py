@@ -163,6 +163,10 @@ class ForwardPass:
     def encoding_z(self) -> Encoding:
         """E(Î_{a_s}^{p_z}): the decoded person is composited over a background first, since the encoder must see whole images."""
         decoded = self.decoded["sz"]
+        if self.network.settings.optimizers == "fused" and self.adapted == "decoder":
+            # One backward serves all losses, and L_I^c and L_seg train the appearance through the image above: the
+            # energies must not (Algorithm 1 leaves θ_E as it is), so theirs is decoded from a detached one.
+            decoded = self.network.decoder(self.encoding_s.appearance.detach(), self.maps_z[0])
         image = decoded.over(self.need("unpaired_background")) if self.network.settings.composite else decoded.image
         K = self.pose_z.camera.K
         if self.network.settings.optimizers == "per_loss":
@@ -182,6 +186,9 @@ class ForwardPass:
         if loss == "L_I_u":
             saliency = batch.target_saliency if network.settings.saliency else None
             foreground = self.maps_t[1].foreground
+            if network.settings.foreground == "decoded":
+                logits = self.decoded["st"].segmentation.detach().float()
+                foreground = 1.0 - logits.softmax(1)[:, -1:]
             return objectives.reconstruction(
                 self.decoded["st"].image, self.target, saliency, foreground, colour, self.beta
             )
@@ -195,7 +202,8 @@ class ForwardPass:
                 "parts": objectives.segmentation(self.decoded["sz"].segmentation, labels_z.parts, labels_z.uncertain)
             }
         if loss == "L_p":
-            return self.pose_distance(self.encoding_z, self.pose_z)
+            # The paper's L_p compares poses; crop, heat maps and assignment are ours, and stay out of its literal form.
+            return self.pose_distance(self.encoding_z, self.pose_z, places=network.settings.optimizers == "fused")
         if loss == "L_a":
             energy = objectives.appearance_energy(self.encoding_z.appearance, self.encoding_s.appearance)
             return {"appearance": energy}
@@ -223,7 +231,30 @@ class ForwardPass:
                 ("labelled_keypoints", self.encoding_t.keypoints),
             ):
                 terms[name] = objectives.joint_distance(pixels / side, labels / side, self.batch.confidence)
+            terms |= {f"labelled_{name}": value for name, value in self.place_of_labels(labels / side).items()}
         return terms
+
+    def place_of_labels(self, labels: Tensor) -> dict[str, Tensor]:
+        """What 2D labels (B, 17, 2), in units of the image side, tell of crop, heat maps and left/right assignment (B,).
+
+        As `place_distance`, but for depths, of joints that are labelled; a sample with fewer than two counts for nothing.
+        """
+        confidence, encoding = self.batch.confidence, self.encoding_t
+        seen = torch.isfinite(labels).all(-1) if confidence is None else confidence > 0
+        place = torch.where(seen[..., None], labels, torch.zeros_like(labels))
+        assignment, apart = assignment_of(place, seen)
+        crop = crop_around(place, seen)
+        in_crop = into_crop(assign_limbs(place, assignment), encoding.crop)
+        known = assign_limbs(seen, assignment)[..., None]
+        in_crop = torch.where(known, in_crop, torch.full_like(in_crop, -1.0))  # outside the maps, where nothing counts
+        terms = {
+            "heat": 0.3 * objectives.heatmap_likelihood(encoding.log_heat, in_crop),
+            "crop": 0.2 * objectives.crop_distance(encoding.located, crop),
+            "left_right": 0.3
+            * objectives.assignment_likelihood(encoding.assignment_logits, assignment, apart / crop[:, 2:]),
+        }
+        enough = seen.sum(1) >= 2
+        return {name: torch.where(enough, value, torch.zeros_like(value)) for name, value in terms.items()}
 
     def synthetic_image(self) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) of the unpaired poses and their part labels (B, H, W): puppets, rendered people, or both."""
@@ -275,8 +306,12 @@ class ForwardPass:
         """Labels (B, H, W) of the image, cropped, `side` px wide."""
         return crop_images(labels[:, None].float(), crop, mode="nearest", side=side)[:, 0].long()
 
-    def pose_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
-        """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared."""
+    def pose_distance(self, encoding: Encoding, truth: BodyPose, places: bool = True) -> dict[str, Tensor]:
+        """Terms (B,) between an encoding and a known pose; bone lengths are the known pose's, so directions are compared.
+
+        Args:
+            places: the terms of `place_distance` besides.
+        """
         side = float(self.size[1])
         body = self.network.pose(encoding, bone_lengths(truth.canonical))
         terms = objectives.pose_energy(
@@ -284,8 +319,7 @@ class ForwardPass:
         )
         if not self.network.settings.kinematics:
             del terms["canonical"]  # the ablation has no canonical pose: p is the camera-frame joints
-        terms |= self.place_distance(encoding, truth)
-        return terms
+        return terms | self.place_distance(encoding, truth) if places else terms
 
     def place_distance(self, encoding: Encoding, truth: BodyPose) -> dict[str, Tensor]:
         """Terms (B,) of where things are in the image: crop, limbs as the image shows them, and their left/right assignment."""

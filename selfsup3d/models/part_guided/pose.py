@@ -11,8 +11,12 @@ from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import Frames, forward_kinematics, inverse_kinematics
 from selfsup3d.models.part_guided.encoder import PoseCode
 from selfsup3d.structures.batch import Camera, TensorFields
+from selfsup3d.structures.skeleton import FK_PARENTS, joint_index
 
-__all__ = ["BodyPose", "pose_of", "pose_of_joints"]
+__all__ = ["BodyPose", "mean_joints", "pose_of", "pose_of_joints"]
+
+_SHRUNK = 2e-3
+"""Share of a bone's length below which the mean of several poses is no pose; the kinematics refuse less than half of it."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +67,21 @@ def pose_of_joints(joints: Tensor, K: Tensor) -> BodyPose:
     local = inverse_kinematics(joints, recentre=True)
     canonical = (joints - joints[:, :1]) @ local.rotation
     return BodyPose(canonical, Camera(local.rotation, joints[:, 0], K.to(torch.float32)))
+
+
+def mean_joints(joints: Tensor) -> Tensor:
+    """The mean (..., 17, 3) of L predictions (L, ..., 17, 3), or the first of them where they are opposed.
+
+    Two predictions that see a body from opposite sides meet in a point or a line, which has no bones and no front: no
+    kinematics take it, and one such image must not end a run.
+    """
+    mean = joints.mean(0)
+    neck, left, right = (joint_index(name) for name in ("neck", "left_hip", "right_hip"))
+
+    def extents(poses: Tensor) -> Tensor:  # (..., 17): bones, and the area between hip line and trunk
+        bones = (poses[..., 1:, :] - poses[..., list(FK_PARENTS[1:]), :]).norm(dim=-1)
+        hips, trunk = poses[..., left, :] - poses[..., right, :], poses[..., neck, :] - poses[..., 0, :]
+        return torch.cat([bones, torch.linalg.cross(hips, trunk).norm(dim=-1, keepdim=True)], -1)
+
+    whole = (extents(mean) > _SHRUNK * extents(joints).mean(0)).all(-1)
+    return torch.where(whole[..., None, None], mean, joints[0])

@@ -6,6 +6,7 @@ import torch
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.part_guided.forward_pass import ForwardPass
+from selfsup3d.models.part_guided.pose import mean_joints, pose_of_joints
 from selfsup3d.models.part_guided.system import ALGORITHM_1, PartGuided
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.structures.batch import Batch, MissingFieldError
@@ -25,6 +26,7 @@ VARIANTS = [
     {"composite": False},
     {"frames": "gram_schmidt"},
     {"optimizers": "per_loss"},
+    {"foreground": "decoded"},
 ]
 
 
@@ -71,11 +73,11 @@ def test_odd_steps_adapt_the_encoder_and_even_ones_the_decoder(make_system):
     assert [t.optimizer for t in odd] == [t.optimizer for t in even]
 
 
-def energy_gradients(system: PartGuided, batch: Batch, adapted: str) -> dict[str, bool]:
-    """Which parameter groups the pose energy reaches."""
+def energy_gradients(system: PartGuided, batch: Batch, adapted: str, loss: str = "L_p") -> dict[str, bool]:
+    """Which parameter groups an energy reaches."""
     forward = ForwardPass(system, system.teacher, batch, beta=1.0, freeze_pose=False, adapted=adapted)
     system.zero_grad()
-    torch.stack(list(forward.algorithm_1("L_p").values())).sum().backward()
+    torch.stack(list(forward.algorithm_1(loss).values())).sum().backward()
     return {
         name: any(p.grad is not None and p.grad.abs().sum() > 0 for p in group)
         for name, group in system.parameter_groups().items()
@@ -85,15 +87,63 @@ def energy_gradients(system: PartGuided, batch: Batch, adapted: str) -> dict[str
 def test_fused_energies_reach_one_side(make_system, batch):
     system = fitted(make_system(), batch)
     assert energy_gradients(system, batch, "encoder") == {"pose": True, "appearance": False, "decoder": False}
-    reached = energy_gradients(system, batch, "decoder")
-    assert reached["decoder"]
-    assert not reached["pose"]
+    for loss in ("L_p", "L_a"):
+        reached = energy_gradients(system, batch, "decoder", loss)
+        assert reached == {"pose": False, "appearance": False, "decoder": True}
 
 
 def test_literal_energies_pass_through_both(make_system, batch):
     system = fitted(make_system(optimizers="per_loss"), batch)
     for adapted in ("encoder", "decoder"):
         assert all(energy_gradients(system, batch, adapted).values())
+
+
+def test_the_literal_pose_energy_compares_poses_alone(make_system, batch):
+    literal, fused = (fitted(make_system(optimizers=kind), batch) for kind in ("per_loss", "fused"))
+    named = lambda terms: {name.removeprefix("L_p/") for name in terms if name.startswith("L_p/")}  # noqa: E731
+    assert named(literal(batch, "L_p/encoder", 0.9)) == {"canonical", "posed", "pixels"}
+    assert named(fused(batch, "joint/encoder", 0.9)) > {"canonical", "posed", "pixels", "heat", "crop", "left_right"}
+
+
+def test_2d_labels_teach_crop_heat_maps_and_assignment(make_system, batch):
+    """Each of the three gives gradient to a network of its own."""
+    system = fitted(make_system(supervision="2d", pretrain={"source": "none"}), batch)
+    for term, name in (("crop", "localizer"), ("left_right", "left_right"), ("heat", "maps")):
+        system.zero_grad()
+        system(batch, "joint/encoder", 0.9)[f"known_pose/labelled_{term}"].backward()
+        reached = [n for n, p in system.encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+        assert any(name in n for n in reached), f"{term}: {sorted({n.split('.')[0] for n in reached})}"
+
+
+def test_samples_without_2d_labels_teach_no_place(make_system, batch):
+    system = fitted(make_system(supervision="2d"), batch)
+    unlabelled = replace(batch, confidence=torch.zeros_like(batch.confidence))
+    terms = system(unlabelled, "joint/encoder", 0.9)
+    assert all(terms[f"known_pose/labelled_{name}"] == 0 for name in ("crop", "heat", "left_right"))
+
+
+def test_the_decoders_own_foreground_is_an_option(make_system, batch):
+    own, puppet = (fitted(make_system(foreground=kind), batch) for kind in ("decoded", "puppet"))
+    name = "L_I_u/foreground"
+    found = own(batch, "decoder", 0.3)
+    assert found[name] != puppet(batch, "decoder", 0.3)[name]
+    decoded = ForwardPass(own, None, batch, beta=1.0, freeze_pose=True, adapted="").decoded["st"]
+    mask = 1.0 - decoded.segmentation.softmax(1)[:, -1:]
+    difference = (decoded.image - batch.target).abs().mean(1, keepdim=True)
+    expected = ((mask * difference).sum((1, 2, 3)) / mask.sum((1, 2, 3))).mean()
+    torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_opposed_predictions_do_not_meet_in_a_point(batch):
+    """Mirrored along all axes, a pose and its opposite have the mean 0: the first is kept; near ones are averaged."""
+    poses = batch.joints_3d - batch.joints_3d[:, :1]
+    assert torch.equal(mean_joints(torch.stack([poses, -poses])), poses)
+    moved = poses + 0.01
+    torch.testing.assert_close(mean_joints(torch.stack([poses, moved])), poses + 0.005)
+    mixed = mean_joints(torch.stack([poses, torch.cat([-poses[:2], moved[2:]])]))
+    torch.testing.assert_close(mixed, torch.cat([poses[:2], poses[2:] + 0.005]))
+    body = pose_of_joints(mixed + batch.joints_3d[:, :1], batch.K)
+    assert torch.isfinite(body.canonical).all()
 
 
 def test_a_per_loss_update_decodes_only_the_images_of_its_loss(make_system, batch):
