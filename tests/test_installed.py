@@ -86,7 +86,8 @@ def test_a_shipped_person_is_predicted_by_the_shipped_model(installed):
 
 def test_a_shipped_config_trains_by_its_name(installed):
     small = ("--data.preset", "tiny-test", "--data.size", "32", "--trainer.steps", "10", "--trainer.batch-size", "2", "--trainer.workers", "0",
-             "--trainer.device", "cpu")  # fmt: skip
+             "--trainer.device", "cpu", "--system.stages.pretrain", "0.4", "--system.stages.decoder", "0.3",
+             "--system.stages.joint", "0.3")  # fmt: skip
     installed("selfsup3d", "train", "--config", "quickstart", *small)
     run = installed.folder / "runs" / "quickstart"
     assert (run / "model" / "model.safetensors").is_file()
