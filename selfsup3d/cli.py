@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from selfsup3d.config.choices import UP_AXES
 from selfsup3d.errors import InputError, RunFailedError
+from selfsup3d.io.names import printable
 from selfsup3d.io.resources import locate_model, shipped_models
 
 __all__ = ["Parser", "image_size", "refuse_overwrite", "run", "set_environment"]
@@ -185,5 +186,5 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
 
 def _complain(message: str, code: int) -> int:
     if os.environ.get("RANK", "0") == "0":  # every process of a run fails alike; one message is enough
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)  # names of files may hold a terminal's commands
     return code

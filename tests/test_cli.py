@@ -147,3 +147,11 @@ def test_closed_pipe_is_no_error(tmp_path):
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def test_names_cannot_steer_the_terminal(capsys):
+    def refuse(argv):
+        raise InputError("a\x1b[2Jb.png: damaged")
+
+    assert run(refuse, []) == 2
+    assert capsys.readouterr().err == "a\\x1b[2Jb.png: damaged\n"

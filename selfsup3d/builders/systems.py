@@ -80,6 +80,9 @@ def build_system(config: Config) -> System:
 def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[System, Config]:
     """A trained system in evaluation mode, from a run, a released model or a checkpoint; and its config.
 
+    The config keeps its paths (of data, priors ...) only where the model lies in the folder of the run that made it: those
+    of a model from elsewhere are not this person's choice, and nothing follows them.
+
     Raises:
         InputError: see `pretrained.from_pretrained`.
     """
@@ -99,7 +102,14 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
     system = pretrained.from_pretrained(path, build, device, upgrade_tensors)
     if isinstance(system, PartGuided):
         system.calibration = Calibration.load(pretrained.locate_model(path))
-    return system, configs[0]
+    config = configs[0]
+    return system, config if _lies_in_its_run(Path(path), config) else config.without_paths()
+
+
+def _lies_in_its_run(path: Path, config: Config) -> bool:
+    """Whether a model is the run's own folder, its model/ or one of its checkpoints."""
+    place = path.resolve()
+    return config.output_dir is not None and config.output_dir.resolve() in (place, *list(place.parents)[:2])
 
 
 def _part_guided(config: Config) -> System:

@@ -35,6 +35,7 @@ from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.files import no_trace
 from selfsup3d.io.images import frame_files, is_image
+from selfsup3d.io.names import fitting
 from selfsup3d.io.video import video_info
 from selfsup3d.models.system import System
 from selfsup3d.viz.animation import write_animation
@@ -109,7 +110,7 @@ def _files(args: argparse.Namespace, images: bool) -> dict[str, Path]:
         stems = Counter(source.stem for source in sources)
         for k, source in enumerate(sources):  # a.jpg beside a.png: the whole name tells them apart
             name = source.stem if stems[source.stem] == 1 else source.name
-            files[f"overlay {k * args.every}"] = args.output / f"{name}_overlay.png"
+            files[f"overlay {k * args.every}"] = args.output / f"{fitting(name)}_overlay.png"
     elif args.video != "none":
         files["overlay"] = args.output / f"overlay.{args.video}"
     return files | {kind: args.output / f"pose.{kind}" for kind in ("bvh", "glb") if getattr(args, kind)}

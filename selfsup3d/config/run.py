@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -89,6 +89,10 @@ class Config(Section):
         """Plain JSON types."""
         return self.model_dump(mode="json")
 
+    def without_paths(self) -> Self:
+        """The same without any file or folder of the machine it was made on: nobody is to see or follow those."""
+        return type(self).model_validate(_without_paths(self.model_dump()) | {"resume": "never"})
+
     @property
     def hash(self) -> str:
         """16 hex digits that identify what is trained: everything but where the run lives and how it was started."""
@@ -100,3 +104,12 @@ class Config(Section):
     def save(self, path: Path) -> None:
         """Write as YAML, every setting included."""
         write_text(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+
+
+def _without_paths(value: Any) -> Any:
+    """Nested settings with None in place of every path."""
+    if isinstance(value, Path):
+        return None
+    if isinstance(value, dict):
+        return {name: _without_paths(inner) for name, inner in value.items()}
+    return tuple(_without_paths(inner) for inner in value) if isinstance(value, tuple) else value

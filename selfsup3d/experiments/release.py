@@ -146,10 +146,7 @@ def save_release(
         results, about: for the card.
         half: store weights as fp16.
     """
-    released = config.to_dict() | {"output_dir": None, "weights": None, "resume": "never"}
-    for name in ("teacher", "backbone_weights"):
-        if name in released["system"]:
-            released["system"][name] = None
+    released = config.without_paths().to_dict()
     if isinstance(config.data, PeopleConfig):
         for name in ("prior", "backgrounds"):
             path = getattr(config.data, name)

@@ -42,8 +42,18 @@ SIZES = (16, 32, 64, 96, 128, 256)
 
 
 def cache_root(root: str | Path | None = None) -> Path:
-    """The folder of all caches: `root`, else $SELFSUP3D_CACHE, else ~/.cache/selfsup3d."""
-    return Path(root or os.environ.get("SELFSUP3D_CACHE") or Path.home() / ".cache" / "selfsup3d")
+    """The folder of all caches: `root`, else $SELFSUP3D_CACHE, else ~/.cache/selfsup3d.
+
+    Raises:
+        InputError: none is given and this user has no home.
+    """
+    given = root or os.environ.get("SELFSUP3D_CACHE")
+    try:
+        return Path(given) if given else Path.home() / ".cache" / "selfsup3d"
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder; set SELFSUP3D_CACHE=FOLDER for rendered and prepared data"
+        ) from None
 
 
 @dataclass(frozen=True)

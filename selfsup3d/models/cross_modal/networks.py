@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from selfsup3d.config.cross_modal import CrossModalConfig
 from selfsup3d.models.modules.gaussian import Gaussian
 from selfsup3d.models.modules.mlp import ResidualMLP
-from selfsup3d.models.part_guided.backbone import PatchResNet
+from selfsup3d.models.part_guided.backbone import PatchResNet, check_backbone
 from selfsup3d.models.part_guided.layers import group_norm
 
 __all__ = [
@@ -119,6 +119,7 @@ class ImageEncoder(nn.Module):
             self.backbone: Any = _patch_network(size)
             self.head = GaussianHead(_HIDDEN, latent)
             return
+        check_backbone(backbone, None if weights is None else str(weights))
         options: dict[str, Any] = {"norm_layer": group_norm} if norm == "group" else {}
         if weights is not None:
             options["pretrained_cfg_overlay"] = {"file": str(weights)}

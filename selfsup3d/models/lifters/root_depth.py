@@ -19,6 +19,7 @@ from selfsup3d.models.lifters.base import Lifter
 from selfsup3d.models.modules.mlp import ResidualMLP
 from selfsup3d.models.modules.normalizer import Normalized, Normalizer
 from selfsup3d.models.modules.poses import PoseScaler, labelled_poses
+from selfsup3d.models.part_guided.backbone import check_backbone
 from selfsup3d.models.system import System, Update
 from selfsup3d.structures.batch import Batch, PoseOutput
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -117,6 +118,7 @@ class ImageRoot(System):
         super().__init__()
         import timm  # slow to load, and needed for this alone
 
+        check_backbone(settings.backbone)
         self.backbone = timm.create_model(settings.backbone, pretrained=False, num_classes=0)
         features: int = self.backbone.num_features  # type: ignore[assignment]
         self.gamma, self.place = nn.Linear(features, 1), nn.Linear(features, 2)

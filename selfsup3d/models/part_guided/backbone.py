@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from selfsup3d.errors import InputError
 from selfsup3d.models.part_guided.layers import group_norm
 
-__all__ = ["PatchResNet", "TimmBackbone"]
+__all__ = ["check_backbone", "PatchResNet", "TimmBackbone"]
 
 
 class TimmBackbone(nn.Module):
@@ -41,7 +41,7 @@ class TimmBackbone(nn.Module):
         frozen_blocks: int = 0,
     ) -> None:
         super().__init__()
-        _check_files(name, weights)
+        check_backbone(name, weights)
         options: dict[str, Any] = {}
         if name.startswith("resnet"):
             # Residual branches that start at zero take a longer run than ours to open.
@@ -91,8 +91,12 @@ def _freeze(network: Any, name: str, blocks: int) -> None:
         part.requires_grad_(False)
 
 
-def _check_files(name: str, weights: str | None) -> None:
-    """What `timm` would fetch, run or report without a name."""
+def check_backbone(name: str, weights: str | None = None) -> None:
+    """Refuse what `timm` would fetch (hf-hub:...), read elsewhere (local-dir:...), run or report without a name.
+
+    Raises:
+        InputError: no network that timm itself has, or no safetensors file.
+    """
     import timm
 
     if not timm.is_model(name):

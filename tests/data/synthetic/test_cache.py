@@ -222,6 +222,16 @@ def test_the_root_is_given_or_set_or_the_users_own(monkeypatch: pytest.MonkeyPat
     assert cache_root(tmp_path / "given") == tmp_path / "given"
 
 
+def test_a_user_without_a_home_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SELFSUP3D_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(InputError, match="set SELFSUP3D_CACHE"):
+        cache_root()
+
+
 def test_bad_requests_say_what_is_wrong(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(InputError, match="quickstart"):
         prepare(tmp_path, "nothing", 64)
