@@ -22,8 +22,9 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.keypoint_files import read_keypoints
+from selfsup3d.inference.lifting import lift_keypoints, smoothed
 from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
-from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints, smoothed
+from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.synthesizer import Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
-    "EVALUATED", "UP_AXES", "Annotation", "Averaging", "ClipCrop", "CropMode", "Detector", "JointSource", "KeypointFormat", "Keypoints", "PartSource",
+    "EVALUATED", "UP_AXES", "Annotation", "Averaging", "ClipCrop", "CropMode", "Detector", "JointSource", "KeypointFormat", "Keypoints", "PartSource", "PoseDetectorName",
     "SaliencyMethod", "WindowMode",
 ]  # fmt: skip
 
@@ -29,6 +29,9 @@ CropMode = Literal["auto", "motion", "boxes", "whole", "detector"]
 
 Detector = Literal["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn"]
 """Detectors of torchvision."""
+
+PoseDetectorName = Literal["mediapipe", "rtmlib", "torchvision", "model"]
+"""Detectors of 2D keypoints at run time: BlazePose, RTMPose or RTMO, Keypoint R-CNN, this project's label-free model."""
 
 SaliencyMethod = Literal["auto", "background", "lingering", "grabcut", "network"]
 """How masks of people are found."""

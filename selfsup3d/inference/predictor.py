@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -17,25 +17,20 @@ from selfsup3d.config.choices import Averaging, PartSource
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, project, virtual_camera_rotation
 from selfsup3d.inference.clock import Clock
-from selfsup3d.inference.keypoint_files import KeypointSequence
 from selfsup3d.inference.records import PoseRecord
-from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.smoothing import OneEuro, with_bones_of
 from selfsup3d.inference.windows import Windows, cut
 from selfsup3d.io.images import IMAGE_SUFFIXES, frame_files, is_image, read_image
-from selfsup3d.io.video import read_frames
-from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.io.video import VideoFrame, read_timed_frames
 from selfsup3d.models.part_guided.assignment_path import AssignmentPath
 from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.structures.batch import Batch, PoseOutput, Unit
-from selfsup3d.structures.skeleton import ALPHA_JOINTS, FK_PARENTS, NUM_JOINTS
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["PosedFrame", "Predictor", "lift_keypoints", "images_of", "smoothed", "somebody_of"]
-
-_NO_LENGTH = 1e-6
-_FARTHEST = 1e6  # px
+__all__ = ["PosedFrame", "Predictor", "frames_of", "images_of", "somebody_of"]
 
 
 @dataclass(frozen=True)
@@ -82,22 +77,27 @@ class _Held:
 
 
 def images_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, (H, W, 3) uint8 RGB) of an image, a folder of images of any sizes, or a video.
+    """The numbers and images of `frames_of`; its arguments and errors."""
+    return ((frame.number, frame.image) for frame in frames_of(path, every, limit))
+
+
+def frames_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[VideoFrame]:
+    """Number, time and (H, W, 3) uint8 RGB of an image, a folder of images of any sizes, or a video.
 
     Raises:
-        InputError: as `data.video`.
+        InputError: as `io.video`.
     """
     path = Path(path)
     if path.is_dir():
         files = frame_files(path)
         if not files:
             raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-        frames: Iterator[np.ndarray] = (read_image(file) for file in files[::every])
+        frames = (VideoFrame(k * every, math.nan, read_image(file)) for k, file in enumerate(files[::every]))
     elif is_image(path):
-        frames = iter([read_image(path)])
+        frames = (VideoFrame(0, math.nan, read_image(path)) for _ in range(1))
     else:
-        frames = read_frames(path, every=every)
-    return ((k * every, frame) for k, frame in enumerate(itertools.islice(frames, limit)))
+        return itertools.islice(read_timed_frames(path, every=every), limit)
+    return itertools.islice(frames, limit)
 
 
 class Predictor:
@@ -152,6 +152,7 @@ class Predictor:
         windows: Windows,
         smooth: OneEuro | None = None,
         clock: Clock | None = None,
+        times: Mapping[int, float] | None = None,
     ) -> Iterator[PosedFrame]:
         """Predict frames in batches, yielding one by one, in order.
 
@@ -161,9 +162,10 @@ class Predictor:
             smooth: filter of the 3D joints, whose bones keep their lengths; 2D joints and root are smoothed likewise
                 (None = as predicted).
             clock: counts reading, cropping and the network.
+            times: seconds by frame number, filled in as `images` are read; None = the filter's own rate.
         """
         clock = clock or Clock()
-        smoothers = _Smoothers(smooth) if smooth is not None else None
+        smoothers = _Smoothers(smooth, times or {}) if smooth is not None else None
         path = AssignmentPath() if self.over_time else None
         waiting = clock.watch("read", images)
         held: list[_Held] = []
@@ -303,8 +305,13 @@ class Predictor:
         centre = torch.tensor([float(window[0] + 0.5 * window[2]), float(window[1] + 0.5 * window[2])])
         return virtual_camera_rotation(centre, K).T
 
-    def record(self, posed: Iterable[PosedFrame], fps: float, source: str) -> PoseRecord:
+    def record(
+        self, posed: Iterable[PosedFrame], fps: float, source: str, times: Mapping[int, float] | None = None
+    ) -> PoseRecord:
         """The frames in which somebody was found, without their images.
+
+        Args:
+            posed: predicted. fps, source: see `PoseRecord`. times: seconds by frame number; None = unknown.
 
         Raises:
             InputError: there is none.
@@ -318,6 +325,7 @@ class Predictor:
             frames=np.array([f.number for f in found]),
             windows=stack("window"),
             confidence=stack("confidence").astype(np.float32),
+            times=np.array([(times or {}).get(f.number, np.nan) for f in found]),
             fps=fps,
             unit=self.unit,
             view=self.view,
@@ -340,7 +348,9 @@ def somebody_of(posed: Iterable[PosedFrame], source: str) -> list[PosedFrame]:
 class _Smoothers:
     """One filter each for joints, root and pixels; pixels in units of the window, so that one setting serves all."""
 
-    def __init__(self, like: OneEuro) -> None:
+    def __init__(self, like: OneEuro, times: Mapping[int, float]) -> None:
+        self.times = times
+        self.last: float | None = None
         self.joints, self.root, self.pixels = (
             OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff) for _ in range(3)
         )
@@ -350,84 +360,12 @@ class _Smoothers:
         assert frame.joints_3d is not None
         assert frame.joints_2d is not None
         assert frame.root is not None
-        side = float(frame.window[2])
+        side, now = float(frame.window[2]), self.times.get(frame.number)
+        gone = None if now is None or self.last is None else now - self.last
+        self.last = now
         return replace(
             frame,
-            joints_3d=_with_bones_of(self.joints(frame.joints_3d), frame.joints_3d),
-            joints_2d=self.pixels(frame.joints_2d / side) * side,
-            root=self.root(frame.root),
+            joints_3d=with_bones_of(self.joints(frame.joints_3d, gone), frame.joints_3d),
+            joints_2d=self.pixels(frame.joints_2d / side, gone) * side,
+            root=self.root(frame.root, gone),
         )
-
-
-def _with_bones_of(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """(17, 3) poses with the bone directions of one and the bone lengths of the other.
-
-    Filtered points come nearer to one another wherever limbs turn fast: a limb that jumps to the other side would shrink
-    to nothing on its way.
-    """
-    result = joints.copy()
-    for joint in ALPHA_JOINTS:  # parents before children
-        parent = FK_PARENTS[joint]
-        bone, own = joints[joint] - joints[parent], like[joint] - like[parent]
-        length = float(np.linalg.norm(bone))
-        result[joint] = result[parent] + (bone * (np.linalg.norm(own) / length) if length > _NO_LENGTH else own)
-    return result
-
-
-def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
-    """A record's poses and roots smoothed over time; bones keep their lengths, pixels stay as they were given."""
-    joints, root = (OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff) for _ in range(2))
-    return replace(
-        record,
-        joints_3d=np.stack([_with_bones_of(joints(pose), pose) for pose in record.joints_3d]),
-        root=np.stack([root(place) for place in record.root]),
-    )
-
-
-def lift_keypoints(
-    system: System, keypoints: KeypointSequence, fps: float = 0.0, focal: float | None = None, source: str = ""
-) -> PoseRecord:
-    """3D poses of 2D keypoints by a lifter; temporal ones see the frames around.
-
-    Args:
-        system: trained; `predict_requires` names no images.
-        keypoints: see `data.keypoint_files`.
-        fps: of their video. focal: px; None = the mean of the lifter's training data.
-        source: file name.
-
-    Raises:
-        InputError: the system is no lifter; keypoints farther away than any image reaches.
-    """
-    require_lifter(system)
-    if np.abs(keypoints.joints).max() > _FARTHEST:
-        raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
-    count, reach = len(keypoints), int(getattr(system, "frames", 1)) // 2
-    around = np.clip(np.arange(count)[:, None] + np.arange(-reach, reach + 1), 0, count - 1)  # (T, frames)
-    K = None
-    if focal is not None:
-        width, height = keypoints.size or (2.0 * keypoints.joints[..., 0].mean(), 2.0 * keypoints.joints[..., 1].mean())
-        K = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]], dtype=torch.float32)
-    device = next(iter(system.parameters())).device
-    poses, roots = [], []
-    unit: Unit = "m"
-    for rows in np.array_split(around, max(1, math.ceil(count / 256))):
-        joints, confidence = torch.from_numpy(keypoints.joints[rows]), torch.from_numpy(keypoints.confidence[rows])
-        if reach == 0:
-            joints, confidence = joints[:, 0], confidence[:, 0]
-        batch = Batch(
-            joints_2d=joints, confidence=confidence, K=None if K is None else K.expand(len(rows), 3, 3)
-        ).joints_missing_as_zero()
-        with torch.inference_mode():
-            output = system.predict(batch.to(device))
-        unit = output.unit
-        poses.append(output.pose[:, 0].float().cpu().numpy())
-        missing = np.full((len(rows), 3), np.nan, np.float32)
-        roots.append(missing if output.root is None else output.root[:, 0].float().cpu().numpy())
-    pixels = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan).astype(np.float32)
-    known = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan)
-    low, high = np.nanmin(known, 1), np.nanmax(known, 1)
-    windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
-    return PoseRecord(
-        np.concatenate(poses), pixels, np.concatenate(roots), keypoints.frames, windows,
-        fps=fps, unit=unit, view="image", source=source,
-    )  # fmt: skip

@@ -33,8 +33,11 @@ class PoseRecord:
         frames: (T,) number of each frame in its source, counted from 0; frames without a person are left out.
         windows: (T, 3) x, y, side of the crop in the full frame, px.
         confidence: (T, 17) in [0, 1], NaN where unknown: of a calibrated image model the probability that the joint lies
-            within 150 mm of the truth, relative to the pelvis.
-        fps: frames per second of the source, 0 where unknown.
+            within 150 mm of the truth, relative to the pelvis; of lifted keypoints what their detector or file states,
+            0 where a joint was not seen and is filled in.
+        times: (T,) seconds since frame 0 of the source, NaN where unknown; None = frames / fps.
+        person: id where there are several, else "".
+        fps: frames per second of these poses, 0 where unknown; a mean where the rate varies.
         unit: of `joints_3d`.
         view: "crop" = the camera looks through each crop's centre (the focal length is not known); "image" = the
             camera of the full image.
@@ -52,7 +55,13 @@ class PoseRecord:
     source: str = ""
     confidence: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_JOINTS), np.float32))
 
+    times: np.ndarray = None  # type: ignore[assignment]
+    person: str = ""
+
     def __post_init__(self) -> None:
+        if self.times is None:
+            known = np.asarray(self.frames) / self.fps if self.fps else np.full(len(self.frames), np.nan)
+            object.__setattr__(self, "times", known)
         if len(self.confidence) == 0 < len(self.joints_3d):
             object.__setattr__(self, "confidence", np.full((len(self.joints_3d), NUM_JOINTS), np.nan, np.float32))
 
@@ -77,8 +86,8 @@ class PoseRecord:
         return self.metric() + root[:, None]
 
     def thinned(self, every: int = 1, limit: int | None = None) -> Self:
-        """Each n-th pose, and at most so many; the frame rate follows."""
-        rows = slice(0, None if limit is None else every * limit, every)
+        """The poses of each n-th frame of the source, and at most so many; the frame rate follows."""
+        rows = np.flatnonzero((self.frames - self.frames[0]) % every == 0)[:limit]
         return replace(self, fps=self.fps / every, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     def refuse_nonfinite(self) -> None:
@@ -105,6 +114,7 @@ class PoseRecord:
             "frame": np.array(FRAME),
             "view": np.array(self.view),
             "fps": np.array(self.fps),
+            "person": np.array(self.person),
             "source": np.array(Path(self.source).name),  # files are passed round: no folders of ours
         }
         with atomic_path(path) as temporary:
@@ -120,12 +130,14 @@ class PoseRecord:
             "pixels": "of the full frame, centres at +0.5",
             "fps": self.fps,
             "source": Path(self.source).name,
+            "person": self.person,
         }
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(json.dumps(told, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')
             for t in range(len(self)):  # as text at once, the poses of a long video would take more than all else
                 pose = {
                     "frame": int(self.frames[t]),
+                    "time": _plain(self.times[t : t + 1], 6)[0],
                     "joints_3d": _plain(self.joints_3d[t], 5),
                     "joints_2d": _plain(self.joints_2d[t], 2),
                     "root": _plain(self.root[t], 5),
@@ -144,7 +156,7 @@ class PoseRecord:
 
 
 _NEEDED = ("joints_3d", "joints_2d", "root", "frames", "windows")
-_ARRAYS = (*_NEEDED, "confidence")
+_ARRAYS = (*_NEEDED, "confidence", "times")
 
 
 def no_finite_pose(source: str, frame: int) -> InputError:
@@ -178,7 +190,7 @@ def load_record(path: str | Path) -> PoseRecord:
             unit, fps = str(data["unit"]), float(data["fps"])
             names = tuple(str(name) for name in data["joint_names"])
             view = "image" if "view" in data.files and str(data["view"]) == "image" else "crop"
-            source = str(data["source"]) if "source" in data.files else ""
+            source, person = (str(data[key]) if key in data.files else "" for key in ("source", "person"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected poses that launch/predict.py wrote (.npz)") from None
     except InputError:
@@ -190,4 +202,4 @@ def load_record(path: str | Path) -> PoseRecord:
         raise InputError(f"{path}: joints_3d has shape {joints.shape} and {len(names)} names; expected (T, 17, 3)")
     if not np.isfinite(joints).all() or unit not in get_args(Unit):
         raise InputError(f"{path}: joints that are not finite, or the unknown unit {unit!r}")
-    return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source)  # type: ignore[arg-type]
+    return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source, person=person)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfsup3d.structures.skeleton import Skeleton
 
-__all__ = ["ERROR", "LEFT", "MIDDLE", "PREDICTION", "RIGHT", "TRUTH", "bone_colours", "heat", "joint_colours"]
+__all__ = ["ERROR", "LEFT", "MIDDLE", "PEOPLE", "PREDICTION", "RIGHT", "TRUTH", "bone_colours", "heat", "joint_colours"]
 
 Colour = tuple[int, int, int]
 
@@ -45,3 +45,9 @@ def heat(values: np.ndarray, limit: float) -> np.ndarray:
     position = np.nan_to_num(values / limit, nan=0.0, posinf=1.0).clip(0.0, 1.0) * (len(_HEAT) - 1)
     channels = [np.interp(position, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)]
     return np.where(np.isfinite(values)[..., None], np.stack(channels, -1), 0.0).round().astype(np.uint8)
+
+
+PEOPLE: tuple[Colour, ...] = (
+    (240, 130, 40), (40, 110, 210), (60, 170, 90), (190, 60, 160), (220, 190, 40), (40, 180, 190), (150, 90, 50), (120, 120, 120),
+)  # fmt: skip
+"""One colour a person, repeated beyond."""

@@ -12,7 +12,8 @@ from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.drawing import overlay, overlays
 from selfsup3d.inference.keypoint_files import KeypointSequence
-from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints
+from selfsup3d.inference.lifting import lift_keypoints
+from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import load_record
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.windows import WindowOptions, find_windows, whole_frame

@@ -10,8 +10,12 @@ from selfsup3d.builders.systems import build_system
 from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.mocap.convert import read_recording
+from selfsup3d.inference.detectors.protocol import DetectorFailedError
+from selfsup3d.inference.people import Person
 from selfsup3d.inference.records import load_record
 from selfsup3d.io import pretrained
+from selfsup3d.io.video import read_timed_frames
+from tests.video_writing import write_timed
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,11 @@ def test_a_image_of_a_turned_phone_is_seen_upright(script, model, scenes, tmp_pa
         (["--fps", "inf"], "--fps inf: must be more than 0"),
         (["--crop", "detector"], "needs --detector"),
         (["--crop", "whole", "--boxes", "walk.json"], "--boxes walk.json: finding people by whole does not look at it"),
-        (["--crop", "detector", "--detector", "no.pth"], "no.pth: no such file; expected a state dict of ssdlite320"),
+        (
+            ["--crop", "detector", "--detector-weights", "no.pth"],
+            "no.pth: no such file; expected a state dict of ssdlite320",
+        ),
+        (["--detector", "yolo"], "invalid choice: 'yolo'"),
         (["--device", "cuda:99"], "--device cuda:99"),
         (["--overwite"], "--overwite"),
         (["--image-size", "640"], "expected WIDTHxHEIGHT"),
@@ -211,3 +219,115 @@ def test_a_model_whose_training_failed_is_refused_and_leaves_nothing(
         assert run(script.main, command) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
         assert not (tmp_path / "out").exists()
+
+
+# ---- one clock, gaps and people ----
+
+
+def lifter(folder):
+    config = Config.model_validate({"system": {"kind": "martinez"}})
+    pretrained.save_pretrained(folder / "lifter", build_system(config), config.to_dict(), "random weights")
+    return folder / "lifter"
+
+
+def keypoint_file(path, frames, people=1):
+    body = np.random.default_rng(0).uniform(10, 90, (17, 2))
+    entries = [
+        {"image_id": f"{n}.jpg", "keypoints": np.column_stack([body + 0.1 * n + 300 * p, np.ones(17)]).ravel().tolist()}
+        for n in frames
+        for p in range(people)
+    ]
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_everything_written_agrees_with_the_times_of_the_video(script, model, tmp_path, capsys):
+    frames = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
+    video = write_timed(tmp_path / "a.mp4", frames, [0.1 * k for k in range(12)])
+    out = tmp_path / "out"
+    command = arguments(model, video, out, "--every", "3", "--bvh", "--trc", "--crop", "whole")
+    assert run(script.main, command) == 0
+    record = load_record(out / "poses.npz")
+    np.testing.assert_allclose(record.times, [0.0, 0.3, 0.6, 0.9], atol=2e-3)
+    np.testing.assert_allclose([f.time for f in read_timed_frames(out / "overlay.mp4")], record.times, atol=2e-3)
+    assert read_recording(out / "pose.bvh").fps == pytest.approx(10 / 3, rel=1e-3)
+    rows = [line.split("\t") for line in (out / "pose.trc").read_text().splitlines()[6:]]
+    np.testing.assert_allclose([float(row[1]) for row in rows], record.times, atol=2e-3)
+    capsys.readouterr()
+    command = arguments(model, video, out, "--fps", "20", "--crop", "whole", "--overwrite", "--limit", "2")
+    assert run(script.main, command) == 0
+    assert "its own times (10 frames/s) are replaced" in capsys.readouterr().out
+    np.testing.assert_allclose(load_record(out / "poses.npz").times, [0.0, 0.05])
+
+
+def test_gaps_of_keypoints_stay_gaps_and_are_said(script, tmp_path, capsys):
+    path = keypoint_file(tmp_path / "k.json", [*range(10), *range(30, 40)])
+    command = arguments(lifter(tmp_path), path, tmp_path / "out", "--fps", "10", "--bvh", "--angles", "--video", "none")
+    assert run(script.main, command) == 0
+    record = load_record(tmp_path / "out" / "poses.npz")
+    assert record.frames.tolist() == [*range(10), *range(30, 40)]
+    assert record.times[10] == pytest.approx(3.0)
+    assert "frames 10-29" in capsys.readouterr().out
+    assert len(read_recording(tmp_path / "out" / "pose.bvh")) == 40
+    rows = (tmp_path / "out" / "angles.csv").read_text().splitlines()[1:]
+    assert [k for k, row in enumerate(rows) if row.split(",")[1] == ""] == list(range(10, 30))
+
+
+def test_everybody_has_files_or_one_is_picked_and_others_are_counted(script, tmp_path, capsys):
+    path, model = keypoint_file(tmp_path / "k.json", range(12), people=2), lifter(tmp_path)
+    out = tmp_path / "out"
+    assert run(script.main, arguments(model, path, out, "--fps", "10", "--video", "none", "--bvh")) == 0
+    assert {p.name for p in out.iterdir()} == {f"person_{k}.{kind}" for k in "01" for kind in ("npz", "json", "bvh")}
+    assert run(script.main, arguments(model, path, out, "--fps", "10", "--video", "none")) == 2
+    capsys.readouterr()
+    command = arguments(model, path, out, "--fps", "10", "--video", "none", "--person", "1", "--overwrite")
+    assert run(script.main, command) == 0
+    assert "1 other people ignored" in capsys.readouterr().out
+    assert {p.name for p in out.iterdir()} == {"poses.npz", "poses.json"}
+    assert load_record(out / "poses.npz").joints_2d[0, 0, 0] > 300
+
+
+def test_a_video_is_lifted_through_a_detector(script, tmp_path, monkeypatch, capsys):
+    frames = np.full((30, 96, 128, 3), 90, np.uint8)
+    video = write_timed(tmp_path / "a.mp4", frames, [0.04 * k for k in range(30)], rate=25)
+
+    class Two:
+        skeleton = "coco_17"
+
+        def __init__(self):
+            self.count, self.body = 0, np.random.default_rng(0).uniform(5, 60, (17, 2))
+
+        def detect(self, image, time):
+            self.count += 1
+            if self.count == self.dies_at:
+                raise DetectorFailedError("the graph stopped")
+            return [Person(self.body + shift + 0.2 * self.count, np.full(17, 0.9)) for shift in (0, 50)]
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(script, "build_detector", lambda *_: detector)
+    detector, out = Two(), tmp_path / "out"
+    detector.dies_at = 0
+    model = lifter(tmp_path)
+    command = arguments(model, video, out, "--detector", "mediapipe", "--trc", "--smooth", "--repair-sides", "--ground")
+    assert run(script.main, command) == 0
+    assert {p.name for p in out.iterdir()} == {
+        "overlay.mp4", *(f"person_{k}.{kind}" for k in "01" for kind in ("npz", "json", "trc")),
+    }  # fmt: skip
+    np.testing.assert_allclose(load_record(out / "person_1.npz").times, 0.04 * np.arange(30), atol=2e-3)
+    assert len(list(read_timed_frames(out / "overlay.mp4"))) == 30
+    detector = Two()
+    detector.dies_at = 21
+    command = arguments(model, video, tmp_path / "cut", "--detector", "mediapipe", "--video", "webm")
+    assert run(script.main, command) == 2
+    assert "the graph stopped, after 20 frames" in capsys.readouterr().err
+    assert len(load_record(tmp_path / "cut" / "person_0.npz")) == 20
+    assert len(list(read_timed_frames(tmp_path / "cut" / "overlay.webm"))) == 20
+
+
+def test_a_lifter_and_a_video_without_a_detector_say_what_is_missing(script, scenes, tmp_path, capsys):
+    assert run(script.main, arguments(lifter(tmp_path), scenes / "walk.avi", tmp_path / "out")) == 2
+    assert "--detector mediapipe --detector-weights pose_landmarker_full.task" in capsys.readouterr().err
+    assert run(script.main, arguments(tmp_path / "lifter", "7", tmp_path / "cam")) == 2
+    assert "there is no camera 7 here" in capsys.readouterr().err

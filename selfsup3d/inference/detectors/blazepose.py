@@ -1,0 +1,78 @@
+"""BlazePose by MediaPipe's PoseLandmarker (the tasks API): 33 landmarks a person, tracked through a video."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from selfsup3d.errors import InputError
+from selfsup3d.inference.detectors.protocol import DetectorFailedError, without_repeats
+from selfsup3d.inference.people import Person
+
+__all__ = ["BlazePose"]
+
+
+class BlazePose:
+    """MediaPipe's pose landmarks.
+
+    Args:
+        weights: a `pose_landmarker_*.task` file. people: at most so many; each costs a pass of the landmark model.
+
+    Raises:
+        InputError: MediaPipe is not installed, or the file is no model of it.
+    """
+
+    skeleton = "mediapipe_33"
+
+    def __init__(self, weights: Path, people: int = 4) -> None:
+        os.environ.setdefault("GLOG_minloglevel", "3")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise InputError(
+                f"--detector mediapipe needs MediaPipe ({error}): pip install 'selfsup3d[detector]'"
+            ) from None
+        options = vision.PoseLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(weights.absolute())),
+            running_mode=vision.RunningMode.VIDEO,
+            num_poses=people,
+        )
+        try:
+            self._landmarker = vision.PoseLandmarker.create_from_options(options)
+        except Exception as error:  # whatever MediaPipe raises for other files
+            raise InputError(
+                f"{weights}: not a pose model of MediaPipe, such as pose_landmarker_full.task ({_first_line(error)})"
+            ) from error
+        self._image = mediapipe.Image
+        self._format = mediapipe.ImageFormat.SRGB
+        self._last = -1
+
+    def detect(self, image: np.ndarray, time: float) -> list[Person]:
+        """See `PoseDetector`; the confidence is the landmarks' visibility."""
+        height, width = image.shape[:2]
+        self._last = max(self._last + 1, round(1000.0 * time) if np.isfinite(time) else self._last + 33)
+        try:
+            found = self._landmarker.detect_for_video(
+                self._image(image_format=self._format, data=np.ascontiguousarray(image)), self._last
+            )
+        except Exception as error:
+            raise DetectorFailedError(f"MediaPipe failed ({_first_line(error)})") from error
+        people = []
+        for landmarks in found.pose_landmarks:
+            joints = np.array([[mark.x * width, mark.y * height] for mark in landmarks])
+            people.append(
+                Person(joints, np.array([mark.visibility for mark in landmarks], dtype=np.float64).clip(0, 1))
+            )
+        return without_repeats(people)
+
+    def close(self) -> None:
+        """Its threads outlive the interpreter otherwise."""
+        self._landmarker.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,221 @@
+"""2D keypoints of one person over time to 3D poses: gaps, sides, the lifter, the place in the camera, smoothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup3d.errors import InputError
+from selfsup3d.geometry.camera import default_intrinsics
+from selfsup3d.inference.camera_frame import GUESSED_FIELD_OF_VIEW, reprojecting_root
+from selfsup3d.inference.keypoint_files import KeypointSequence
+from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.smoothing import OneEuro, with_bones_of
+from selfsup3d.models.lifters.base import require_lifter
+from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
+from selfsup3d.models.system import System
+from selfsup3d.structures.batch import Batch, Unit
+from selfsup3d.structures.skeleton import joint_index
+
+__all__ = ["fill_gaps", "lift_keypoints", "repair_sides", "smoothed"]
+
+_FARTHEST = 1e6  # px
+_BATCH = 256  # frames at a time
+_LIMBS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
+_SWAP_COST = 0.15  # bodies that a change of sides costs, so that noise does not change them
+_EVERYBODY = 1.4  # a body's box over its shoulder-to-ankle spread, where only keypoints are known
+
+
+def lift_keypoints(
+    system: System,
+    keypoints: KeypointSequence,
+    fps: float = 0.0,
+    focal: float | None = None,
+    source: str = "",
+    times: np.ndarray | None = None,
+) -> PoseRecord:
+    """3D poses of 2D keypoints by a lifter; temporal ones see the frames around, by their numbers.
+
+    Args:
+        system: trained; `predict_requires` names no images.
+        keypoints: see `keypoint_files`.
+        fps: of their video. focal: px; None = unknown: the mean of the lifter's training data for the pose, a field of
+            view of 60 degrees for the place of the pelvis.
+        source: file name. times: (T,) seconds of the frames; None = frames / fps.
+
+    Raises:
+        InputError: the system is no lifter; keypoints farther away than any image reaches.
+    """
+    require_lifter(system)
+    if np.abs(keypoints.joints).max() > _FARTHEST:
+        raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
+    around = _around(keypoints.frames, int(getattr(system, "frames", 1)) // 2)
+    K, placed = _intrinsics(keypoints, focal)
+    device = next(iter(system.parameters())).device
+    poses, roots = [], []
+    unit: Unit = "m"
+    for rows in np.array_split(around, max(1, math.ceil(len(keypoints) / _BATCH))):
+        joints, confidence = torch.from_numpy(keypoints.joints[rows]), torch.from_numpy(keypoints.confidence[rows])
+        if around.shape[1] == 1:
+            joints, confidence = joints[:, 0], confidence[:, 0]
+        batch = Batch(joints_2d=joints, confidence=confidence).joints_missing_as_zero().to(device)
+        located = replace(batch, K=placed.expand(len(rows), 3, 3).to(device))
+        with torch.inference_mode():
+            if isinstance(system, KeypointLifter):
+                output = system.predict(located, trusted=torch.full((len(rows),), focal is not None, device=device))
+            else:
+                output = system.predict(batch if K is None else located)
+            unit = output.unit
+            pose = output.pose[:, 0]
+            root = torch.full_like(pose[:, 0], torch.nan)
+            if output.root is not None:
+                root = output.root[:, 0]
+            elif unit == "m" and keypoints.size is not None:
+                root = reprojecting_root(pose, located)
+        poses.append(pose.float().cpu().numpy())
+        roots.append(root.float().cpu().numpy())
+    known = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan).astype(np.float32)
+    low, high = np.nanmin(known, 1), np.nanmax(known, 1)
+    windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
+    return PoseRecord(
+        np.concatenate(poses),
+        known,
+        np.concatenate(roots),
+        keypoints.frames,
+        windows,
+        fps=fps,
+        unit=unit,
+        view="image",
+        source=source,
+        times=times,  # type: ignore[arg-type]
+        confidence=keypoints.confidence,
+        person=keypoints.person,
+    )
+
+
+def _around(frames: np.ndarray, reach: int) -> np.ndarray:
+    """(T, 2 reach + 1) rows of the frames around each one; where one is absent, its nearest neighbour in time."""
+    if reach == 0 or len(frames) < 2:
+        return np.repeat(np.arange(len(frames))[:, None], 2 * reach + 1, axis=1)
+    step = max(int(np.median(np.diff(frames))), 1)
+    wanted = frames[:, None] + step * np.arange(-reach, reach + 1)
+    after = np.searchsorted(frames, wanted).clip(1, len(frames) - 1)
+    nearer = np.abs(frames[after - 1] - wanted) <= np.abs(frames[after] - wanted)
+    rows: np.ndarray = np.where(nearer, after - 1, after)
+    return rows
+
+
+def _intrinsics(keypoints: KeypointSequence, focal: float | None) -> tuple[Tensor | None, Tensor]:
+    """K for the lifter, None where the focal length is not known; and K for the place of the pelvis."""
+    seen = keypoints.joints[keypoints.confidence > 0]
+    width, height = keypoints.size or (2.0 * float(seen[:, 0].mean()), 2.0 * float(seen[:, 1].mean()))
+    K = default_intrinsics((max(round(height), 1), max(round(width), 1)), math.radians(GUESSED_FIELD_OF_VIEW))
+    if focal is None:
+        return None, K
+    K[0, 0] = K[1, 1] = focal
+    return K, K
+
+
+def fill_gaps(keypoints: KeypointSequence, limit: int) -> KeypointSequence:
+    """Keypoints interpolated over gaps of up to `limit` frames, with confidence 0.01 there: whole frames that are
+    absent, and single joints that are missing in some."""
+    frames = keypoints.frames
+    step = max(int(np.median(np.diff(frames))), 1) if len(frames) > 1 else 1
+    every = [frames[:1]]
+    for before, after in itertools.pairwise(frames):
+        inside = np.arange(before + step, after, step)
+        every += [inside if after - before - 1 <= limit * step else inside[:0], np.array([after])]
+    numbers = np.concatenate(every)
+    joints = np.zeros((len(numbers), *keypoints.joints.shape[1:]), np.float32)
+    confidence = np.zeros((len(numbers), keypoints.joints.shape[1]), np.float32)
+    rows = np.searchsorted(numbers, frames)
+    joints[rows], confidence[rows] = keypoints.joints, keypoints.confidence
+    for joint in range(joints.shape[1]):
+        known = np.flatnonzero(confidence[:, joint] > 0)
+        if len(known) < 2:
+            continue
+        inside = np.arange(known[0], known[-1] + 1)
+        after = known[np.searchsorted(known, inside)]
+        before = known[np.searchsorted(known, inside, side="right") - 1]
+        short = inside[(confidence[inside, joint] == 0) & (numbers[after] - numbers[before] - 1 <= limit * step)]
+        for axis in range(2):
+            joints[short, joint, axis] = np.interp(numbers[short], numbers[known], joints[known, joint, axis])
+        confidence[short, joint] = 0.01
+    seen = (confidence > 0).any(1)
+    return replace(keypoints, joints=joints[seen], confidence=confidence[seen], frames=numbers[seen])
+
+
+def repair_sides(keypoints: KeypointSequence) -> tuple[KeypointSequence, int]:
+    """Left and right of legs and arms, each as one, exchanged in the frames where that moves less; and how many frames
+    were changed.
+
+    A path of least movement through all frames (Viterbi), in which a change of sides costs something; most frames keep
+    what their detector says.
+    """
+    joints, confidence = keypoints.joints.copy(), keypoints.confidence.copy()
+    body = max(
+        _EVERYBODY
+        * float(np.median([np.ptp(j[c > 0], axis=0).max() for j, c in zip(joints, confidence, strict=True)])),
+        1.0,
+    )
+    changed = np.zeros(len(joints), dtype=bool)
+    for limbs in _LIMBS:
+        left, right = ([joint_index(f"{side}_{limb}") for limb in limbs] for side in ("left", "right"))
+        own, other = [*left, *right], [*right, *left]
+        both = (confidence[1:, own] > 0) & (confidence[:-1, own] > 0)
+        crossed = (confidence[1:, other] > 0) & (confidence[:-1, own] > 0)
+        same = (np.linalg.norm(joints[1:, own] - joints[:-1, own], axis=-1) * both).sum(1) / np.maximum(both.sum(1), 1)
+        swap = (np.linalg.norm(joints[1:, other] - joints[:-1, own], axis=-1) * crossed).sum(1)
+        swap = swap / np.maximum(crossed.sum(1), 1)
+        flips = _least_movement(same / body, swap / body)
+        if flips.mean() > 0.5:
+            flips = ~flips
+        joints[flips] = _exchanged(joints[flips], own, other)
+        confidence[flips] = _exchanged(confidence[flips], own, other)
+        changed |= flips
+    return replace(keypoints, joints=joints, confidence=confidence), int(changed.sum())
+
+
+def _exchanged(values: np.ndarray, own: list[int], other: list[int]) -> np.ndarray:
+    result = values.copy()
+    result[:, own] = values[:, other]
+    return result
+
+
+def _least_movement(same: np.ndarray, swap: np.ndarray) -> np.ndarray:
+    """(T,) bool: exchanged or not, of movements (T - 1,) where both frames agree and where they differ."""
+    cost, came = np.zeros(2), []
+    for keep, change in zip(same, swap, strict=True):
+        way = cost[:, None] + np.array([[keep, change + _SWAP_COST], [change + _SWAP_COST, keep]])
+        came.append(way.argmin(0))
+        cost = way.min(0)
+    state = int(cost.argmin())
+    path = [state]
+    for step in reversed(came):
+        state = int(step[state])
+        path.append(state)
+    return np.array(path[::-1], dtype=bool)
+
+
+def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
+    """A record's poses and roots smoothed over time; bones keep their lengths, pixels stay as they were given.
+
+    Filtered forwards and backwards and averaged, so that nothing comes late.
+    """
+    gone = np.diff(record.times, prepend=np.nan)
+    joints, root = (
+        0.5 * (_filtered(values, gone, like) + _filtered(values[::-1], np.roll(gone[::-1], 1), like)[::-1])
+        for values in (record.joints_3d, record.root)
+    )
+    kept = [with_bones_of(pose, own) for pose, own in zip(joints, record.joints_3d, strict=True)]
+    return replace(record, joints_3d=np.stack(kept).astype(record.joints_3d.dtype), root=root)
+
+
+def _filtered(values: np.ndarray, gone: np.ndarray, like: OneEuro) -> np.ndarray:
+    one = OneEuro(like.fps, like.cutoff, like.beta, like.speed_cutoff)
+    return np.stack([one(value, float(s) if np.isfinite(s) else None) for value, s in zip(values, gone, strict=True)])
