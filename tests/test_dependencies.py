@@ -15,9 +15,9 @@ NAMES = {
     "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML", "umap": "umap-learn", "pillow_heif": "pillow-heif",
 }  # fmt: skip
 # Come with what is declared, whose interfaces are theirs: gradio's server, gradio's client.
-WITH_OTHERS = {"starlette": "gradio", "httpx": "gradio", "uvicorn": "gradio"}
+WITH_OTHERS = {"starlette": "gradio", "httpx": "gradio", "uvicorn": "gradio", "nbformat": "nbclient"}
 # Of `dev` and `docs`, which are programs: nobody imports them.
-PROGRAMS = {"ruff", "mypy", "types-PyYAML", "pre-commit", "pytest-cov", "pytest-xdist", "hatchling"}
+PROGRAMS = {"ruff", "mypy", "types-PyYAML", "pre-commit", "pytest-cov", "pytest-xdist", "hatchling", "ipykernel"}
 # Loaded by name in a loop (export/onnx.py), or by torch, which writes TensorBoard's files.
 LOADED_BY_NAME = {"tensorboard", "onnx", "onnxruntime", "onnxscript"}
 
