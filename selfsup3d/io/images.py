@@ -271,10 +271,9 @@ def _decode_heif(data: np.ndarray, name: str, upright: bool) -> np.ndarray:
 def _decode_pillow(data: np.ndarray, name: str, upright: bool) -> np.ndarray:
     refuse_giants(name, data)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data.tobytes())) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data.tobytes())) as opened:
             warnings.simplefilter("ignore")
-            if upright:
-                image = ImageOps.exif_transpose(image)
+            image: Image.Image = ImageOps.exif_transpose(opened) if upright else opened
             if image.mode.startswith(("I", "F")):
                 return _to_rgb8(np.asarray(image))
             pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
