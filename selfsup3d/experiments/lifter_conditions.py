@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = sum(p.numel() for p in system.parameters()) / 1e6
         facts[name] = (
             f"`{config.system.kind}`, {size:.2f} M parameters, {getattr(system, 'frames', 1)} frame(s), "
-            f"{config.trainer.steps:,} steps of {config.trainer.batch_size}"
+            f"{config.trainer.steps:,} steps of {config.trainer.batch_size} by its settings"
         )
     command = "python -m selfsup3d.experiments.lifter_conditions --data.mocap mocap.npz --split " + args.split
     command += "".join(f" --{k} {v}" for k, v in (("stride", args.stride), ("limit", args.limit)) if v not in (5, None))
