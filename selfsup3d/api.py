@@ -26,7 +26,8 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.keypoint_files import KeypointSequence, read_keypoints
-from selfsup3d.inference.predictor import Predictor, images_of, lift_keypoints
+from selfsup3d.inference.lifting import lift_keypoints
+from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.synthesizer import Orbit, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows, whole_frame
