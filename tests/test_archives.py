@@ -185,7 +185,7 @@ def test_ground_truth_of_rendered_clips(jail, tmp_path_factory):
     path.write_bytes(b"PK\x03\x04 no zip")
     found = read_and_look(jail, lambda: SyntheticTruth(jail, "tiny-test", 32, "val").frames(np.arange(1)))
     assert isinstance(found, InputError)
-    assert f"{path}: damaged ground truth" in str(found)
+    assert f"{path}: was altered after it was rendered" in str(found)
 
 
 # ---- tar: shards ----

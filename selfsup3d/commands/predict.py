@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -143,7 +144,9 @@ class _Times:
 
 def _progress(args: argparse.Namespace, info: VideoInfo | None, what: str) -> Iterable[VideoFrame]:
     total = None if info is None or not info.frames else min(-(-info.frames // args.every), args.limit or 10**9)
-    return tqdm(frames_of(args.input, args.every, args.limit), total=total, desc=what, unit="frame")
+    frames = iter(frames_of(args.input, args.every, args.limit))
+    first = list(itertools.islice(frames, 1))  # an input that cannot be read is told before a bar is drawn
+    return tqdm(itertools.chain(first, frames), total=total, desc=what, unit="frame")
 
 
 # -------------------------------------------------------------------------------------------------------- lifters

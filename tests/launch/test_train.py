@@ -219,13 +219,13 @@ def test_a_run_on_two_datasets_ends_with_numbers_of_each(cache, tmp_path, capsys
 
 def test_missing_config_is_said(capsys):
     assert call() == 2
-    assert capsys.readouterr().err.startswith("--config FILE is missing")
+    assert capsys.readouterr().err.startswith("--config is missing")
 
 
 def test_help(capsys):
     assert call("--help") == 0
     told = capsys.readouterr().out
-    assert "python launch/train.py --config" in told
+    assert "selfsup3d train --config quickstart" in told
     assert "--trainer.checkpoint-every" in told
 
 

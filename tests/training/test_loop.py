@@ -114,7 +114,11 @@ def test_the_end_of_the_launcher_stops_the_run(tmp_path, monkeypatch, launched):
 
 
 def test_a_closed_terminal_saves_as_sigterm_does(tmp_path):
-    result = train(config(tmp_path), Autoencoder(), Interrupted(2, signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have used nohup
+    try:
+        result = train(config(tmp_path), Autoencoder(), Interrupted(2, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert (result.step, result.stopped) == (3, "SIGHUP")
     assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
 
