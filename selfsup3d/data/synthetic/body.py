@@ -113,7 +113,7 @@ class People:
 
     Attributes:
         bones (M, 17), girth (M, 6), volume, tail, bun, brim (M,), looseness (M, 2), reach (M, 3: whole, sleeve, leg),
-        skirt, coat, bag, open_front, lowered (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
+        skirt, coat, bag, open_front, lowered, face, whites, beard (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
     """
 
     bones: np.ndarray
@@ -134,6 +134,9 @@ class People:
     bag: np.ndarray
     open_front: np.ndarray
     lowered: np.ndarray
+    face: np.ndarray
+    whites: np.ndarray
+    beard: np.ndarray
 
     @staticmethod
     def of(people: list[Person]) -> People:
@@ -162,6 +165,9 @@ class People:
             bag=np.array([o.bag for o in outfits]),
             open_front=np.array([o.open_front for o in outfits], dtype=np.float32),
             lowered=np.array([o.lowered for o in outfits]),
+            face=np.array([o.face for o in outfits], dtype=np.float32),
+            whites=np.array([o.whites for o in outfits], dtype=np.float32),
+            beard=np.array([o.beard for o in outfits], dtype=np.float32),
         )
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ _CHAIN = np.array([kind.chain for kind in SOLIDS], dtype=np.float32)
 _ALONG = np.array([kind.along for kind in SOLIDS], dtype=np.float32)
 _DECAL = np.array([("", "face", "chest").index(kind.decal) for kind in SOLIDS])
 _SKIN = MATERIALS.index("skin")
+_HAIR = MATERIALS.index("hair")
 _SOCKS = MATERIALS.index("socks")
 _SOCK_FROM = np.array([1.72 if kind.cloth == "leg" else 9.0 for kind in SOLIDS], dtype=np.float32)
 _STRETCH = np.array([0.3 if kind.name.endswith("calf") else 1.0 for kind in SOLIDS], dtype=np.float32)
@@ -80,10 +81,18 @@ def _draw_face(colour: np.ndarray, people: People, person: np.ndarray, at: np.nd
     pupil = eye & (((y - 0.38) / 0.09) ** 2 + ((z - 0.02) / 0.1) ** 2 < 1)
     brow = front & (((y - 0.4) / 0.24) ** 2 + ((z - 0.24) / 0.05) ** 2 < 1)
     mouth = front & ((y / 0.32) ** 2 + ((z + 0.55) / 0.07) ** 2 < 1)
-    colour[:, at[eye]] = np.array([[0.95], [0.95], [0.95]], dtype=np.float32)
-    colour[:, at[pupil]] = np.array([[0.08], [0.07], [0.07]], dtype=np.float32)
-    colour[:, at[brow]] *= 0.35
-    colour[:, at[mouth]] = np.array([[0.62], [0.2], [0.2]], dtype=np.float32)
+    strength = people.face[person[at]]
+    beard = front & (z < -0.3) & (people.beard[person[at]] > 0)
+    hair = people.colours[person[at], _HAIR, 0].T
+    for shown, paint, share in (
+        (beard, hair, people.beard[person[at]]),
+        (eye, np.array([[0.95], [0.95], [0.95]], dtype=np.float32), strength * people.whites[person[at]]),
+        (pupil, np.array([[0.08], [0.07], [0.07]], dtype=np.float32), strength),
+        (brow, 0.35 * colour[:, at], strength),
+        (mouth, np.array([[0.62], [0.2], [0.2]], dtype=np.float32), strength),
+    ):
+        new = np.broadcast_to(paint, (3, len(at)))[:, shown]
+        colour[:, at[shown]] += share[shown] * (new - colour[:, at[shown]])
 
 
 def _draw_chest(

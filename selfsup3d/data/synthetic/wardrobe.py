@@ -40,6 +40,8 @@ class Outfit:
             that shows between the sides of an open jacket. Nobody in the benchmark has any of these.
         lowered: metres by which the skull sits lower, so that the nose is at the nose and the crown at the head joint;
             the benchmark's people, whose crown is above it, have 0.
+        face: how strongly eyes, brows and mouth show; whites: and the whites of the eyes; beard: 0 = none. The
+            benchmark's faces are drawn plainly, so that they show in few pixels; real ones are not.
     """
 
     colours: np.ndarray
@@ -59,6 +61,9 @@ class Outfit:
     bag: float = 0.0
     open_front: float = 0.0
     lowered: float = 0.0
+    face: float = 1.0
+    whites: float = 1.0
+    beard: float = 0.0
 
 
 def _cloth(code: Code) -> np.ndarray:
