@@ -54,7 +54,7 @@ def test_pose_vaes_are_trained_and_measured(name, tmp_path, capsys, load_script)
     assert result["metrics"][f"{metric}_best_of_3"] > 0
     assert set(result["cross_modal"]["missing_joints"]) == {"0", "1", "2"}
     printed = capsys.readouterr().out
-    assert f"{metric}_best_of_3" in printed
+    assert f"{metric.upper().replace(chr(95), chr(45))} best of 3 [mm]" in printed
     assert "Missing 2D joints" in printed
 
 
