@@ -250,7 +250,7 @@ def _sequence(joints: np.ndarray, confidence: np.ndarray | None, size: tuple[int
     sure = sure[None] if sure.ndim == 1 else sure
     if sure.shape != known.shape or not ((sure >= 0) & (sure <= 1)).all():
         raise InputError(
-            f"expected a confidence in [0, 1] for each of {known.shape} joints, got {np.shape(confidence)}"
+            f"expected a confidence in [0, 1] for each of {known.shape} joints, got {np.shape(confidence)}"  # type: ignore[arg-type]
         )
     sure = np.where(known, sure, 0.0).astype(np.float32)
     if not (sure > 0).any(1).all():

@@ -23,7 +23,8 @@ def run(settings: Settings) -> Result:
     """See the module."""
     size, count = (32, 2) if settings.quick else (64, 16)
     step = TrainingStep(make_system("tiny"), made_up_batch(size, count), "joint", device=settings.device)
-    threads, said = torch.get_num_threads(), []
+    threads = torch.get_num_threads()
+    said: list[str] = []
     try:
         quiet = _step_ms(step, settings, None)
         neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)

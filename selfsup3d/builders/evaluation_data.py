@@ -161,7 +161,7 @@ def _training_frames(root: Path | None, preset: Preset, size: int) -> tuple[Data
     """Training frames of synth-v1: rendered ones where they lie in the cache, else their poses alone."""
     if (folders(root, preset, size, "train").clips / "store.json").is_file():
         return SyntheticTruth(root, preset, size, "train"), {}
-    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training images are not rendered here"}
+    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training images are not rendered here"}  # type: ignore[return-value]
 
 
 class ScenePoses:

@@ -186,7 +186,7 @@ def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
     wanted = isinstance(system, PartGuidedConfig) and system.pretrain.source in ("people", "both")
     if not wanted or isinstance(data, PeopleConfig | ProjectedConfig):
         return source
-    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
+    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))  # type: ignore[return-value]
 
 
 def _people_source(data: PeopleConfig) -> PeopleSource:
@@ -244,7 +244,7 @@ def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
     if split == "train":
         if _needs_labels(config):
             raise InputError("system: rendered people are for pre-training; use pretrain.source: people")
-        return _people_source(settings)
+        return _people_source(settings)  # type: ignore[return-value]
     # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
     prepare(None, "quickstart", settings.size, (split,))
     return SyntheticTruth(None, "quickstart", settings.size, split)

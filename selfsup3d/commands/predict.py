@@ -224,7 +224,7 @@ def _detect(
 
 
 def _detector(args: argparse.Namespace) -> PoseDetector:
-    return build_detector(args.detector, args.detector_weights, args.people, pick_device(args.device))
+    return build_detector(args.detector, args.detector_weights, args.people, str(pick_device(args.device)))
 
 
 def _lifted(

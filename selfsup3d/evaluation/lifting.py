@@ -121,7 +121,7 @@ def lifted_frames(
         accelerator=accelerator,
         images=False,
     )
-    own, frames = measure(seen)
+    own, frames = measure(seen)  # type: ignore[arg-type]
     given = None if first.joints_2d is None else measure(source)[0]
     numbers = {"own_joints": own, "given_joints": given}
     return {

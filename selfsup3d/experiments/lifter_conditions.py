@@ -86,7 +86,7 @@ def measure(
     settings = ProjectedConfig(mocap=mocap, cameras=condition.cameras, frames=frames, stride=stride)
     source: Any = projected_poses(settings, split, condition.keypoints)  # type: ignore[arg-type]
     shown = source if condition.known else _Untold(source)
-    result, _ = evaluate_frames(system, shown, split=split, batch_size=512, limit=limit, images=False, progress=False)
+    result, _ = evaluate_frames(system, shown, split=split, batch_size=512, limit=limit, images=False, progress=False)  # type: ignore[arg-type]
     found = {name: result["metrics"].get(name) for name in ("mpjpe", "pa_mpjpe", "n_mpjpe")}
     found["flat"] = (result["baselines"].get("flat") or {}).get("pa_mpjpe")
     return found | {"distance": _distance_error(system, source, limit) if condition.known else None}

@@ -171,7 +171,7 @@ def _measure_clip(
         "whole_body": bool((lower[0] & lower[1]).mean() >= 0.5),
     }
     if note:
-        facts["note"] = note
+        facts["note"] = note  # type: ignore[assignment]
     return {system: measure_2d(pixels, reference, size) for system, pixels in found.items()}, facts
 
 

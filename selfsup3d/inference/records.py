@@ -152,7 +152,7 @@ class PoseRecord:
         """One record of several in a row; fps, unit and source are the first one's."""
         first = records[0]
         arrays = {name: np.concatenate([getattr(r, name) for r in records]) for name in _ARRAYS}
-        return cls(**arrays, fps=first.fps, unit=first.unit, view=first.view, source=first.source)
+        return cls(**arrays, fps=first.fps, unit=first.unit, view=first.view, source=first.source)  # type: ignore[arg-type]
 
 
 _NEEDED = ("joints_3d", "joints_2d", "root", "frames", "windows")

@@ -247,7 +247,7 @@ def read_image(path: Path, width: int = 0, height: int = 0, reduction: float = 1
         factor = max(f for f in _FLAGS if f <= max(reduction * stored, 1.0))
     try:
         with silent():
-            image = cv2.imdecode(data, _FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = cv2.imdecode(data, _FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION)  # type: ignore[assignment]
     except cv2.error as error:
         raise InputError(f"{path}: not an image OpenCV can read ({error.err})") from error
     if image is None:

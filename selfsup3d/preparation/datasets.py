@@ -144,7 +144,7 @@ def records_of_clips(store: ClipStore) -> Iterator[Record]:
                 K=default if known is None else known[frame],
                 person=clip.person,
                 saliency=clip.saliency[frame],
-                background=clip.background if clip.background.ndim == 3 else clip.background[frame],
+                background=clip.background if clip.background.ndim == 3 else clip.background[frame],  # type: ignore[arg-type]
                 meta={"clip": clip.name, "file": str(clip.meta.get("name", clip.name)), "frame": frame},
             )
 

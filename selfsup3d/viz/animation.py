@@ -123,12 +123,12 @@ def _write_video(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if codec != "mjpeg":  # AVI knows whole frames only
             stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
-        stream.options = _OPTIONS.get(codec, {})
+        stream.options = _OPTIONS.get(codec, {})  # type: ignore[assignment]
         for frame in chain([first], frames):
             padded = cv2.copyMakeBorder(
                 frame, 0, even[1] - frame.shape[0], 0, even[0] - frame.shape[1], cv2.BORDER_REPLICATE
             )
-            shown = av.VideoFrame.from_ndarray(padded, format="rgb24")
+            shown = av.VideoFrame.from_ndarray(padded, format="rgb24")  # type: ignore[arg-type]
             if codec != "mjpeg":
                 last = max(round(next(clock) * _TICKS), last + 1)
                 shown.pts, shown.time_base = last, Fraction(1, _TICKS)

@@ -77,7 +77,7 @@ def scatter(
         chosen = np.array([(label if label in colours else "") == name for label in labels])
         if chosen.any():
             text = name or (f"{len(counts) - len(names)} others" if len(counts) > len(names) else None)
-            axes.scatter(*points[chosen].T, s=14, color=_unit(colours.get(name, _GREY)), label=_short(text))
+            axes.scatter(*points[chosen].T, s=14, color=_unit(colours.get(name, _GREY)), label=_short(text))  # type: ignore[misc]
     if names:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     if thumbnails is not None:

@@ -40,13 +40,13 @@ class Mixture:
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise InputError(f"datasets of a mixture need different names, got {', '.join(names)}")
-        sizes = {source.name: source.image_size for source in self.sources}
+        sizes = {source.name: source.image_size for source in self.sources}  # type: ignore[attr-defined]
         if len(set(sizes.values())) > 1:
             raise InputError(f"datasets of a mixture need one image size, got {sizes}")
         share = np.asarray(weights if weights is not None else [len(s) for s in self.sources], dtype=np.float64)
         if share.shape != (len(self.sources),) or not (np.isfinite(share) & (share > 0)).all():
             raise InputError(f"a mixture needs one positive weight for each of {', '.join(names)}, got {weights}")
-        self.image_size = self.sources[0].image_size
+        self.image_size = self.sources[0].image_size  # type: ignore[attr-defined]
         self.weights = share / share.sum()
         self._ends = np.cumsum([len(source) for source in self.sources])
 

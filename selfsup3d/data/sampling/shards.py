@@ -324,7 +324,7 @@ def _members(path: Path) -> Iterator[dict[str, Any]]:
             file = archive.extractfile(member) if member.isreg() else None
             if file is not None:
                 yield {"fname": member.name, "data": file.read(), "__url__": str(path)}
-            archive.members = []  # tarfile would keep every header
+            archive.members = []  # type: ignore[attr-defined] # tarfile would keep every header
 
 
 def _decode(data: bytes | None, flag: int, size: int, name: str) -> tuple[np.ndarray, int]:

@@ -32,7 +32,7 @@ def degraded(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         angle = draw.uniform(0, np.pi)
         reach, middle = (length - 1) / 2, (length - 1) // 2
         end = np.array([np.cos(angle), np.sin(angle)]) * reach
-        cv2.line(kernel, *(tuple(np.rint(middle + sign * end).astype(int).tolist()) for sign in (-1, 1)), 1.0, 1)
+        cv2.line(kernel, *(tuple(np.rint(middle + sign * end).astype(int).tolist()) for sign in (-1, 1)), 1.0, 1)  # type: ignore[call-overload]
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     if draw.random() < 0.1:
         small = max(24, int(size * draw.uniform(0.4, 0.8)))
@@ -43,5 +43,5 @@ def degraded(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     image = np.clip(image, 0, 255).astype(np.uint8)
     if draw.random() < 0.3:
         quality = int(draw.uniform(12, 75))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)  # type: ignore[assignment]
     return image

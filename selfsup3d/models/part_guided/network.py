@@ -91,7 +91,7 @@ class PartGuidedNetwork(nn.Module):
 
     def read(self, images: Tensor, K: Tensor, lengths: Tensor | None = None) -> Reading:
         """Images (N, 3, S, S) under every left/right assignment, averaged as `averaging` says."""
-        return averaged_reading(self, images, K, self.averaging, lengths)
+        return averaged_reading(self, images, K, self.averaging, lengths)  # type: ignore[arg-type]
 
     def confidence(self, reading: Reading, assignment: Tensor) -> Tensor | None:
         """(N, 17) the probability that each joint lies within 150 mm, None where the model was not calibrated."""
