@@ -96,6 +96,7 @@ def test_the_main_job_of_the_readme_trains(tmp_path):
         "--output-dir",
         str(tmp_path / "run"),
     ]
+    short += ["--system.stages.pretrain", "0.5", "--system.stages.decoder", "0.25", "--system.stages.joint", "0.25"]
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
     done = subprocess.run(
         [*accelerate, *command[2:], *short], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
