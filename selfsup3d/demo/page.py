@@ -23,7 +23,7 @@ try:
     import gradio as gr
     from starlette.middleware import Middleware
 except ImportError as error:
-    raise InputError(f"the demo needs gradio ({error}): pip install 'selfsup3d[demo]'") from None
+    raise InputError(f"the demo needs gradio ({error}): pip install -e '.[demo]'") from None
 
 __all__ = ["build_page", "launch_page"]
 

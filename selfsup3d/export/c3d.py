@@ -26,7 +26,7 @@ def write_c3d(path: str | Path, joints: np.ndarray, fps: float, seen: np.ndarray
     try:
         import c3d
     except ImportError:
-        raise InputError("--c3d needs the c3d library: pip install 'selfsup3d[datasets]'") from None
+        raise InputError("--c3d needs the c3d library: pip install -e '.[datasets]'") from None
     writer = c3d.Writer(point_rate=fps, point_scale=-1.0)  # below 0: floats are stored
     writer.set_point_labels([name[:32].ljust(32) for name in H36M_17.joint_names])
     writer.set_screen_axis("+X", "+Y")

@@ -278,6 +278,4 @@ def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(
-            f"{name} is not installed; it comes with the extra: pip install 'selfsup3d[export]'"
-        ) from error
+        raise InputError(f"{name} is not installed; it comes with the extra: pip install -e '.[export]'") from error

@@ -63,5 +63,5 @@ def _shards(folder):
 )
 def test_missing_packages_are_named(tmp_path, monkeypatch, package, read):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=rf"{package.split('.')[0]}: pip install 'selfsup3d\[datasets\]'"):
+    with pytest.raises(InputError, match=rf"{package.split('.')[0]}: pip install -e '\.\[datasets\]'"):
         read(tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-gr = pytest.importorskip("gradio", reason="the page needs gradio: pip install 'selfsup3d[demo]'")
+gr = pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 httpx = pytest.importorskip("httpx")
 
 from selfsup3d.demo import door  # noqa: E402

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-gr = pytest.importorskip("gradio", reason="the page needs gradio: pip install 'selfsup3d[demo]'")
+gr = pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
 from selfsup3d.demo.page import build_page, launch_page  # noqa: E402
 from selfsup3d.errors import InputError  # noqa: E402

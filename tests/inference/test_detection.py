@@ -118,7 +118,7 @@ def test_weights_are_asked_for_by_name(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "package", "words"),
-    [("mediapipe", "mediapipe", r"pip install 'selfsup3d\[detector\]'"), ("rtmlib", "rtmlib", "pip install rtmlib")],
+    [("mediapipe", "mediapipe", r"pip install -e '\.\[detector\]'"), ("rtmlib", "rtmlib", "pip install rtmlib")],
 )
 def test_a_missing_package_is_told_with_the_remedy(tmp_path, monkeypatch, name, package, words):
     monkeypatch.setitem(__import__("sys").modules, package, None)

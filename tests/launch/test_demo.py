@@ -80,7 +80,7 @@ def test_without_gradio_the_message_says_how_to_get_it(script, monkeypatch, caps
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "selfsup3d.demo.page", raising=False)
     assert run(script.main, ["--checkpoint", "x"]) == 2
-    assert "pip install 'selfsup3d[demo]'" in capsys.readouterr().err.splitlines()[0]
+    assert "pip install -e '.[demo]'" in capsys.readouterr().err.splitlines()[0]
 
 
 # ------------------------------------------------------------------------------------------------------- in the browser
@@ -89,7 +89,7 @@ def test_without_gradio_the_message_says_how_to_get_it(script, monkeypatch, caps
 @pytest.fixture(scope="module")
 def server(model):
     """The script in a process of its own; its address. When it is stopped, nothing of the uploads is left."""
-    pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'selfsup3d[demo]'")
+    pytest.importorskip("gradio", reason="the demo needs gradio: pip install -e '.[demo]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

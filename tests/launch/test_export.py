@@ -116,7 +116,7 @@ def test_bad_input_is_one_line_and_exit_code_2(script, tmp_path, capsys, argumen
 def test_a_missing_library_is_told_before_anything_is_written(script, model, tmp_path, capsys, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     assert run(script.main, ["--checkpoint", str(model), "--output", str(tmp_path / "out")]) == 2
-    assert "pip install 'selfsup3d[export]'" in capsys.readouterr().err.splitlines()[0]
+    assert "pip install -e '.[export]'" in capsys.readouterr().err.splitlines()[0]
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,6 @@
 """A page in the browser on which a trained model is tried.
 
-    pip install 'selfsup3d[demo]'
+    pip install -e '.[demo]'
     selfsup3d demo --checkpoint runs/quickstart
 
 Then open http://127.0.0.1:7860. Upload an image of one person, or pick a shipped one: the skeleton turns under the

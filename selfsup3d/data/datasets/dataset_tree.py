@@ -196,4 +196,4 @@ def first_existing(root: Path, *candidates: str) -> str:
 
 def need_package(name: str, file: Path) -> InputError:
     """The error for an optional package that is not installed."""
-    return InputError(f"{file}: reading it needs the package {name}: pip install 'selfsup3d[datasets]'")
+    return InputError(f"{file}: reading it needs the package {name}: pip install -e '.[datasets]'")

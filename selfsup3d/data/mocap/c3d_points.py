@@ -145,7 +145,7 @@ def _reader_class(path: Path) -> Any:
     try:
         import c3d
     except ImportError:
-        raise InputError(f"{path}: reading C3D needs the package c3d: pip install 'selfsup3d[datasets]'") from None
+        raise InputError(f"{path}: reading C3D needs the package c3d: pip install -e '.[datasets]'") from None
 
     class Reader(c3d.Reader):  # type: ignore[misc]
         """CMU's headers contradict their own analog rate, which only points do not need."""

@@ -33,9 +33,7 @@ class BlazePose:
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as error:
-            raise InputError(
-                f"--detector mediapipe needs MediaPipe ({error}): pip install 'selfsup3d[detector]'"
-            ) from None
+            raise InputError(f"--detector mediapipe needs MediaPipe ({error}): pip install -e '.[detector]'") from None
         options = vision.PoseLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(weights.absolute())),
             running_mode=vision.RunningMode.VIDEO,

@@ -331,7 +331,7 @@ def test_damaged_c3d(tmp_path):
 def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "c3d", None)
     (tmp_path / "a.c3d").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"pip install 'selfsup3d\[datasets\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[datasets\]'"):
         read_c3d(tmp_path / "a.c3d")
 
 
