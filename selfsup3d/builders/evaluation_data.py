@@ -26,7 +26,7 @@ from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import open_index
 from selfsup3d.data.datasets.mpi_inf_3dhp import find_mpi_inf_3dhp
 from selfsup3d.data.datasets.threedpw import find_threedpw
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.data.sampling.detector_noise import DETECTOR_CONDITIONS
 from selfsup3d.data.sampling.indexed_frames import IndexedFrames
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
@@ -83,8 +83,8 @@ class EvaluationData:
 
     name: str
     split: str
-    source: Dataset
-    labelled: Dataset | None = None
+    source: Frames
+    labelled: Frames | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -150,18 +150,18 @@ def _synth_mocap(request: _Request) -> EvaluationData:
     return EvaluationData(request.name, request.split, source, *_trained_on(request))
 
 
-def _trained_on(request: _Request) -> tuple[Dataset, dict[str, str]]:
+def _trained_on(request: _Request) -> tuple[Frames, dict[str, str]]:
     """For datasets that nothing is trained on: the guess is that of who was trained on synth-v1."""
     trained = evaluated(request.config)
     own = trained if isinstance(trained, SyntheticConfig) else SyntheticConfig()
     return _training_frames(own.root, preset_named(own.preset), request.size)
 
 
-def _training_frames(root: Path | None, preset: Preset, size: int) -> tuple[Dataset, dict[str, str]]:
+def _training_frames(root: Path | None, preset: Preset, size: int) -> tuple[Frames, dict[str, str]]:
     """Training frames of synth-v1: rendered ones where they lie in the cache, else their poses alone."""
     if (folders(root, preset, size, "train").clips / "store.json").is_file():
         return SyntheticTruth(root, preset, size, "train"), {}
-    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training images are not rendered here"}  # type: ignore[return-value]
+    return ScenePoses(preset, "train"), {"nearest_neighbour": "the training images are not rendered here"}
 
 
 class ScenePoses:
@@ -237,7 +237,7 @@ def _indexed(request: _Request) -> EvaluationData:
     index = _open_index(request)
     chosen = thin_out(select_split(index, request.split), request.options.every)
     keypoints, trained = request.options.keypoints, evaluated(request.config)
-    source: Dataset
+    source: Frames
     if "target" in request.needs:
         crop = trained.crop if isinstance(trained, IndexedConfig) else "box"
         source = IndexedFrames(with_images(chosen), request.size, keypoints=keypoints, crop=crop)

@@ -32,7 +32,7 @@ from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import MocapPrior, UprightPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import PairSource
-from selfsup3d.data.sampling.dataset import Dataset, Split
+from selfsup3d.data.sampling.dataset import Dataset, ImageDataset, Split
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.cache import cache_root, prepare
@@ -175,7 +175,7 @@ def build_source(config: Config, split: Split) -> Dataset:
         if split != "train":
             return DATASETS[data.parts[0].kind](config, data.parts[0], split)
         parts = [_with_people(config, part, DATASETS[part.kind](config, part, split)) for part in data.parts]
-        return Mixture(parts, [part.weight for part in data.parts])
+        return Mixture(cast(list[ImageDataset], parts), [part.weight for part in data.parts])
     source = DATASETS[data.kind](config, data, split)
     return _with_people(config, data, source) if split == "train" else source
 
@@ -186,7 +186,7 @@ def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
     wanted = isinstance(system, PartGuidedConfig) and system.pretrain.source in ("people", "both")
     if not wanted or isinstance(data, PeopleConfig | ProjectedConfig):
         return source
-    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))  # type: ignore[return-value]
+    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
 
 
 def _people_source(data: PeopleConfig) -> PeopleSource:
@@ -244,7 +244,7 @@ def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
     if split == "train":
         if _needs_labels(config):
             raise InputError("system: rendered people are for pre-training; use pretrain.source: people")
-        return _people_source(settings)  # type: ignore[return-value]
+        return cast(Dataset, _people_source(settings))  # of which training samples alone are asked
     # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
     prepare(None, "quickstart", settings.size, (split,))
     return SyntheticTruth(None, "quickstart", settings.size, split)

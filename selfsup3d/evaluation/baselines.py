@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
@@ -139,7 +139,7 @@ class Baselines:
 
 
 def labelled_baselines(
-    train: Dataset, *, limit: int = 2000, batch_size: int = 250
+    train: Frames, *, limit: int = 2000, batch_size: int = 250
 ) -> tuple[Tensor | None, NearestNeighbour | None]:
     """Mean pose and nearest neighbour from the evaluation frames of a training split (labels serve the baselines only).
 

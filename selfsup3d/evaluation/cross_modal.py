@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.evaluation.baselines import Baselines, known_joints
 from selfsup3d.evaluation.factorisation import factorisation
 from selfsup3d.evaluation.measure import measure
@@ -69,7 +69,7 @@ class Seen:
 
 
 @torch.no_grad()
-def see(system: CrossModalVAE, source: Dataset, indices: np.ndarray, batch_size: int = 64) -> Seen:
+def see(system: CrossModalVAE, source: Frames, indices: np.ndarray, batch_size: int = 64) -> Seen:
     """Encode frames of a dataset by every encoder that they have the input for (3D labels are no input)."""
     device = next(system.parameters()).device
     posteriors: dict[str, list[Gaussian]] = {}
@@ -122,7 +122,7 @@ def without_joints(batch: Batch, count: int) -> Batch:
 @torch.no_grad()
 def cross_modal_numbers(
     system: CrossModalVAE,
-    source: Dataset,
+    source: Frames,
     *,
     protocol: Protocol,
     baselines: Baselines,
@@ -225,7 +225,7 @@ def _pairs(meter: _Meter) -> dict[str, Numbers]:
 
 
 def _missing(
-    system: CrossModalVAE, source: Dataset, indices: np.ndarray, batch_size: int, meter: _Meter
+    system: CrossModalVAE, source: Frames, indices: np.ndarray, batch_size: int, meter: _Meter
 ) -> dict[str, Numbers]:
     """Errors of predictions from 2D joints with some of them missing."""
     if not meter.has("joints_2d", "joints_3d"):

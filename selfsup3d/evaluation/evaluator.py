@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from selfsup3d import __version__
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, features_of, known_joints
 from selfsup3d.evaluation.diagnostics import occluded_joints
@@ -40,14 +40,14 @@ if TYPE_CHECKING:  # slow to load
 __all__ = ["collect", "evaluate", "evaluate_frames", "frame_indices", "parts_of_joint"]
 
 
-def evaluate(system: System, source: Dataset, **options: Any) -> dict[str, Any]:
+def evaluate(system: System, source: Frames, **options: Any) -> dict[str, Any]:
     """Every metric of a system on a dataset, in the literal shape of a result file; see `evaluate_frames`."""
     return evaluate_frames(system, source, **options)[0]
 
 
 def evaluate_frames(
     system: System,
-    source: Dataset,
+    source: Frames,
     *,
     protocol: Protocol | None = None,
     baselines: Baselines | None = None,
@@ -66,7 +66,7 @@ def evaluate_frames(
 
     Args:
         system: unwrapped; it is put into eval mode and back.
-        source: the frames, see `Dataset`.
+        source: the frames, see `Frames`.
         protocol: the rules; None = strict, 17 joints.
         baselines: guesses to print beside; None = none.
         split: of the dataset, for the result.
@@ -127,7 +127,7 @@ def evaluate_frames(
 @torch.inference_mode()
 def collect(
     system: System,
-    source: Dataset,
+    source: Frames,
     *,
     protocol: Protocol,
     baselines: Baselines,
@@ -173,7 +173,7 @@ def collect(
     return Records.joined(everyone)
 
 
-def frame_indices(source: Dataset, limit: int | None = None) -> np.ndarray:
+def frame_indices(source: Frames, limit: int | None = None) -> np.ndarray:
     """Indices of the frames to evaluate: all, or `limit` of them, evenly spaced.
 
     Raises:
@@ -292,7 +292,7 @@ def _along_the_ray(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.einsum("bij,bsnj->bsni", rotation, pose)
 
 
-def _notes(source: Dataset, protocol: Protocol, records: Records, result: dict[str, Any]) -> dict[str, str]:
+def _notes(source: Frames, protocol: Protocol, records: Records, result: dict[str, Any]) -> dict[str, str]:
     """What must be said beside the numbers: where joints, boxes and masks come from."""
     notes = {**protocol.notes, **getattr(source, "notes", {})}
     if protocol.joints != "h36m_17":

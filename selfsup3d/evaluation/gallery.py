@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.evaluation.baselines import known_joints
 from selfsup3d.evaluation.metrics import root_relative
 from selfsup3d.models.system import System
@@ -55,7 +55,7 @@ def ranked_rows(errors: np.ndarray, count: int, people: np.ndarray | None = None
 @torch.inference_mode()
 def error_sheet(
     system: System,
-    source: Dataset,
+    source: Frames,
     indices: np.ndarray,
     errors: Mapping[int, float],
     device: torch.device | str,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.evaluation.baselines import known_joints
 from selfsup3d.evaluation.cross_modal import Seen
 from selfsup3d.evaluation.embedding import embed
@@ -38,7 +38,7 @@ def chosen(count: int, among: int, stream: int = 0) -> np.ndarray:
 
 
 @torch.no_grad()
-def predictions_sheet(system: CrossModalVAE, source: Dataset, count: int = 25) -> np.ndarray:
+def predictions_sheet(system: CrossModalVAE, source: Frames, count: int = 25) -> np.ndarray:
     """Random frames in 3D: prediction blue, truth grey, error red, with the mean error in mm; five in a row."""
     device = next(system.parameters()).device
     batch = source.frames(np.sort(chosen(min(count, len(source)), len(source)))).to(device)

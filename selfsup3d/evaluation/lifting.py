@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.evaluator import evaluate_frames
@@ -43,7 +43,7 @@ class SeenJoints:
     Joints are pixels of the crop, K is the crop's (the default one where the data have none): as the system saw it.
     """
 
-    def __init__(self, system: System, source: Dataset) -> None:
+    def __init__(self, system: System, source: Frames) -> None:
         self._system, self._source = system, source
         self._device = next(iter(system.parameters())).device
 
@@ -83,7 +83,7 @@ class SeenJoints:
 def lifted_frames(
     system: System,
     lifter: System,
-    source: Dataset,
+    source: Frames,
     *,
     protocol: Protocol,
     batch_size: int = 64,
@@ -121,7 +121,7 @@ def lifted_frames(
         accelerator=accelerator,
         images=False,
     )
-    own, frames = measure(seen)  # type: ignore[arg-type]
+    own, frames = measure(seen)
     given = None if first.joints_2d is None else measure(source)[0]
     numbers = {"own_joints": own, "given_joints": given}
     return {

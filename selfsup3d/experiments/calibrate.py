@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.errors import InputError
 from selfsup3d.models.part_guided.confidence import (
     WITHIN,
@@ -21,7 +21,7 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    network: PartGuidedNetwork, frames: Dataset, source: str, batch_size: int = 64
+    network: PartGuidedNetwork, frames: Frames, source: str, batch_size: int = 64
 ) -> tuple[Calibration, dict[str, float]]:
     """Fit on every second frame, measure on the others, then fit on all.
 

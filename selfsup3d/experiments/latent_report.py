@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Frames
 from selfsup3d.evaluation.cross_modal import see
 from selfsup3d.evaluation.latent_figures import (
     arithmetic_strips,
@@ -25,7 +25,7 @@ __all__ = ["write_latent_report"]
 _FRAMES = 1000
 
 
-def write_latent_report(folder: Path, system: CrossModalVAE, source: Dataset, checkpoint: Path) -> list[str]:
+def write_latent_report(folder: Path, system: CrossModalVAE, source: Frames, checkpoint: Path) -> list[str]:
     """Write predictions, latent maps, interpolation, arithmetic, prior and curves as PNG; the names that were written.
 
     Args:

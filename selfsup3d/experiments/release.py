@@ -17,7 +17,7 @@ from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.data.mocap.mocap import load_mocap
-from selfsup3d.data.sampling.dataset import Dataset, Split
+from selfsup3d.data.sampling.dataset import Dataset, Frames, Split
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
 from selfsup3d.evaluation.baselines import Baselines, labelled_baselines, mean_canonical_pose
 from selfsup3d.evaluation.evaluator import evaluate
@@ -93,7 +93,7 @@ def evaluate_system(
     )
 
 
-def run_baselines(config: Config, system: System, labelled: Dataset | None) -> Baselines:
+def run_baselines(config: Config, system: System, labelled: Frames | None) -> Baselines:
     """Guesses to print beside a result: from labelled training frames (None = there are none), and from the prior."""
     # Poses without images cost little, and a neighbour is nearer the more there are.
     limit = 20_000 if isinstance(labelled, ProjectedPoses) else 2_000

@@ -161,7 +161,7 @@ def _read(network: PartGuidedNetwork, frames: PairSource, averaging: Averaging) 
     for rows in _chunks(len(frames)):
         batch = frames.frames(rows).to(device)
         target = batch.need("target", by="self-training")
-        found.append(averaged_reading(network, target, intrinsics_of(batch), averaging).to("cpu"))  # type: ignore[arg-type]
+        found.append(averaged_reading(network, target, intrinsics_of(batch), averaging).to("cpu"))
     return Reading.joined(found)
 
 

@@ -194,7 +194,7 @@ class Predictor:
             return
         with torch.inference_mode():
             images, K = self._tensors(seen)
-            reading = averaged_reading(self.system, images, K, self.averaging)  # type: ignore[arg-type]
+            reading = averaged_reading(self.system, images, K, self.averaging)
             likeliest = reading.likeliest().tolist()
         for k, frame in enumerate(seen):
             frame.reading = reading[k : k + 1]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from selfsup3d.config.run import Config
 from selfsup3d.config.upgrade import upgrade_tensors
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Samples
 from selfsup3d.data.sampling.step_dataset import StepStream
 from selfsup3d.errors import InputError, RunFailedError
 from selfsup3d.io import pretrained
@@ -64,7 +64,7 @@ class TrainResult:
 def train(
     config: Config,
     system: System,
-    source: Dataset,
+    source: Samples,
     *,
     images: Batch | None = None,
     evaluate: Callable[[System], dict[str, float]] | None = None,
@@ -169,7 +169,7 @@ def _save(config: Config, state: TrainingState, accelerator: Accelerator) -> Non
 
 
 def _prepare(
-    config: Config, system: System, source: Dataset, accelerator: Accelerator, found: Path | None
+    config: Config, system: System, source: Samples, accelerator: Accelerator, found: Path | None
 ) -> tuple[TrainingState, nn.Module]:
     """State at the first step to take (new, from given weights, or resumed), and the module to call."""
     settings = config.trainer

@@ -15,13 +15,26 @@ from selfsup3d.data.sampling.augmentation import Augmentation, augment, augment_
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["CameraPrior", "Dataset", "Split", "draw_unpaired", "training_sample"]
+__all__ = ["CameraPrior", "Dataset", "Frames", "ImageDataset", "Samples", "Split", "draw_unpaired", "training_sample"]
 
 Split = Literal["train", "val", "test"]
 
 
-class Dataset(Protocol):
-    """Training samples by random streams, evaluation frames by number. Datasets of images have an `image_size` too."""
+class Samples(Protocol):
+    """Training samples by random streams."""
+
+    @property
+    def name(self) -> str:
+        """E.g. "synthetic"."""
+        ...
+
+    def batch(self, streams: RandomStreams) -> Batch:
+        """Training samples, one for each stream; they depend on their own stream alone."""
+        ...
+
+
+class Frames(Protocol):
+    """Evaluation frames by number."""
 
     @property
     def name(self) -> str:
@@ -32,13 +45,19 @@ class Dataset(Protocol):
         """Evaluation frames."""
         ...
 
-    def batch(self, streams: RandomStreams) -> Batch:
-        """Training samples, one for each stream; they depend on their own stream alone."""
-        ...
-
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames, with what ground truth the dataset has."""
         ...
+
+
+class Dataset(Samples, Frames, Protocol):
+    """Both: what almost every dataset offers."""
+
+
+class ImageDataset(Dataset, Protocol):
+    """A dataset of square images."""
+
+    image_size: int
 
 
 class CameraPrior(Protocol):

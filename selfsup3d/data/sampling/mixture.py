@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selfsup3d.data.sampling.collate import concatenate
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import ImageDataset
 from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
@@ -31,7 +31,7 @@ class Mixture:
     """
 
     def __init__(
-        self, sources: Sequence[Dataset], weights: Sequence[float] | None = None, name: str = "mixture"
+        self, sources: Sequence[ImageDataset], weights: Sequence[float] | None = None, name: str = "mixture"
     ) -> None:
         self.sources = tuple(sources)
         self.name = name
@@ -40,13 +40,13 @@ class Mixture:
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise InputError(f"datasets of a mixture need different names, got {', '.join(names)}")
-        sizes = {source.name: source.image_size for source in self.sources}  # type: ignore[attr-defined]
+        sizes = {source.name: source.image_size for source in self.sources}
         if len(set(sizes.values())) > 1:
             raise InputError(f"datasets of a mixture need one image size, got {sizes}")
         share = np.asarray(weights if weights is not None else [len(s) for s in self.sources], dtype=np.float64)
         if share.shape != (len(self.sources),) or not (np.isfinite(share) & (share > 0)).all():
             raise InputError(f"a mixture needs one positive weight for each of {', '.join(names)}, got {weights}")
-        self.image_size = self.sources[0].image_size  # type: ignore[attr-defined]
+        self.image_size = self.sources[0].image_size
         self.weights = share / share.sum()
         self._ends = np.cumsum([len(source) for source in self.sources])
 

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils import data
 
 from selfsup3d.data.sampling.collate import concatenate
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Samples
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.stored_arrays import refuse_limit
 from selfsup3d.structures.batch import Batch
@@ -50,7 +50,7 @@ class StepStream(data.Dataset):
 
     def __init__(
         self,
-        source: Dataset,
+        source: Samples,
         seed: int,
         batch_size: int,
         accumulation: int = 1,

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.data.priors.pose_prior import UprightPrior
+from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.degradation import degraded, recoloured
 from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people
@@ -206,9 +206,17 @@ class WithPeople:
         source: of the images. people: of the same size.
     """
 
-    def __init__(self, source: Any, people: PeopleSource) -> None:
+    def __init__(self, source: Dataset, people: PeopleSource) -> None:
         self.name, self.image_size = source.name, people.image_size
         self._source, self._people = source, people
+
+    def __len__(self) -> int:
+        """Evaluation frames of the images."""
+        return len(self._source)
+
+    def frames(self, indices: np.ndarray) -> Batch:
+        """Evaluation frames of the images, as they are."""
+        return self._source.frames(indices)
 
     def batch(self, streams: RandomStreams) -> Batch:
         """The images' batch; the pose, its camera and its background are those of `rendered`."""

@@ -21,7 +21,7 @@ from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.compositing import composite
 from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.models.part_guided.decoder import Decoded, Decoder
-from selfsup3d.models.part_guided.encoder import Encoder, Encoding
+from selfsup3d.models.part_guided.encoder import Encoder, Encoding, PoseCode
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of, pose_of_joints
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.puppet.puppet import Puppet, default_puppet
@@ -68,7 +68,7 @@ class PartGuidedNetwork(nn.Module):
 
     # ------------------------------------------------------------------------------------------ pose and image
 
-    def pose(self, encoding: Encoding, lengths: Tensor | None = None) -> BodyPose:
+    def pose(self, encoding: PoseCode, lengths: Tensor | None = None) -> BodyPose:
         """The pose of an encoding, with the given bone lengths (B, 17) or the system's own."""
         return pose_of(encoding, self.bone_lengths if lengths is None else lengths, self.settings.frames)
 
@@ -91,7 +91,7 @@ class PartGuidedNetwork(nn.Module):
 
     def read(self, images: Tensor, K: Tensor, lengths: Tensor | None = None) -> Reading:
         """Images (N, 3, S, S) under every left/right assignment, averaged as `averaging` says."""
-        return averaged_reading(self, images, K, self.averaging, lengths)  # type: ignore[arg-type]
+        return averaged_reading(self, images, K, self.averaging, lengths)
 
     def confidence(self, reading: Reading, assignment: Tensor) -> Tensor | None:
         """(N, 17) the probability that each joint lies within 150 mm, None where the model was not calibrated."""

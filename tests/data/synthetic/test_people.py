@@ -3,13 +3,15 @@ import pytest
 import torch
 
 from selfsup3d.data.priors.camera_prior import UprightPoses
+from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.people import RENDER_SIDE, render_people
-from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool
+from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithPeople
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.puppet.puppet import default_puppet
+from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import joint_index
 
@@ -107,3 +109,32 @@ def test_rare_poses_are_drawn_more_often_than_they_come():
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"data\.backgrounds"):
         Backdrops(tmp_path, rooms=1)
+
+
+class Walls:
+    """A dataset of plain images."""
+
+    image_size = 64
+
+    def __init__(self, name, count):
+        self.name, self.count = name, count
+
+    def __len__(self):
+        return self.count
+
+    def batch(self, streams):
+        image = torch.full((len(streams), 3, 64, 64), 0.25)
+        return Batch(index=torch.from_numpy(streams.indices), source=image, target=image)
+
+    def frames(self, indices):
+        return Batch(index=torch.from_numpy(indices))
+
+
+def test_people_stand_in_for_the_unpaired_poses_of_every_part_of_a_mixture(people):
+    mixture = Mixture([WithPeople(Walls(name, count), people) for name, count in (("a", 3), ("b", 5))])
+    assert len(mixture) == 8
+    batch = mixture.batch(RandomStreams(0, 0, np.arange(4)))
+    assert float(batch.source.max()) == 0.25
+    assert float(batch.rendered.std()) > 0.05
+    assert batch.unpaired.shape == (4, 17, 3)
+    assert batch.unpaired_camera is not None
