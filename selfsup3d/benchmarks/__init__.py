@@ -1,1 +1,1 @@
-"""Speed beside peers: one file a kernel, collected in `registry`, run by `launch/benchmark.py`."""
+"""Speed beside peers: one file a kernel, collected in `registry`, run by `selfsup3d benchmark`."""

@@ -59,7 +59,7 @@ def page(measured: Mapping[str, Sequence[tuple[Cell, Figures]]], settings: Setti
         f"A fused joint step of the `tiny` networks on {where}; torch {packages['torch']}. Medians; each row in processes "
         "of its own; MB is the resident peak of the largest process, Python and torch included.",
         "",
-        f"    python launch/benchmark.py --growth assets/results/speed.md --threads {settings.threads}",
+        f"    selfsup3d benchmark --growth assets/results/speed.md --threads {settings.threads}",
         "",
     ]
     for axis, rows in measured.items():

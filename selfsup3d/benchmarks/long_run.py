@@ -97,7 +97,7 @@ def page(held: Mapping[int, tuple[float, int]], kept: Mapping[str, float], setti
         "The real loop, `tiny` networks at 32 px in the joint stage, two data workers, a checkpoint every "
         f"{EVERY} steps, each step logged, images drawn; {machine['processor']}, torch {versions()['torch']}.",
         "",
-        "    python launch/benchmark.py --long-run assets/results/long_run.md --threads 1",
+        "    selfsup3d benchmark --long-run assets/results/long_run.md --threads 1",
         "",
         f"From step {min(late):,} on resident memory rose by at most {memory:.1f} MB and open files by {files}: "
         f"{'flat' if flat else 'NOT FLAT'} (allowed: {ALLOWED_MB:.0f} MB, 0 files).",

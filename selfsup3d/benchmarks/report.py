@@ -1,4 +1,4 @@
-"""The table that `launch/benchmark.py` prints."""
+"""The table that `selfsup3d benchmark` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames that `launch/evaluate.py --dataset NAME` measures a trained system on, and the labelled training frames
+"""The frames that `selfsup3d evaluate --dataset NAME` measures a trained system on, and the labelled training frames
 that its baselines are made from.
 """
 
@@ -50,7 +50,7 @@ class DataOptions:
         dataset: a key of `EVALUATED`; None = what the system was trained on, of a mixture the first.
         split: of it.
         root: where it lies (synthetic: its cache; synth-mocap, projected: the motion-capture npz; real datasets: their
-            folder, or an index that `launch/prepare_data.py` wrote).
+            folder, or an index that `selfsup3d prepare-data` wrote).
         preset: of the synthetic dataset; of projected poses, the condition of their keypoints (clean, noisy, missing).
         every: keep frames whose number is a multiple of this (Human3.6M's "64-frame subsampling": 64).
         annotation: MPI-INF-3DHP's "metric" or "universal" joints.
@@ -257,7 +257,7 @@ def _indexed(request: _Request) -> EvaluationData:
 
 
 def _open_index(request: _Request) -> FrameIndex:
-    root = _needed_root(request, "the dataset's folder, or an index that launch/prepare_data.py wrote")
+    root = _needed_root(request, "the dataset's folder, or an index that selfsup3d prepare-data wrote")
     if root.suffix == ".npz" and not root.name.startswith("data_3d"):  # data_3d_h36m.npz is the dataset itself
         return load_index(root)
     options, trained = request.options, evaluated(request.config)

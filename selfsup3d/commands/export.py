@@ -90,5 +90,5 @@ def _result(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(told, dict) or not {"dataset", "split", "metrics"} <= set(told):
-        raise InputError(f"{path}: no result of launch/evaluate.py --json")
+        raise InputError(f"{path}: no result of selfsup3d evaluate --json")
     return told

@@ -88,7 +88,7 @@ class IndexedConfig(Section):
     root: Path | None = None
     """The dataset's folder (required)."""
     index: Path | None = None
-    """Index that launch/prepare_data.py wrote; none = built at first use, below $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
+    """Index that selfsup3d prepare-data wrote; none = built at first use, below $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
     backgrounds: Path | None = None
     """Folder of the backgrounds; none = beside the cached index, fitted at first use."""
     size: Annotated[int, Field(ge=16, le=512)] = 128
@@ -156,7 +156,7 @@ class MpiInf3dhpConfig(IndexedConfig):
 
 
 class ShardsConfig(Section):
-    """WebDataset shards of crops that launch/prepare_data.py --shards wrote: collections too large for one disk."""
+    """WebDataset shards of crops that selfsup3d prepare-data --shards wrote: collections too large for one disk."""
 
     kind: Literal["shards"] = "shards"
     """Which data."""

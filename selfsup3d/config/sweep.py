@@ -76,7 +76,7 @@ class SweepConfig(Section):
     budgets: dict[Id, Budget] = Field(min_length=1)
     """By id."""
     evaluations: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """Name -> flags of launch/evaluate.py; all of the same weights."""
+    """Name -> flags of selfsup3d evaluate; all of the same weights."""
     metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe")
     """Shown for each evaluation."""
     compared_with: str | None = None

@@ -79,7 +79,7 @@ def _filled(name: str, pieces: Sequence[Records]) -> list[np.ndarray]:
 
 
 def save_frames(path: str | Path, frames: Mapping[str, np.ndarray]) -> None:
-    """Per-frame values for later comparison (`launch/evaluate.py --compare`), as an npz without pickled objects.
+    """Per-frame values for later comparison (`selfsup3d evaluate --compare`), as an npz without pickled objects.
 
     Args:
         path: ends in .npz.

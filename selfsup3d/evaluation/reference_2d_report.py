@@ -82,7 +82,7 @@ def _page(results: Sequence[Mapping[str, Any]]) -> str:
         "",
         "Accuracy in 2D against a reference that no label-free model ever trains on. Whole-body clips are the main figure.",
         "",
-        "    python launch/evaluate.py --checkpoint MODEL --dataset videos --data.root CLIPS --reference REFERENCE.npz "
+        "    selfsup3d evaluate --checkpoint MODEL --dataset videos --data.root CLIPS --reference REFERENCE.npz "
         "[--crop ... --crop-factor ...] --page PAGE.md",
         "",
     ]

@@ -1,7 +1,7 @@
 """A motion to drive a synthesised person with: body poses and how the camera sees them, from any source.
 
     images, folders, videos    predicted (`seen_motion`)
-    poses.npz                    what launch/predict.py wrote
+    poses.npz                    what selfsup3d predict wrote
     motion capture               our npz of 17 joints, .bvh, .amc, .c3d
     keypoints (.json)            lifted to 3D first
 

@@ -185,14 +185,14 @@ def load_record(path: str | Path) -> PoseRecord:
         with np.load(path, allow_pickle=False) as data:
             missing = [name for name in (*_NEEDED, "unit", "fps", "joint_names") if name not in data.files]
             if missing:
-                raise InputError(f"{path}: no predicted poses (launch/predict.py writes them): lacks {missing[0]}")
+                raise InputError(f"{path}: no predicted poses (selfsup3d predict writes them): lacks {missing[0]}")
             arrays = {name: data[name] for name in _ARRAYS if name in data.files}
             unit, fps = str(data["unit"]), float(data["fps"])
             names = tuple(str(name) for name in data["joint_names"])
             view = "image" if "view" in data.files and str(data["view"]) == "image" else "crop"
             source, person = (str(data[key]) if key in data.files else "" for key in ("source", "person"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected poses that launch/predict.py wrote (.npz)") from None
+        raise InputError(f"{path}: no such file; expected poses that selfsup3d predict wrote (.npz)") from None
     except InputError:
         raise
     except Exception as error:  # whatever numpy raises for a damaged file

@@ -1,4 +1,4 @@
-"""What `launch/prepare_data.py` does beside the index: backgrounds, shards, motion capture; parallel and resumable."""
+"""What `selfsup3d prepare-data` does beside the index: backgrounds, shards, motion capture; parallel and resumable."""
 
 from __future__ import annotations
 

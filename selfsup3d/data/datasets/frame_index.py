@@ -277,7 +277,7 @@ def load_index(path: str | Path, root: str | Path | None = None) -> FrameIndex:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: not an index of frames ({first_fault(error)}); prepare it again (launch/prepare_data.py)"
+            f"{path}: not an index of frames ({first_fault(error)}); prepare it again (selfsup3d prepare-data)"
         ) from error
 
 

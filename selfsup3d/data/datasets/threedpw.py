@@ -86,7 +86,7 @@ def find_threedpw(
     if joints == "h36m_14" and (regressed is None or not Path(regressed).is_file()):
         raise InputError(
             f"joints h36m_14 need the regressed joints: an npz (got {regressed}); make it with "
-            "`launch/prepare_data.py --dataset 3dpw --regressor J_regressor_h36m.npy --body-model ...`"
+            "`selfsup3d prepare-data --dataset 3dpw --regressor J_regressor_h36m.npy --body-model ...`"
         )
     parts: list[Part] = []
     missing: list[Missing] = []

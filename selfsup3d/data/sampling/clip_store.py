@@ -247,7 +247,7 @@ class ClipStore:
 def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     file = root / "store.json"
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected prepared clips (launch/prepare_data.py makes them)")
+        raise InputError(f"{root}: no such folder; expected prepared clips (selfsup3d prepare-data makes them)")
     if not file.is_file():
         raise InputError(f"{root}: no store.json: not prepared clips, or the preparation was cut off; run it again")
     try:

@@ -310,7 +310,7 @@ def _read_listing(folder: Path) -> _Listing:
         return listing
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: no finished shards ({first_fault(error)}); write them with launch/prepare_data.py --shards"
+            f"{path}: no finished shards ({first_fault(error)}); write them with selfsup3d prepare-data --shards"
         ) from error
 
 
