@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from selfsup3d.cli import run
 from selfsup3d.models.modules.critic import across_processes
-from selfsup3d.training import device
+from selfsup3d.training import device, run_folder
 from selfsup3d.training.device import make_accelerator
 from selfsup3d.training.loop import train
 from tests.training.toy import Autoencoder, Noise, config
@@ -78,7 +78,8 @@ def one(folder: Path, told: dict) -> None:
     source = Slow(told.pop("pause", 0.0), *wrong)
     settings = config(folder, **told)
     accelerator = make_accelerator(settings.trainer)
-    result = train(settings, system, source, accelerator=accelerator)
+    with run_folder.claimed(settings, accelerator):
+        result = train(settings, system, source, accelerator=accelerator)
     (folder / f"held-{accelerator.process_index}").write_bytes(save(result.system.state_dict()))
     if accelerator.is_main_process:
         print(f"{accelerator.num_processes} processes, step {result.step}, stopped {result.stopped}", flush=True)
