@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.report import markdown_rows
+from selfsup3d.evaluation.report import markdown_rows, plain_table
 from selfsup3d.io.files import write_json, write_text
 from selfsup3d.io.json_yaml import parse_json
 
@@ -41,14 +41,7 @@ def real_clips_text(result: Mapping[str, Any]) -> str:
     """Plain text with columns aligned: the groups, then each clip's projected joints."""
     lines = [_heading(result), reading_line(result), ""]
     for title, header, rows in _tables(result):
-        widths = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
-        lines.append(title)
-        for row in [header, *rows]:
-            cells = [
-                cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  " + "  ".join(cells).rstrip())
-        lines.append("")
+        lines += plain_table(title, header, rows)
     return "\n".join(lines + _remarks(result)) + "\n"
 
 

@@ -13,7 +13,16 @@ from selfsup3d.evaluation.cross_modal_tables import cross_modal_tables
 from selfsup3d.evaluation.records import save_frames
 from selfsup3d.io.files import write_json, write_text
 
-__all__ = ["baseline_title", "comparison", "difference", "markdown", "metric_title", "save_result", "text"]
+__all__ = [
+    "baseline_title",
+    "comparison",
+    "difference",
+    "markdown",
+    "metric_title",
+    "plain_table",
+    "save_result",
+    "text",
+]
 
 _TITLES = {
     "mpjpe": "MPJPE",
@@ -66,15 +75,20 @@ def text(result: Mapping[str, Any]) -> str:
     for title, header, rows in _tables(result):
         if title == _BY_JOINT:
             continue
-        widths = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
-        lines.append(title)
-        for row in [header, *rows]:
-            cells = [
-                cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  " + "  ".join(cells).rstrip())
-        lines.append("")
+        lines += plain_table(title, header, rows)
     return "\n".join(lines + _remarks(result)) + "\n"
+
+
+def plain_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table as plain text: the title, then columns aligned, an empty line last."""
+    widths = [max(len(row[c]) for row in [header, *rows]) for c in range(len(header))]
+    lines = [title]
+    for row in [header, *rows]:
+        cells = [
+            cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return [*lines, ""]
 
 
 def save_result(folder: Path, result: Mapping[str, Any], frames: Mapping[str, np.ndarray]) -> None:

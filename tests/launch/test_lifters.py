@@ -40,7 +40,7 @@ def test_a_lifter_is_trained_and_measured_under_several_conditions(kind, tmp_pat
         assert run(load_script("evaluate").main, flags) == 0
         errors.append(json.loads(out.read_text())["metrics"]["pa_mpjpe"])
     assert len(set(errors)) == 3
-    assert "the keypoints without depth" in capsys.readouterr().out
+    assert "zero-depth baseline" in capsys.readouterr().out
 
 
 def test_a_student_without_its_teacher_is_one_line_and_exit_code_2(tmp_path, capsys, load_script):
