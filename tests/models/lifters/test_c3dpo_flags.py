@@ -17,7 +17,7 @@ from tests.models.lifters.test_ites_flags import trained
 def test_c3dpo_finds_depth_on_real_motion():
     """Better than the validation keypoints without any depth, by far; by the paper's terms it is not."""
     path = Path(os.environ["SELFSUP3D_DATA"]) / "mocap.npz"
-    system, _ = trained(ProjectedPoses(load_mocap(path, "train")), 1200, "C3DPO with rotated views")
+    system, _ = trained(ProjectedPoses(load_mocap(path, "train")), 1200, "c3dpo_views")
     held_out = ProjectedPoses(load_mocap(path, "val"))
     batch = held_out.frames(np.linspace(0, len(held_out) - 1, 600).round().astype(int))
     assert batch.joints_3d is not None
