@@ -54,10 +54,10 @@ def evaluate(args: argparse.Namespace) -> int:
     lpips = find_lpips(args.lpips)
     accelerator = Accelerator(cpu=args.device == "cpu")
     system, config = load_system(args.checkpoint, accelerator.device)
-    averaging = _set_averaging(system, args)
+    reading = _set_reading(system, args)
     data = _open(config, system, _options(args), accelerator)
     protocol = dataset_protocol(data.name, args.protocol)
-    taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict() | averaging}
+    taken = {"dataset": data.name, "split": data.split, "flags": protocol.flags.as_dict() | reading}
     bound = None if args.upper_bound is None else supervised_bound(args.upper_bound, taken)
     measure = partial(
         evaluate_frames,
@@ -81,7 +81,7 @@ def evaluate(args: argparse.Namespace) -> int:
             return measure(own.source, protocol=rules, baselines=_baselines(part, system, own), split=own.split)[0]
 
         result = add_datasets(result, config, measure_part)
-    result["flags"] |= averaging
+    result["flags"] |= reading
     if not accelerator.is_main_process:
         return 0
     if isinstance(system, CrossModalVAE):
@@ -104,14 +104,17 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _set_averaging(system: System, args: argparse.Namespace) -> dict[str, str]:
-    """Have the system read as asked for; the flag that is printed beside every number, none for single predictions."""
-    if not isinstance(system, PartGuided) and (args.calibrate or args.averaging != "none"):
-        raise InputError("--averaging and --calibrate are for part-guided systems; leave them out")
-    if args.averaging == "none":
+def _set_reading(system: System, args: argparse.Namespace) -> dict[str, Any]:
+    """Have the system read as asked for; the flags that are printed beside every number, none for single predictions."""
+    if not isinstance(system, PartGuided):
+        if args.calibrate or args.averaging != "none" or args.second_crop is not None:
+            raise InputError("--averaging, --second-crop and --calibrate are for part-guided systems; leave them out")
         return {}
-    cast(PartGuided, system).averaging = args.averaging
-    return {"averaging": args.averaging}
+    system.averaging = args.averaging
+    if args.second_crop is not None:
+        system.second_crop = args.second_crop
+    flags: dict[str, Any] = {} if args.averaging == "none" else {"averaging": args.averaging}
+    return flags | ({"second_crop": True} if system.second_crop else {})
 
 
 def _calibrate(args: argparse.Namespace, system: System, data: EvaluationData) -> None:

@@ -156,8 +156,10 @@ def _lift(
     args: argparse.Namespace, system: System, kind: Kind, clock: Clock
 ) -> tuple[list[PoseRecord], DetectorFailedError | None]:
     """Everybody's poses by a lifter, from keypoints of a file or of a detector; and why the detector stopped early."""
-    if args.averaging != "none" or args.over_time is not None:
-        raise InputError("--averaging and --over-time are of image models; keypoints are lifted as they are")
+    if args.averaging != "none" or args.over_time is not None or args.second_crop is not None:
+        raise InputError(
+            "--averaging, --second-crop and --over-time are of image models; keypoints are lifted as they are"
+        )
     failure = None
     if kind == "keypoints":
         people = read_people(args.input, args.format, args.image_size)
@@ -315,8 +317,9 @@ def _watch(
         raise InputError(f"{args.input}: this system looks at images; keypoints need a lifter (configs/lifters)")
     over_time = kind == "video" if args.over_time is None else args.over_time
     predictor = Predictor(
-        system, size, args.batch_size, args.focal, args.parts, averaging=args.averaging, over_time=over_time
-    )
+        system, size, args.batch_size, args.focal, args.parts,
+        averaging=args.averaging, over_time=over_time, second_crop=args.second_crop,
+    )  # fmt: skip
     looked_at = None if args.limit is None else args.limit * args.every
     boxes_by = args.detector == "torchvision" or (args.detector is None and args.crop == "detector")
     options = WindowOptions(

@@ -39,7 +39,7 @@ SaliencyMethod = Literal["auto", "background", "lingering", "grabcut", "network"
 PartSource = Literal["puppet", "decoder", "none"]
 """Parts of an overlay: the predicted pose's puppet, or the decoder's segmentation."""
 
-ClipCrop = Literal["whole", "motion", "found", "reference"]
+ClipCrop = Literal["whole", "motion", "reference"]
 """What of a real video's frames is read where a 2D reference is the measure."""
 
 Averaging = Literal["none", "mirror", "mirror_crops"]

@@ -93,6 +93,9 @@ class PartGuidedConfig(Section):
     """What limb vectors and camera are read from: image features besides, or keypoints, depths and confidences alone."""
     heat_exponent: Positive = 1.0
     """Keypoints are the means of their heat maps to this power; above 1, second peaks and haze count for less."""
+    second_crop: bool = False
+    """Predictions and pseudo-labels read the crop around the keypoints of a first look, not the localizer's alone; costs
+    another pass of the encoder. `predict` and `evaluate` follow it unless told otherwise (--second-crop)."""
     supervision: Literal["none", "teacher", "2d", "3d", "pretrain"] = "none"
     """none = unsupervised; teacher = self-training: pseudo-labels that `teacher` predicts on the real frames besides;
     2d = weakly supervised; 3d = the upper bound; pretrain = synthetic pre-training and nothing else."""

@@ -8,7 +8,7 @@ frames. The reference validates, and is never trained on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,8 @@ class ClipReading:
 
     Attributes:
         crop: what of each frame the system sees: "whole" = all of it; "motion" = the square around whoever moves;
-            "found" = the square around the keypoints of a first look at the whole frame; "reference" = around the
-            reference's visible joints (then the crop is no longer label-free).
-        crop_factor: of "found" and "reference": the square's side over the longer side of the joints' box.
+            "reference" = the square around the reference's visible joints (then the crop is no longer label-free).
+        crop_factor: of "reference": the square's side over the longer side of the joints' box.
     """
 
     crop: ClipCrop = "whole"
@@ -61,11 +60,11 @@ class ClipReading:
 
     def told(self, predictor: Predictor) -> dict[str, Any]:
         """What was used, the predictor's own options with it, for the result."""
-        factor = self.crop_factor if self.crop in ("found", "reference") else None
+        factor = self.crop_factor if self.crop == "reference" else None
         path = "path" if predictor.over_time else "single frames"
         return {
-            "crop": self.crop, "crop_factor": factor, "averaging": predictor.averaging, "left_right": path,
-            "size": predictor.size,
+            "crop": self.crop, "crop_factor": factor, "second_crop": predictor.second_crop or None,
+            "averaging": predictor.averaging, "left_right": path, "size": predictor.size,
         }  # fmt: skip
 
 
@@ -78,6 +77,7 @@ def measure_clips(
     clips: Collection[str] = (),
     guess: np.ndarray | None = None,
     progress: bool = True,
+    seen: Callable[[str, list[PosedFrame]], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Accuracy of keypoints and projected joints for each clip and group, with trivial baselines.
 
@@ -89,6 +89,7 @@ def measure_clips(
         clips: names to keep; empty = all that have a reference.
         guess: (17, 2) the pose that knows nothing, see `facing_pose`; None = no baselines.
         progress: bar on stderr.
+        seen: is given each clip's name and its frames as they were read.
 
     Returns:
         The result as JSON can hold it; and per-frame values for paired comparisons: "index", "person" (the clip) and
@@ -102,7 +103,9 @@ def measure_clips(
     rows: dict[str, dict[str, Accuracy2D]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name in tqdm(chosen, desc="clips", unit="clip", disable=not progress):
-        rows[name], facts[name] = _measure_clip(predictor, sources[name], name, references[name], reading, guess)
+        posed, rows[name], facts[name] = _measure_clip(predictor, sources[name], name, references[name], reading, guess)
+        if seen is not None:
+            seen(name, posed)
     whole = [name for name in chosen if facts[name]["whole_body"]]
     groups = {"whole body": whole, "upper body": [n for n in chosen if n not in whole], "all": chosen}
     systems = list(rows[chosen[0]])
@@ -149,13 +152,13 @@ def _measure_clip(
     reference: Reference2D,
     reading: ClipReading,
     guess: np.ndarray | None,
-) -> tuple[dict[str, Accuracy2D], dict[str, Any]]:
+) -> tuple[list[PosedFrame], dict[str, Accuracy2D], dict[str, Any]]:
     images = list(images_of(source.path))
     if len(images) != len(reference.pixels):
         raise InputError(f"{source.path}: {len(images)} frames, the reference of {name!r} has {len(reference.pixels)}")
     height, width = images[0][1].shape[:2]
     size = (width, height)
-    windows, note = _windows(predictor, source.path, images, reference, reading)
+    windows, note = _windows(source.path, images, reference, reading)
     posed = list(predictor.stream(iter(images), windows))
     found = {"keypoints": _pixels(posed, "keypoints"), "joints": _pixels(posed, "joints_2d")}
     if guess is not None:
@@ -172,11 +175,10 @@ def _measure_clip(
     }
     if note:
         facts["note"] = note  # type: ignore[assignment]
-    return {system: measure_2d(pixels, reference, size) for system, pixels in found.items()}, facts
+    return posed, {system: measure_2d(pixels, reference, size) for system, pixels in found.items()}, facts
 
 
 def _windows(
-    predictor: Predictor,
     path: Path,
     images: list[tuple[int, np.ndarray]],
     reference: Reference2D,
@@ -188,12 +190,6 @@ def _windows(
             return find_windows(path, WindowOptions("motion")), ""
         except InputError:
             return _whole, "nobody moves: the whole frames are read"
-    if reading.crop == "found":
-        first = list(predictor.stream(iter(images), _whole))
-        points = _pixels(first, "keypoints")
-        if not np.isfinite(points).any():
-            raise InputError("--crop found needs a system with keypoints; use --crop whole")
-        return _around(_boxes(points), reading.crop_factor), ""
     if reading.crop == "reference":
         height, width = images[0][1].shape[:2]
         return _around(_reference_boxes(reference, (width, height)), reading.crop_factor), ""

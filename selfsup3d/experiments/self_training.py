@@ -161,7 +161,8 @@ def _read(network: PartGuidedNetwork, frames: PairSource, averaging: Averaging) 
     for rows in _chunks(len(frames)):
         batch = frames.frames(rows).to(device)
         target = batch.need("target", by="self-training")
-        found.append(averaged_reading(network, target, intrinsics_of(batch), averaging).to("cpu"))
+        reading = averaged_reading(network, target, intrinsics_of(batch), averaging, second_crop=network.second_crop)
+        found.append(reading.to("cpu"))
     return Reading.joined(found)
 
 

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup3d.config.choices import Averaging, PartSource
@@ -31,6 +32,10 @@ from selfsup3d.structures.batch import Batch, PoseOutput, Unit
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
 __all__ = ["PosedFrame", "Predictor", "frames_of", "images_of", "somebody_of"]
+
+_DETAIL = 2
+"""Pixels of a window for each of the network's where a second crop is cut from it; of more, bilinear sampling would skip
+some."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ class Predictor:
         parts: where part labels come from: "puppet" = the predicted pose's, without a pass of the decoder, which takes
             about half of the time; "decoder" = its segmentation; "none".
         averaging: of the predictions of an image, see `models.part_guided.averaging`; part-guided systems alone.
+        second_crop: read the crop around the keypoints of a first look, cut from the window at twice `size`; None = as the
+            system's config says. Part-guided systems alone.
         over_time: the frames are a video's, in order: left and right follow the likeliest path through all frames
             (`models.part_guided.assignment_path`); frames then come out some 24 later. Part-guided systems alone; others
             have no assignment to decide.
@@ -130,6 +137,7 @@ class Predictor:
         parts: PartSource = "puppet",
         averaging: Averaging = "none",
         over_time: bool = False,
+        second_crop: bool | None = None,
     ) -> None:
         if not set(system.predict_requires) <= {"target", "K"}:
             raise InputError(
@@ -137,8 +145,12 @@ class Predictor:
             )
         if averaging != "none" and not isinstance(system, PartGuided):
             raise InputError(f"averaging {averaging} is for part-guided systems; this one reads each image once")
+        if second_crop and not isinstance(system, PartGuided):
+            raise InputError("a second crop is for part-guided systems; this one reads each image once")
         self.system, self.size, self.batch_size, self.focal, self.parts = system, size, batch_size, focal, parts
         self.averaging, self.over_time = averaging, over_time and isinstance(system, PartGuided)
+        own = isinstance(system, PartGuided) and system.second_crop
+        self.second_crop = own if second_crop is None else second_crop
         self.device = next(iter(system.parameters())).device
 
     @property
@@ -184,7 +196,8 @@ class Predictor:
     def _cut(self, number: int, image: np.ndarray, window: np.ndarray | None) -> _Held:
         if window is None:
             return _Held(number, image)
-        return _Held(number, image, window, cut(image, window, self.size), self._intrinsics(window))
+        side = _DETAIL * self.size if self.second_crop else self.size
+        return _Held(number, image, window, cut(image, window, side), self._intrinsics(window))
 
     def _read(self, seen: list[_Held], path: AssignmentPath | None) -> None:
         """What a part-guided system sees under every assignment; decided at once unless there is a path to follow."""
@@ -194,7 +207,9 @@ class Predictor:
             return
         with torch.inference_mode():
             images, K = self._tensors(seen)
-            reading = averaged_reading(self.system, images, K, self.averaging)
+            reading = averaged_reading(
+                self.system, images, K, self.averaging, second_crop=self.second_crop, size=self.size
+            )
             likeliest = reading.likeliest().tolist()
         for k, frame in enumerate(seen):
             frame.reading = reading[k : k + 1]
@@ -217,7 +232,7 @@ class Predictor:
         return [next(found) if frame.window is not None else PosedFrame(frame.number, frame.image) for frame in ready]
 
     def _tensors(self, seen: list[_Held]) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, S, S) and pinholes (N, 3, 3) on the system's device."""
+        """Images (N, 3, S, S), in the detail that they were cut in, and pinholes (N, 3, 3) on the system's device."""
         crops = torch.from_numpy(np.stack([cast(np.ndarray, frame.crop) for frame in seen]))
         K = torch.stack([cast(Tensor, frame.K) for frame in seen])
         return crops.to(self.device).permute(0, 3, 1, 2).float() / 255.0, K.to(self.device)
@@ -284,7 +299,8 @@ class Predictor:
         size = (self.size, self.size)
         maps, geometry = system.maps(chosen.joints, K, size)
         if self.parts == "decoder" and system.settings.trains_decoder:
-            labels = system.decoder(system.encode(images, K).appearance, maps).segmentation.argmax(1)
+            small = F.adaptive_avg_pool2d(images, size)
+            labels = system.decoder(system.encode(small, K).appearance, maps).segmentation.argmax(1)
         else:
             labels = part_labels(maps, geometry, size, system.puppet).parts
         return output, labels.byte().cpu().numpy()

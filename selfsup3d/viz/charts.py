@@ -127,11 +127,11 @@ def curves(
     return _rendered(figure)
 
 
-def lines(series: Series, *, across: str, up: str, size: tuple[int, int] = (640, 320)) -> np.ndarray:
+def lines(series: Series, *, across: str, up: str, size: tuple[int, int] = (640, 320), log: bool = False) -> np.ndarray:
     """Several curves in one frame, with points and a legend on the right.
 
     Args:
-        across, up: what the axes show. size: width and height, px.
+        across, up: what the axes show. size: width and height, px. log: a logarithmic axis across.
 
     Raises:
         ValueError: no curve.
@@ -143,7 +143,10 @@ def lines(series: Series, *, across: str, up: str, size: tuple[int, int] = (640,
     for (name, (x, y)), colour in zip(series.items(), distinct_colours(len(series)), strict=True):
         axes.plot(x, y, color=_unit(colour), marker=".", linewidth=1, label=_short(name))
     axes.grid(alpha=0.4)
-    axes.set_xlim(left=0.0)
+    if log:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0.0)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     return _rendered(figure)
 

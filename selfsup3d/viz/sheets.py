@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsup3d.io.files import atomic_path
 from selfsup3d.viz.colours import Colour
 
-__all__ = ["sheet", "tile", "to_uint8", "write_png"]
+__all__ = ["sheet", "tile", "to_uint8", "write_png", "write_title"]
 
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (30, 30, 30)
@@ -82,13 +82,13 @@ def sheet(
     body = tile([[images[n] for images in drawn.values()] for n in range(count)])
     if row_titles is not None:
         for n in range(count):
-            _write(body, row_titles[n], 6, 2 + n * ((body.shape[0] - 2) // count) + 12, body.shape[1] - 8)
+            write_title(body, row_titles[n], 6, 2 + n * ((body.shape[0] - 2) // count) + 12, body.shape[1] - 8)
     if not titles:
         return body
     head = np.full((18, body.shape[1], 3), _PAPER, np.uint8)
     step = (body.shape[1] - 2) // len(drawn)
     for c, title in enumerate(drawn):
-        _write(head, title, 4 + c * step, 13, step - 6)
+        write_title(head, title, 4 + c * step, 13, step - 6)
     return np.concatenate([head, body])
 
 
@@ -120,7 +120,7 @@ def _fit(image: np.ndarray, height: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=how)
 
 
-def _write(canvas: np.ndarray, text: str, x: int, y: int, room: int) -> None:
+def write_title(canvas: np.ndarray, text: str, x: int, y: int, room: int) -> None:
     """Text on a slip of paper, made smaller until it fits into `room` px."""
     scale = 0.4
     width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]

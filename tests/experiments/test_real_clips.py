@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.reference_2d import Reference2D
 from selfsup3d.evaluation.reference_2d_report import add_to_page, real_clips_text
+from selfsup3d.experiments.clip_curve import add_to_curve
+from selfsup3d.experiments.clip_pictures import clip_sheet, picture_rows, write_jpg
 from selfsup3d.experiments.real_clips import ClipReading, facing_pose, measure_clips
 from selfsup3d.inference.predictor import Predictor
 from selfsup3d.structures.batch import PoseOutput
@@ -80,8 +83,7 @@ def test_keypoints_and_projected_joints_are_measured_apart_and_everything_is_cou
     assert "crop=whole" in real_clips_text(result)
 
 
-@pytest.mark.parametrize("crop", ["found", "reference"])
-def test_cropped_readings_come_back_in_full_frame_pixels(clips, unit, crop):
+def test_cropped_readings_come_back_in_full_frame_pixels(clips, unit):
     """The system puts its joints at fixed places of whatever it is shown, so a crop moves them with it."""
     root, references = clips
     seen = []
@@ -92,14 +94,14 @@ def test_cropped_readings_come_back_in_full_frame_pixels(clips, unit, crop):
             return super().predict(batch, samples)
 
     result, _ = measure_clips(
-        Predictor(Watching(unit), 32, parts="none"), root, references, ClipReading(crop, 1.0), progress=False
+        Predictor(Watching(unit), 32, parts="none"), root, references, ClipReading("reference", 1.0), progress=False
     )
     extent = np.ptp(unit, axis=0).max() * SIDE  # a square as high as the person, about their middle
     torso = (unit[0] - unit[joint_index("neck")])[1]
     offset = (unit - 0.5) * extent + 0.5 * (unit.min(0) + unit.max(0)) * SIDE - unit * SIDE
     row = result["clips"]["walk"]["rows"]["joints"]
     assert row["error"] == pytest.approx(np.linalg.norm(offset, axis=-1).mean() / (torso * SIDE), abs=0.05)
-    assert len(seen) == (4 if crop == "found" else 2)
+    assert len(seen) == 2
 
 
 def test_wrong_clips_and_lengths_are_refused(clips, unit):
@@ -120,12 +122,51 @@ def test_a_page_keeps_one_result_of_each_model_and_reading(clips, unit, tmp_path
     root, references = clips
     predictor = Predictor(Known(unit), 32, parts="none")
     page = tmp_path / "page.md"
-    for name, crop in (("a", "whole"), ("a", "found"), ("b", "whole"), ("a", "whole")):
+    for name, crop in (("a", "whole"), ("a", "reference"), ("b", "whole"), ("a", "whole")):
         result, _ = measure_clips(predictor, root, references, ClipReading(crop), progress=False)
         add_to_page(page, {**result, "checkpoint": name})
     told = page.read_text()
     assert told.count("\n## ") == 3
-    assert told.count("crop=found") == 2  # in the table, and above its own
+    assert told.count("crop=reference") == 2  # in the table, and above its own
     (tmp_path / "page.json").write_text("[]")
     with pytest.raises(InputError, match="not the data of a page"):
         add_to_page(page, {**result, "checkpoint": "a"})
+
+
+def test_each_clip_is_handed_over_as_it_was_read_and_drawn_in_eight_frames_at_most(clips, unit, tmp_path):
+    root, references = clips
+    seen = {}
+    predictor = Predictor(Known(unit), 32, parts="none")
+    measure_clips(predictor, root, references, ClipReading(), progress=False, seen=seen.__setitem__)
+    assert {name: len(posed) for name, posed in seen.items()} == {"walk": FRAMES, "sign": FRAMES}
+    rows = picture_rows(seen["walk"], cell=64)
+    assert len(rows) == FRAMES
+    plain = picture_rows([replace(frame, joints_2d=None) for frame in seen["walk"]], cell=64)
+    assert all((drawn != bare).any() for drawn, bare in zip(rows, plain, strict=True))
+    assert len(picture_rows(seen["walk"] * 5)) == 8
+    sheet = clip_sheet({"walk": {"before": plain, "after": rows}, "sign": {"after": rows}})
+    assert sheet.shape[0] > 3 * 64
+    write_jpg(tmp_path / "sheet.jpg", sheet)
+    assert cv2.imread(str(tmp_path / "sheet.jpg")).shape == sheet.shape
+    with pytest.raises(OSError, match="draw fewer clips"):
+        write_jpg(tmp_path / "sheet.jpg", sheet, most=1000)
+
+
+def test_a_curve_keeps_one_point_of_each_run_and_count_and_is_drawn(clips, unit, tmp_path):
+    root, references = clips
+    told = []
+    for off in (0.0, 9.0):
+        predictor = Predictor(Known(unit, off), 32, parts="none")
+        told.append(measure_clips(predictor, root, references, ClipReading(), progress=False)[0])
+    file = tmp_path / "curve.json"
+    for run, images, result in (("a", 100, told[1]), ("a", 1000, told[0]), ("a", 100, told[0]), ("b", 10, told[1])):
+        written = add_to_curve(file, run, images, result)
+    points = json.loads(file.read_text())["points"]
+    assert [(p["run"], p["images"], p["keypoints, PCK@0.2"]) for p in points] == [
+        ("a", 100, 1.0), ("a", 1000, 1.0), ("b", 10, 0.0),
+    ]  # fmt: skip
+    assert written == [file, tmp_path / "curve.png"]
+    assert (tmp_path / "curve.png").is_file()
+    file.write_text('{"points": 3}')
+    with pytest.raises(InputError, match="not the points of a curve"):
+        add_to_curve(file, "a", 1, told[0])

@@ -269,6 +269,9 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
     assert results[0]["reasons"]["baselines.nearest_neighbour"] == "the training images are not rendered here"
 
 
+CLIPS = ["--reference", "r.npz", "--dataset", "videos", "--root", "."]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -277,6 +280,9 @@ def test_a_saved_model_is_evaluated_end_to_end(tmp_path):
         (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--limit", "3"], "--limit has no meaning"),
         (["--reference", "r.npz", "--dataset", "videos", "--root", ".", "--samples", "3"], "--protocol, --samples"),
         (["--reference", "r.npz", "--dataset", "videos", "--root", "."], "r.npz: no such file"),
+        ([*CLIPS, "--pictures-before", "m"], "--pictures-before MODEL draws a row above those of --pictures"),
+        ([*CLIPS, "--pictures", "a.png"], "--pictures a.png: a JPEG file is written"),
+        ([*CLIPS, "--curve", "c.json"], "--curve FILE.json needs --images-seen N"),
         (["--reference", "r.npz", "--crop-factor", "0"], "--crop-factor 0.0: must be at least 0.5"),
     ],
 )

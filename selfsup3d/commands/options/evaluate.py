@@ -34,7 +34,10 @@ from selfsup3d.evaluation.protocols import PRESETS, dataset_protocol
 
 __all__ = ["add_measuring", "parse", "parse_measuring"]
 
-CLIP_FLAGS = ("clips", "crop", "crop_factor", "page", "no_baselines", "over_time")
+CLIP_FLAGS = (
+    "clips", "crop", "crop_factor", "page", "no_baselines", "over_time", "pictures", "pictures_before",
+    "curve", "images_seen", "curve_run",
+)  # fmt: skip
 """Options that need `--reference`."""
 
 
@@ -66,6 +69,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="of part-guided predictions: with the mirrored image's, with three crops of both",
     )  # fmt: skip
     parser.add_argument(
+        "--second-crop", action=argparse.BooleanOptionalAction, default=None,
+        help="of part-guided predictions: read the crop around the keypoints of a first look (default: as the model says)",
+    )  # fmt: skip
+    parser.add_argument(
         "--calibrate", action="store_true",
         help="fit the joints' confidences on these frames (synth-v1 val) and store them with the model",
     )  # fmt: skip
@@ -74,13 +81,31 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for_clips.add_argument("--clips", help="names of clips, joined by commas; default: all")
     for_clips.add_argument("--crop", choices=get_args(ClipCrop), help="what of each frame is read; default: whole")
     parser.number(
-        "--crop-factor", float, least=0.5, most=10, group=for_clips, help="side of found crops over the joints' box"
+        "--crop-factor",
+        float,
+        least=0.5,
+        most=10,
+        group=for_clips,
+        help="of --crop reference: the square's side over the joints' box",
     )
     for_clips.add_argument(
         "--over-time", action=argparse.BooleanOptionalAction, default=None,
         help="left and right follow the likeliest path through each clip (default: on)",
     )  # fmt: skip
     for_clips.add_argument("--page", type=Path, help="page of results (.md), with a .json beside it")
+    for_clips.add_argument(
+        "--pictures", type=Path, metavar="FILE.jpg", help="draw eight frames of each clip with their projected joints"
+    )
+    for_clips.add_argument(
+        "--pictures-before", type=Path, metavar="MODEL", help="another model, read alike, for a row above each clip's"
+    )
+    for_clips.add_argument(
+        "--curve", type=Path, metavar="FILE.json", help="add a point to a learning curve, drawn beside the file (.png)"
+    )
+    parser.number("--images-seen", int, least=0, group=for_clips, help="of --curve: training images up to this model")
+    for_clips.add_argument(
+        "--curve-run", help="of --curve: which run the point belongs to; default: the model's folder"
+    )
     for_clips.add_argument("--no-baselines", action="store_true", default=None, help="leave out the trivial baselines")
     parser.number("--rows", int, least=1, default=8, help="rows of the report's images")
     args = parse_measuring(parser, argv)

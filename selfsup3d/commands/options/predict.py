@@ -93,6 +93,10 @@ def _people(parser: Parser) -> None:
         "--averaging", choices=get_args(Averaging), default="none",
         help="of an image model's predictions: with the mirrored image's (twice the time), with three crops of both",
     )  # fmt: skip
+    group.add_argument(
+        "--second-crop", action=argparse.BooleanOptionalAction, default=None,
+        help="of an image model: read the crop around the keypoints of a first look (default: as the model says)",
+    )  # fmt: skip
     group.add_argument("--boxes", type=Path, help="box file (JSON or CSV); default: the one beside the input")
     parser.number("--box-gap", int, least=0, default=15, help="frames over which boxes are interpolated", group=group)
     parser.number("--focal", float, above=0, help="focal length of the full image, px; default: unknown", group=group)

@@ -338,7 +338,9 @@ def _build_head(
     build.ball("hair", skull + (-0.024 * x + 0.026 * z) * r, frame,
                (0.1 * volume, 0.09 * volume, 0.112 * volume), volume > 0)  # fmt: skip
     top = skull - 0.055 * x * r
-    build.cone("tail", top, top - tail[:, None] * z - 0.02 * x, (np.where(tail > 0, 0.075 * size, 0.0), 0.055), x, 0.7)
+    longer = np.maximum(tail - 0.26, 0.0)  # than anybody's in the benchmark: it lies on the back, and spreads
+    end = top - tail[:, None] * z - (0.02 + 0.3 * longer)[:, None] * x
+    build.cone("tail", top, end, (np.where(tail > 0, 0.075 * size, 0.0), 0.055 + 0.15 * longer), x, 0.7)
     bun = people.bun[index]
     build.ball("bun", skull + (-0.09 * x + 0.095 * z) * r, frame, (bun + 1e-3,) * 3, bun > 0)
     build.ball("brim", skull + (0.105 * x + 0.06 * z) * r, frame, (0.075, 0.075, 0.012), people.brim[index] > 0)

@@ -23,10 +23,10 @@ def degraded(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     if draw.random() < 0.05:
         image = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
     kind = draw.random()
-    if kind < 0.35:
+    if kind < 0.25:
         sigma = draw.uniform(0.3, 1.3)
         image = cv2.GaussianBlur(image, (5, 5), sigma)
-    elif kind < 0.42:
+    elif kind < 0.31:
         length = 3 + 2 * int(draw.integers(2))
         kernel = np.zeros((length, length), dtype=np.float32)
         angle = draw.uniform(0, np.pi)
@@ -37,11 +37,11 @@ def degraded(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     if draw.random() < 0.1:
         small = max(24, int(size * draw.uniform(0.4, 0.8)))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
-    if draw.random() < 0.5:
+    if draw.random() < 0.4:
         noise = draw.standard_normal(image.shape, dtype=np.float32)
-        image = image + noise * draw.uniform(0.0, 11.0)
+        image = image + noise * draw.uniform(0.0, 8.0)
     image = np.clip(image, 0, 255).astype(np.uint8)
     if draw.random() < 0.3:
-        quality = int(draw.uniform(12, 75))
+        quality = int(draw.uniform(15, 80))
         image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)  # type: ignore[assignment]
     return image

@@ -128,12 +128,19 @@ def _varied(person: Person, index: int) -> Person:
         colours[cloth] *= draw.uniform(0.25, 1.0)
         pattern[cloth] = np.where(draw.random(len(cloth)) < 0.7, PATTERNS.index("plain"), pattern[cloth])
     below = draw.choice(4, p=(0.66, 0.14, 0.12, 0.08))  # nothing, a skirt, a coat or dress, shorts and bare legs
+    hair = draw.choice(3, p=(0.62, 0.26, 0.12))  # as the benchmark has it, long, none
+    hairs = (
+        {},
+        {"tail": draw.uniform(0.18, 0.5), "volume": draw.uniform(1.03, 1.2), "bun": 0.0, "brim": 0.0},
+        {"tail": 0.0, "volume": 0.0, "bun": 0.0, "brim": 0.0},
+    )
     loose = outfit.looseness * np.exp(np.abs(draw.normal(0.0, 0.18, 2)))
     return Person(
         person.bones * stature * factors[order],
         girth,
         replace(
             outfit,
+            **hairs[hair],
             colours=colours,
             pattern=pattern,
             period=outfit.period * np.exp(draw.normal(0.0, 0.5, len(outfit.period))),

@@ -21,6 +21,7 @@ from selfsup3d.data.sampling.dataset import Dataset
 from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.degradation import degraded, recoloured
 from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people
+from selfsup3d.data.synthetic.shading import cast_shadow, creased, dressed, hazy
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
@@ -145,13 +146,19 @@ class PeopleSource:
         size = self.image_size
         person = _mirrored(person, self._partner) if draw.random() < 0.5 else person
         background = self._backdrops.draw(draw, size)
-        turn, scale, centre, roll = _placed(person, draw, size)
+        turn, scale, centre, roll, feet = _placed(person, draw, size)
         image = background.astype(np.float32)
         if draw.random() < 0.1:  # somebody else, mostly out of the picture
             image = self._passer_by(image, other, draw)
         cut, labels = _warped(person, turn, centre, size)
         colour = recoloured(cut[..., :3].astype(np.float32), draw)
         cover = cut[..., 3:].astype(np.float32) / 255.0
+        if draw.random() < 0.25:
+            colour = dressed(colour, cover, labels, self._backdrops.draw(draw, size), draw)
+        if draw.random() < 0.6:
+            colour = creased(colour, draw)
+        if draw.random() < 0.4:
+            image = cast_shadow(image, cover[..., 0], feet, draw)
         image = image * (1.0 - cover) + np.minimum(colour, 255.0 * cover)
         if draw.random() < 0.3:
             image, labels = self._occluded(image, labels, draw)
@@ -160,6 +167,8 @@ class PeopleSource:
         focal = float(person.focal) * scale
         K = np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]], dtype=np.float32)
         rotation, translation = roll_matrix @ person.rotation, roll_matrix @ person.translation
+        if draw.random() < 0.15:
+            image = hazy(image, draw)
         recorded = degraded(np.clip(image, 0, 255), draw)
         return _Sample(recorded, background, labels, person.canonical, rotation, translation, K)
 
@@ -243,8 +252,11 @@ def _mirrored(person: CutOuts, partner: np.ndarray) -> CutOuts:
     )
 
 
-def _placed(person: CutOuts, draw: np.random.Generator, size: int) -> tuple[np.ndarray, float, np.ndarray, float]:
-    """Where a crop shows the person: the 2x2 map from the cut-out, its scale, the principal point, the roll in radians.
+def _placed(
+    person: CutOuts, draw: np.random.Generator, size: int
+) -> tuple[np.ndarray, float, np.ndarray, float, np.ndarray]:
+    """Where a crop shows the person: the 2x2 map from the cut-out, its scale, the principal point, the roll in radians,
+    and the lowest joint (2,) px.
 
     Most crops are those of `predict`: the joints take up half to nine tenths of the side. Some are wider, and in some
     the person is cut off.
@@ -265,7 +277,8 @@ def _placed(person: CutOuts, draw: np.random.Generator, size: int) -> tuple[np.n
         middle, room = points[(8, 8, 8, 7, 7, 0)[draw.integers(6)]], 0.12
     shift = np.clip(draw.normal(0.0, 0.4, 2), -1, 1) * room
     centre = size * (0.5 + shift) - scale * middle
-    return scale * turn, scale, centre, float(roll)
+    lowest = points[points[:, 1].argmax()] * scale + centre
+    return scale * turn, scale, centre, float(roll), lowest
 
 
 def _warped(person: CutOuts, turn: np.ndarray, centre: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from selfsup3d.geometry.camera import mirror_camera
 from selfsup3d.geometry.kinematics import mirror_joints
 from selfsup3d.models.part_guided.encoder import Encoder, PoseCode
 from selfsup3d.models.part_guided.left_right import assign_limbs
-from selfsup3d.models.part_guided.localizer import crop_images
+from selfsup3d.models.part_guided.localizer import crop_around, crop_images, into_image
 from selfsup3d.models.part_guided.pose import BodyPose, mean_joints
 from selfsup3d.structures.batch import TensorFields
 from selfsup3d.structures.skeleton import H36M_17
@@ -82,23 +82,38 @@ class Reading(TensorFields):
 
 @torch.no_grad()
 def averaged_reading(
-    network: Reads, images: Tensor, K: Tensor, averaging: Averaging, lengths: Tensor | None = None
+    network: Reads,
+    images: Tensor,
+    K: Tensor,
+    averaging: Averaging,
+    lengths: Tensor | None = None,
+    *,
+    second_crop: bool = False,
+    size: int | None = None,
 ) -> Reading:
-    """Read people in square images (N, 3, S, S) seen by K (N, 3, 3).
+    """Read people in square images seen by K (N, 3, 3), which is for images of `size` px a side.
 
     Args:
+        images: (N, 3, S, S); crops are cut from them as they are, so larger ones show small people in more detail.
         averaging: "none" = one prediction; "mirror" = and one of the mirrored image; "mirror_crops" = both in three
             crops each.
         lengths: (N, 17) bone lengths where they are given.
+        second_crop: read the crop around the keypoints of a first prediction, by the rule of the crops in training
+            (`crop_around`), in place of the localizer's.
+        size: px a side that the network reads; None = S.
     """
-    N, size = len(images), images.shape[-1]
+    N, size = len(images), size or images.shape[-1]
     factors = _CROP_FACTORS if averaging == "mirror_crops" else _CROP_FACTORS[:1]
-    predictions = [_read(network, images, K, lengths, factors)]
+    crop = _second_crop(network.encoder, images, K, size) if second_crop else None
+    predictions = [_read(network, images, K, lengths, factors, size, crop)]
     if averaging != "none":
         still = torch.eye(3, device=K.device, dtype=K.dtype).expand(N, 3, 3)
         mirrored = mirror_camera(still, K.new_zeros(N, 3), K, size)[2]
         other = None if lengths is None else lengths[:, _FLIP]
-        predictions.append(_unmirrored(_read(network, images.flip(-1), mirrored, other, factors), size))
+        if crop is not None:
+            crop = torch.cat([1.0 - crop[:, :1], crop[:, 1:]], 1)
+        mirror_images = _read(network, images.flip(-1), mirrored, other, factors, size, crop)
+        predictions.append(_unmirrored(mirror_images, size))
     stacked = {name: torch.cat([p[name] for p in predictions]) for name in predictions[0]}  # (L, N, A, ...)
     mean = {name: mean_joints(value) if name == "joints" else value.mean(0) for name, value in stacked.items()}
     relative = stacked["joints"] - stacked["joints"][..., :1, :]
@@ -109,18 +124,32 @@ def averaged_reading(
     return Reading(**kept, log_probability=log_probability, spread=spread)
 
 
+def _second_crop(encoder: Encoder, images: Tensor, K: Tensor, size: int) -> Tensor:
+    """(N, 3) crops around the keypoints that are seen in the localizer's."""
+    located = encoder.localizer(images.contiguous(memory_format=torch.channels_last))
+    cropped = crop_images(images, located, side=size).contiguous(memory_format=torch.channels_last)
+    return crop_around(into_image(encoder.observe(cropped, located, located, K).inside, located))
+
+
 def _read(
-    network: Reads, images: Tensor, K: Tensor, lengths: Tensor | None, factors: tuple[float, ...]
+    network: Reads,
+    images: Tensor,
+    K: Tensor,
+    lengths: Tensor | None,
+    factors: tuple[float, ...],
+    size: int,
+    located: Tensor | None,
 ) -> dict[str, Tensor]:
     """Every value (L, N, A, ...) of L crops, and the logits (L, N, 2)."""
     encoder = network.encoder
     N, A = len(images), len(ASSIGNMENTS)
-    located = encoder.localizer(images.contiguous(memory_format=torch.channels_last))
+    if located is None:
+        located = encoder.localizer(images.contiguous(memory_format=torch.channels_last))
     assignment = torch.tensor(ASSIGNMENTS, device=images.device).repeat(N, 1)  # (N A, 2)
     parts = []
     for factor in factors:
         crop = torch.cat([located[:, :2], located[:, 2:] * factor], 1)
-        cropped = crop_images(images, crop).contiguous(memory_format=torch.channels_last)
+        cropped = crop_images(images, crop, side=size).contiguous(memory_format=torch.channels_last)
         observed = encoder.observe(cropped, crop, located, K)
         fourfold = observed.map(lambda t: t.repeat_interleave(A, 0))
         code = encoder.lift(fourfold, assignment)

@@ -48,6 +48,8 @@ class PartGuidedNetwork(nn.Module):
 
     averaging: Averaging = "none"
     """Of predictions (`averaging`); a way to read a network, no part of it."""
+    second_crop: bool = False
+    """Whether predictions read the crop around their own keypoints (`averaging`); as the settings say at first."""
     calibration: Calibration | None = None
     """Of the joints' confidences; comes with a model's files."""
 
@@ -64,6 +66,7 @@ class PartGuidedNetwork(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.puppet = puppet or default_puppet()
         self.settings = settings or PartGuidedConfig()
+        self.second_crop = self.settings.second_crop
         self.register_buffer("bone_lengths", torch.zeros(NUM_JOINTS))
 
     # ------------------------------------------------------------------------------------------ pose and image
@@ -90,8 +93,8 @@ class PartGuidedNetwork(nn.Module):
         return self.encoder(images, K)
 
     def read(self, images: Tensor, K: Tensor, lengths: Tensor | None = None) -> Reading:
-        """Images (N, 3, S, S) under every left/right assignment, averaged as `averaging` says."""
-        return averaged_reading(self, images, K, self.averaging, lengths)
+        """Images (N, 3, S, S) under every left/right assignment, as `averaging` and `second_crop` say."""
+        return averaged_reading(self, images, K, self.averaging, lengths, second_crop=self.second_crop)
 
     def confidence(self, reading: Reading, assignment: Tensor) -> Tensor | None:
         """(N, 17) the probability that each joint lies within 150 mm, None where the model was not calibrated."""
@@ -112,11 +115,12 @@ class PartGuidedNetwork(nn.Module):
         encoding = self.encode(target, K)
         lengths = batch.bone_lengths if self.settings.bone_lengths == "given" else None
         body, keypoints, confidence = self.pose(encoding, lengths), encoding.keypoints, None
-        if self.averaging != "none" or self.calibration is not None:
+        several = self.averaging != "none" or self.second_crop
+        if several or self.calibration is not None:
             reading = self.read(target, K, lengths)
             assignment = reading.likeliest()
             confidence = self.confidence(reading, assignment)
-            if self.averaging != "none":
+            if several:
                 body, keypoints = pose_of_joints(reading.at(assignment).joints, K), reading.at(assignment).keypoints
         size = (target.shape[-2], target.shape[-1])
         if not self.settings.trains_decoder:  # the puppet itself is the segmentation

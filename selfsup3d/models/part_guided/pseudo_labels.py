@@ -19,5 +19,5 @@ __all__ = ["flip_averaged_joints"]
 @torch.no_grad()
 def flip_averaged_joints(network: PartGuidedNetwork, images: Tensor, K: Tensor) -> Tensor:
     """Camera-frame joints (N, 17, 3), metres, of people in square images (N, 3, S, S) seen by K (N, 3, 3)."""
-    reading = averaged_reading(network, images, K, "mirror")
+    reading = averaged_reading(network, images, K, "mirror", second_crop=network.second_crop)
     return reading.at(reading.likeliest()).joints

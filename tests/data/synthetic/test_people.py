@@ -8,6 +8,7 @@ from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.people import RENDER_SIDE, render_people
 from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithPeople
 from selfsup3d.data.synthetic.prior import ProceduralPrior
+from selfsup3d.data.synthetic.shading import cast_shadow, creased, dressed
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.puppet.puppet import default_puppet
@@ -138,3 +139,44 @@ def test_people_stand_in_for_the_unpaired_poses_of_every_part_of_a_mixture(peopl
     assert float(batch.rendered.std()) > 0.05
     assert batch.unpaired.shape == (4, 17, 3)
     assert batch.unpaired_camera is not None
+
+
+# ---- light that the renderer leaves out ----
+
+
+def generator():
+    return np.random.default_rng(3)
+
+
+def test_folds_change_brightness_alone_and_keep_the_mean():
+    colour = np.full((64, 64, 3), 100.0, np.float32) * np.array([1.0, 0.5, 0.25], np.float32)
+    folded = np.stack([creased(colour, draw) for draw in [generator()] for _ in range(40)])
+    ratio = folded / colour
+    np.testing.assert_allclose(ratio[..., 0], ratio[..., 2], rtol=1e-5)
+    assert ratio.std() > 0.02
+    assert ratio.mean() == pytest.approx(1.0, abs=0.03)
+
+
+def test_shadows_only_darken():
+    image, cover = np.full((64, 64, 3), 180.0, np.float32), np.zeros((64, 64), np.float32)
+    cover[20:50, 28:36] = 1.0
+    draw = generator()
+    shaded = np.stack([cast_shadow(image, cover, np.array([32.0, 50.0]), draw) for _ in range(40)])
+    assert (shaded <= image + 1e-3).all()
+    assert ((shaded < image - 5).any((1, 2, 3))).mean() > 0.9
+
+
+def test_a_picture_dresses_the_parts_of_one_cloth_and_leaves_the_head():
+    cover = np.ones((64, 64, 1), np.float32)
+    labels = np.repeat(np.arange(10), 7)[:64, None].repeat(64, 1)
+    colour = np.full((64, 64, 3), 90.0, np.float32)
+    cloth = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    draw = generator()
+    for _ in range(12):
+        dressed_up = dressed(colour, cover, labels, cloth, draw)
+        changed = (dressed_up != colour).any(-1)
+        assert not changed[labels == 0].any()
+        assert changed.any()
+        for part in range(1, 10):  # whole parts
+            assert changed[labels == part].mean() in (pytest.approx(0.0), pytest.approx(1.0, abs=0.05))
+    assert (dressed(colour, cover, np.full_like(labels, 10), cloth, draw) == colour).all()

@@ -43,6 +43,41 @@ def test_averaged_readings_of_a_mirrored_image_are_mirrored(network, batch, aver
     assert plain.spread.max() > 1e-3
 
 
+def test_a_second_crop_is_around_the_keypoints_of_the_first_look(network, batch):
+    first = network.encoder(batch.target, batch.K, assignment=torch.zeros(4, 2, dtype=torch.bool))
+    size = batch.target.shape[-1]
+    points = (first.keypoints / size).clamp(0, 1)
+    low, high = points.amin(1), points.amax(1)
+    half = (0.65 * (high - low).amax(1, keepdim=True)).clamp(
+        0.08, 0.6
+    )  # training's crops: 1.3 times the joints' extent
+    crop = torch.cat([(low + high) / 2, half], 1)
+    reading = averaged_reading(network, batch.target, batch.K, "none", second_crop=True)
+    for k, pair in enumerate(ASSIGNMENTS):
+        assignment = torch.tensor([pair]).expand(4, 2)
+        code = network.encoder(batch.target, batch.K, crop=crop, assignment=assignment)
+        torch.testing.assert_close(reading.keypoints[:, k], code.keypoints, atol=1e-3, rtol=1e-5)
+        torch.testing.assert_close(reading.joints[:, k], network.pose(code).joints, atol=1e-4, rtol=1e-4)
+
+
+def test_larger_images_are_read_in_their_detail_and_answered_in_the_networks_pixels(network, batch):
+    size = batch.target.shape[-1]
+    large = torch.nn.functional.interpolate(batch.target, scale_factor=2, mode="nearest")
+    plain = averaged_reading(network, batch.target, batch.K, "none", second_crop=True)
+    fine = averaged_reading(network, large, batch.K, "none", second_crop=True, size=size)
+    assert (fine.keypoints - plain.keypoints).norm(dim=-1).mean() < 0.1 * size
+    assert (fine.keypoints - plain.keypoints).abs().max() > 1e-4  # sampled between other pixels
+
+
+def test_a_second_crop_asked_for_in_the_settings_is_the_one_predicted_with(make_system, batch):
+    system = make_system(second_crop=True).eval()
+    system.fit([batch])
+    reading = averaged_reading(system, batch.target, batch.K, "none", second_crop=True)
+    torch.testing.assert_close(
+        system.predict(batch).keypoints, reading.at(reading.likeliest()).keypoints, atol=1e-4, rtol=1e-4
+    )
+
+
 def test_averaged_predictions_are_the_systems(network, batch):
     plain = network.predict(batch)
     network.averaging = "mirror"
