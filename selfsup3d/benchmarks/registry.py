@@ -17,6 +17,7 @@ from selfsup3d.benchmarks import (
     render,
     shared_machine,
     train_step,
+    video_to_3d,
 )
 from selfsup3d.benchmarks.harness import Benchmark
 
@@ -39,4 +40,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "lifter_inference": lifter.INFERENCE,
     "lifter_training": lifter.TRAINING,
     "lifter_small_batch": lifter.SMALL_BATCH,
+    "video_to_3d": video_to_3d.BENCHMARK,
 }

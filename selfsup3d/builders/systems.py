@@ -32,6 +32,7 @@ from selfsup3d.data.priors.camera_prior import CameraPrior
 from selfsup3d.data.priors.pose_prior import MocapPrior, UprightPrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import PairSource
+from selfsup3d.data.sampling.clip_store import STORE, ClipStore
 from selfsup3d.data.sampling.dataset import Dataset, ImageDataset, Split
 from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.mixture import Mixture
@@ -254,19 +255,36 @@ def _videos(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(VideosConfig, data)
     if settings.root is None:
         raise InputError("data.root: the folder of your videos is missing; add --data.root FOLDER")
-    if _needs_labels(config):
+    keypoints = isinstance(config.system, PartGuidedConfig) and config.system.supervision == "2d"
+    if _needs_labels(config) and not (keypoints and config.system.bone_lengths == "fixed"):  # type: ignore[union-attr]
         raise InputError(
-            "system: videos have no labels; use kind: part_guided with supervision: none, pretrain or teacher"
+            "system: videos have no 3D labels; use kind: part_guided with supervision: none, pretrain, teacher, or 2d (by a "
+            "detector's keypoints) and bone_lengths: fixed"
         )
-    folder = settings.root.resolve()
-    place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-    clips = prepare_clips(folder, cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size),
-                          settings.size)  # fmt: skip
+    clips = _clips(settings)
     if split != "train":
         return PairSource(clips)  # the same videos: nothing of theirs is known that training could have learned
     augmentation = Augmentation() if settings.augment else None
     camera_prior = CameraPrior(settings.size, widen=settings.camera_widen)
-    return PairSource(clips, build_prior(settings), camera_prior, augmentation=augmentation)
+    prior = build_prior(settings)
+    return PairSource(clips, prior, camera_prior, augmentation=augmentation, keypoints=keypoints)
+
+
+def _clips(settings: VideosConfig) -> ClipStore:
+    """Clips that prepare-data has written, or prepared now from a folder of videos."""
+    assert settings.root is not None
+    folder = settings.root.resolve()
+    if (folder / STORE).is_file():
+        clips = ClipStore(folder)
+        if clips.image_size != settings.size:
+            raise InputError(
+                f"{settings.root}: clips of {clips.image_size} px, data.size is {settings.size}; set --data.size "
+                f"{clips.image_size}, or prepare them with --size {settings.size}"
+            )
+        return clips
+    place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    store = cache_root(settings.cache) / "videos" / f"{folder.name}-{place}" / str(settings.size)
+    return prepare_clips(folder, store, settings.size)
 
 
 def _projected(config: Config, data: OneDataset, split: Split) -> Dataset:

@@ -32,11 +32,16 @@ def refuse_standing(args: argparse.Namespace, overlays: Sequence[Path]) -> None:
     Raises:
         InputError: something that will be written, or an earlier call's, stands there.
     """
-    standing = [args.output / name for name in ("poses.npz", "poses.json", *(_name("", kind) for kind in EXPORTS))]
+    standing = [
+        args.output / name for name in ("poses.npz", "poses.json", "angles.png", *(_name("", kind) for kind in EXPORTS))
+    ]
     earlier = [
-        path for path in args.output.glob("person_*") if path.suffix.lstrip(".") in ("npz", "json", *EXPORTS, "csv")
+        path
+        for path in args.output.glob("person_*")
+        if path.suffix.lstrip(".") in ("npz", "json", *EXPORTS, "csv") or path.name.endswith("_angles.png")
     ]
     wanted = ["poses.npz", "poses.json", *(_name("", kind) for kind in EXPORTS if getattr(args, kind))]
+    wanted += ["angles.png"] if args.angles else []
     refuse_overwrite([path for path in standing if path.name in wanted] + earlier + list(overlays), args.overwrite)
     for path in earlier:  # of people who may not be there this time
         path.unlink()
@@ -89,8 +94,9 @@ def _write_exports(args: argparse.Namespace, record: PoseRecord, person: str) ->
             (write_bvh if kind == "bvh" else write_glb)(path, joints, motion.fps)
         elif kind == "c3d":
             write_c3d(path, joints * _Y_UP, motion.fps, motion.seen)
+        elif kind == "trc":
+            write_trc(path, joints * _Y_UP, motion.fps, motion.seen, motion.start)
         else:
-            write = write_trc if kind == "trc" else write_angles
-            write(path, joints * _Y_UP, motion.fps, motion.seen, motion.start)
+            paths.append(write_angles(path, joints * _Y_UP, motion.fps, motion.seen, motion.start))
         paths.append(path)
     return paths

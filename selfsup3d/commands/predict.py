@@ -18,6 +18,7 @@ from selfsup3d.commands.options.predict import parse
 from selfsup3d.commands.pose_outputs import refuse_standing, write_people
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
+from selfsup3d.inference.camera_frame import GUESSED_FIELD_OF_VIEW
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.detection import ahead, detect_people, windows_of_detector
 from selfsup3d.inference.detectors.build import build_detector
@@ -179,7 +180,24 @@ def _lift(
     for keypoints in people:
         with clock.stage("lift"):
             records.append(_lifted(args, system, keypoints, times, rate))
+    print(_camera_line(records))
     return records, failure
+
+
+def _camera_line(records: list[PoseRecord]) -> str:
+    """Which camera people stand before, and how far that can be believed."""
+    first = records[0]
+    width, height = first.image_size
+    if not any(np.isfinite(record.root).any() for record in records):
+        return f"places: none, poses are of unknown size (unit {first.unit}); a supervised lifter gives metres"
+    who = "the pelvis is" if len(records) == 1 else f"all {len(records)} people are"
+    told = f"focal length {first.focal:.0f} px at {width}x{height}"
+    if not first.focal_assumed:
+        return f"places: {who} in one camera frame (root, metres), {told} as given"
+    return (
+        f"places: {who} in one camera frame (root, metres); {told} is assumed ({GUESSED_FIELD_OF_VIEW:.0f} degrees over the "
+        "longer side): distances scale with it, --focal sets it"
+    )
 
 
 def _chosen(args: argparse.Namespace, people: list[KeypointSequence]) -> tuple[list[KeypointSequence], int]:

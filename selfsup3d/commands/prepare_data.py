@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from selfsup3d.commands.motion_options import motion_options
 from selfsup3d.commands.options.prepare_data import parse
 from selfsup3d.data.datasets.backgrounds import Backgrounds
@@ -21,6 +23,7 @@ from selfsup3d.data.datasets.threedpw import find_threedpw
 from selfsup3d.data.datasets.threedpw_joints import write_regressed
 from selfsup3d.data.mocap.convert import subjects_of, summary
 from selfsup3d.errors import InputError
+from selfsup3d.inference.clip_keypoints import ClipMarker
 from selfsup3d.io.files import write_json
 from selfsup3d.preparation.datasets import fit_backgrounds, prepare_mocap, shard_clips, shard_index
 from selfsup3d.preparation.index_sheet import check_sheet
@@ -173,6 +176,7 @@ def _mocap(args: argparse.Namespace) -> int:
 
 
 def _videos(args: argparse.Namespace) -> int:
+    marker = None if args.detector is None else ClipMarker(args.detector, args.detector_weights)
     store = prepare_clips(
         args.root,
         _output(args),
@@ -180,11 +184,15 @@ def _videos(args: argparse.Namespace) -> int:
         crop=args.crop,
         method=args.saliency,
         max_fps=args.max_fps,
-        detector=args.detector,
+        detector=args.crop_weights,
         segmenter=args.segmenter,
+        marker=marker,
         progress=not args.quiet,
     )
     print(f"{_output(args)}: {len(store)} clips, {store.frames} frames of {store.image_size} px; what was kept and")
+    if marker is not None:
+        marked = sum(int((np.asarray(clip.keypoints)[..., 2] > 0).any(1).sum()) for clip in store)
+        print(f"{_output(args)}: {marked} of {store.frames} frames have keypoints of --detector {args.detector}")
     print(f"dropped, and why: {_output(args) / 'report.json'}, {_output(args) / 'report.png'}")
     if args.shards is not None:
         print(f"{args.shards}: {shard_clips(store, args.shards, args.per_shard, not args.quiet)} crops")

@@ -67,7 +67,7 @@ class VideosConfig(Section):
     kind: Literal["videos"] = "videos"
     """Which data."""
     root: Path | None = None
-    """The folder (required)."""
+    """The folder (required): of videos, or of clips that selfsup3d prepare-data has made of them."""
     cache: Path | None = None
     """Folder for the prepared clips; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
     prior: Path | None = None

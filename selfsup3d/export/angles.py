@@ -1,4 +1,4 @@
-"""Joint angles that people who look at movement read, in degrees, as CSV.
+"""Joint angles that people who look at movement read, in degrees, as CSV with a plot beside it.
 
 17 points do not show how a limb turns about itself, so rotations about a limb's own axis are absent. Of three points:
 knee and elbow flexion (0 = straight). Of a limb against the trunk (its frame: the hips' or shoulders' line, and pelvis to
@@ -14,6 +14,8 @@ import numpy as np
 
 from selfsup3d.io.files import write_text
 from selfsup3d.structures.skeleton import joint_index
+from selfsup3d.viz.charts import left_right_panels
+from selfsup3d.viz.sheets import write_png
 
 __all__ = ["joint_angles", "write_angles"]
 
@@ -54,8 +56,12 @@ _USED = ("pelvis", "neck", *(f"{s}_{j}" for s in ("left", "right") for j in ("hi
 
 def write_angles(
     path: str | Path, joints: np.ndarray, fps: float, seen: np.ndarray | None = None, start: float = 0.0
-) -> None:
-    """Write a CSV with a column an angle; arguments as `trc.write_trc`."""
+) -> Path:
+    """Write a CSV with a column an angle, and a PNG with a panel an angle; arguments as `trc.write_trc`.
+
+    Returns:
+        the plot's path: the CSV's, ending in .png.
+    """
     angles = joint_angles(np.asarray(joints, np.float64))
     lines = ["time," + ",".join(angles)]
     for t in range(len(joints)):
@@ -63,6 +69,11 @@ def write_angles(
         values = ["" if blank else f"{column[t]:.3f}" for column in angles.values()]
         lines.append(",".join([f"{start + t / fps:.6f}", *values]))
     write_text(path, "\n".join(lines) + "\n")
+    times = start + np.arange(len(joints)) / fps
+    shown = {name: column if seen is None else np.where(seen, column, np.nan) for name, column in angles.items()}
+    plot = Path(path).with_suffix(".png")
+    write_png(plot, left_right_panels(times, shown, unit="degrees"))
+    return plot
 
 
 def _unit(v: np.ndarray) -> np.ndarray:

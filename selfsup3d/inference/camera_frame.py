@@ -4,25 +4,24 @@
     places = found.poses + found.roots[:, None]  # (P, 17, 3) metres, all seen by one camera
 
 Every person is lifted alone; one K for the whole image puts all of them into its frame. A lifter that finds the root's
-depth (`keypoint_lifter`, `root_depth`) is asked for it; for others, which give metres, the place is the one where the pose
-re-projects best onto its keypoints.
+depth (`keypoint_lifter`; `root_depth` where K is known) is asked for it; for others, which give metres, the place is the
+one where the pose re-projects best onto its keypoints. Poses of unknown size have no place.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics, normalize_pixels
 from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
 from selfsup3d.models.system import System
-from selfsup3d.structures.batch import Batch
+from selfsup3d.structures.batch import Batch, Unit
 
 __all__ = ["GUESSED_FIELD_OF_VIEW", "PeopleInCamera", "lift_people", "reprojecting_root"]
 
@@ -32,16 +31,19 @@ GUESSED_FIELD_OF_VIEW = 60.0
 
 @dataclass(frozen=True)
 class PeopleInCamera:
-    """People of one frame.
+    """People of one camera: of one frame, or of many.
 
     Attributes:
-        poses: (P, 17, 3) root-relative, camera axes, metres.
-        roots: (P, 3) pelvis in the camera frame, metres; NaN for who has too few keypoints to be placed.
-        focal: px, what was used. guessed: it was not given; distances then are right up to one factor for all people.
+        poses: (P, 17, 3) root-relative, camera axes, in `unit`.
+        roots: (P, 3) pelvis in the camera frame, metres; NaN for who has too few keypoints to be placed, and where
+            `unit` is not "m".
+        unit: of `poses`. focal: px, what was used. guessed: it was not given; distances then are right up to one factor
+            for all people.
     """
 
     poses: np.ndarray
     roots: np.ndarray
+    unit: Unit
     focal: float
     guessed: bool
 
@@ -53,44 +55,46 @@ def lift_people(
     size: tuple[int, int],
     focal: float | None = None,
 ) -> PeopleInCamera:
-    """Poses and places of all people of a frame.
+    """Poses and places of all people that one camera sees.
 
     Args:
-        system: a lifter that gives metres, on its device, in evaluation mode.
+        system: a lifter, on its device, in evaluation mode.
         joints: (P, 17, 2) px of the whole image, or (P, T, 17, 2) with the frame in the middle of T.
         confidence: (P, 17) or (P, T, 17), 0 = missing; None = all that is finite is there.
-        size: (width, height) of the image, px. focal: px; None = guessed from the size.
+        size: (width, height) of the image, px. focal: px; None = guessed from the size: the guess places people, and
+            does not enter their poses.
 
     Raises:
-        InputError: the system is no lifter, or its poses are of unknown size.
+        InputError: the system is no lifter.
     """
     require_lifter(system)
     guessed = focal is None
     K = default_intrinsics((size[1], size[0]), math.radians(GUESSED_FIELD_OF_VIEW))
     if focal is not None:
         K[0, 0] = K[1, 1] = focal
-    empty = np.zeros((0, 17, 3), np.float32)
+    used = float(K[0, 0])
     if len(joints) == 0:
-        return PeopleInCamera(empty, empty[:, 0], float(K[0, 0]), guessed)
+        empty = np.zeros((0, 17, 3), np.float32)
+        return PeopleInCamera(empty, empty[:, 0], "m", used, guessed)
     device = next(iter(system.parameters())).device
     points = torch.from_numpy(np.asarray(joints, np.float32))
     seen = None if confidence is None else torch.from_numpy(np.asarray(confidence, np.float32))
-    batch = Batch(joints_2d=points, confidence=seen, K=K.expand(len(points), 3, 3)).joints_missing_as_zero().to(device)
+    bare = Batch(joints_2d=points, confidence=seen).joints_missing_as_zero().to(device)
+    placed = replace(bare, K=K.expand(len(points), 3, 3).to(device))
     with torch.inference_mode():
         if isinstance(system, KeypointLifter):
-            trusted = torch.full((len(points),), not guessed, device=device)
-            output = system.predict(batch, trusted=trusted)
+            output = system.predict(placed, trusted=torch.full((len(points),), not guessed, device=device))
         else:
-            output = system.predict(batch)
-        if output.unit != "m":
-            raise InputError(
-                f"{type(system).__name__} gives poses of unknown size, which have no place in metres; take a supervised lifter"
-            )
+            output = system.predict(bare if guessed else placed)
         pose = output.pose[:, 0]
-        root = reprojecting_root(pose, batch) if output.root is None else output.root[:, 0]
-    enough = _visible(batch).sum(-1) >= 2
+        root = torch.full_like(pose[:, 0], torch.nan)
+        if output.root is not None and (isinstance(system, KeypointLifter) or not guessed):
+            root = output.root[:, 0]
+        elif output.unit == "m":  # others' roots without K are those of their training data's camera
+            root = reprojecting_root(pose, placed)
+    enough = _visible(bare).sum(-1) >= 2
     root = torch.where(enough[:, None], root, torch.nan)
-    return PeopleInCamera(pose.float().cpu().numpy(), root.float().cpu().numpy(), float(K[0, 0]), guessed)
+    return PeopleInCamera(pose.float().cpu().numpy(), root.float().cpu().numpy(), output.unit, used, guessed)
 
 
 def reprojecting_root(pose: Tensor, batch: Batch) -> Tensor:

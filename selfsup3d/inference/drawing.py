@@ -86,13 +86,17 @@ def overlays(
 
 
 def people_overlays(
-    frames: Iterable[VideoFrame], people: Sequence[PoseRecord], clock: Clock | None = None, degrees: float = 0.0
+    frames: Iterable[VideoFrame],
+    people: Sequence[PoseRecord],
+    clock: Clock | None = None,
+    degrees: float = 0.0,
+    panels: bool = True,
 ) -> Iterator[np.ndarray]:
     """Frames with everybody's skeleton, and their poses beside them; several people have one colour each.
 
     Args:
         frames: in order. people: one record a person, by frame number.
-        clock: counts the drawing. degrees: see `overlays`.
+        clock: counts the drawing. degrees: see `overlays`. panels: False = without the poses beside.
     """
     clock = clock or Clock()
     rows = [{int(number): row for row, number in enumerate(record.frames)} for record in people]
@@ -101,13 +105,15 @@ def people_overlays(
     for k, frame in enumerate(frames):
         with clock.stage("draw"):
             canvas, scale = _canvas(frame.image)
-            panels: list[tuple[np.ndarray | None, Colour | None]] = []
+            shown: list[tuple[np.ndarray | None, Colour | None]] = []
             for person, record in enumerate(people):
                 row = rows[person].get(frame.number)
                 if row is not None:
                     canvas = draw_skeleton(canvas, record.joints_2d[row] * scale, colour=colours[person])
-                panels.append((None if row is None else poses[person][row], colours[person]))
-            drawn = np.concatenate([canvas, _panels(panels, canvas.shape[0], AZIMUTH + degrees * k)], axis=1)
+                shown.append((None if row is None else poses[person][row], colours[person]))
+            drawn = canvas
+            if panels:
+                drawn = np.concatenate([canvas, _panels(shown, canvas.shape[0], AZIMUTH + degrees * k)], axis=1)
         yield drawn
 
 

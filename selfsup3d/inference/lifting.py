@@ -7,19 +7,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from selfsup3d.errors import InputError
-from selfsup3d.geometry.camera import default_intrinsics
-from selfsup3d.inference.camera_frame import GUESSED_FIELD_OF_VIEW, reprojecting_root
+from selfsup3d.inference.camera_frame import lift_people
 from selfsup3d.inference.keypoint_files import KeypointSequence
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.smoothing import OneEuro, with_bones_of
 from selfsup3d.models.lifters.base import require_lifter
-from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
 from selfsup3d.models.system import System
-from selfsup3d.structures.batch import Batch, Unit
 from selfsup3d.structures.skeleton import joint_index
 
 __all__ = ["fill_gaps", "lift_keypoints", "repair_sides", "smoothed"]
@@ -55,46 +50,32 @@ def lift_keypoints(
     if np.abs(keypoints.joints).max() > _FARTHEST:
         raise InputError(f"{source}: keypoints beyond {_FARTHEST:,.0f} px; the file is damaged or not in pixels")
     around = _around(keypoints.frames, int(getattr(system, "frames", 1)) // 2)
-    K, placed = _intrinsics(keypoints, focal)
-    device = next(iter(system.parameters())).device
-    poses, roots = [], []
-    unit: Unit = "m"
+    size = _image_size(keypoints)
+    found = []
     for rows in np.array_split(around, max(1, math.ceil(len(keypoints) / _BATCH))):
-        joints, confidence = torch.from_numpy(keypoints.joints[rows]), torch.from_numpy(keypoints.confidence[rows])
+        joints, confidence = keypoints.joints[rows], keypoints.confidence[rows]
         if around.shape[1] == 1:
             joints, confidence = joints[:, 0], confidence[:, 0]
-        batch = Batch(joints_2d=joints, confidence=confidence).joints_missing_as_zero().to(device)
-        located = replace(batch, K=placed.expand(len(rows), 3, 3).to(device))
-        with torch.inference_mode():
-            if isinstance(system, KeypointLifter):
-                output = system.predict(located, trusted=torch.full((len(rows),), focal is not None, device=device))
-            else:
-                output = system.predict(batch if K is None else located)
-            unit = output.unit
-            pose = output.pose[:, 0]
-            root = torch.full_like(pose[:, 0], torch.nan)
-            if output.root is not None:
-                root = output.root[:, 0]
-            elif unit == "m" and keypoints.size is not None:
-                root = reprojecting_root(pose, located)
-        poses.append(pose.float().cpu().numpy())
-        roots.append(root.float().cpu().numpy())
+        found.append(lift_people(system, joints, confidence, size, focal))
     known = np.where(keypoints.confidence[..., None] > 0, keypoints.joints, np.nan).astype(np.float32)
     low, high = np.nanmin(known, 1), np.nanmax(known, 1)
     windows = np.rint(np.column_stack([low, (high - low).max(1)])).astype(int)
     return PoseRecord(
-        np.concatenate(poses),
+        np.concatenate([part.poses for part in found]),
         known,
-        np.concatenate(roots),
+        np.concatenate([part.roots for part in found]),
         keypoints.frames,
         windows,
         fps=fps,
-        unit=unit,
+        unit=found[0].unit,
         view="image",
         source=source,
         times=times,  # type: ignore[arg-type]
         confidence=keypoints.confidence,
         person=keypoints.person,
+        focal=found[0].focal,
+        focal_assumed=found[0].guessed,
+        image_size=size,
     )
 
 
@@ -110,15 +91,12 @@ def _around(frames: np.ndarray, reach: int) -> np.ndarray:
     return rows
 
 
-def _intrinsics(keypoints: KeypointSequence, focal: float | None) -> tuple[Tensor | None, Tensor]:
-    """K for the lifter, None where the focal length is not known; and K for the place of the pelvis."""
-    seen = keypoints.joints[keypoints.confidence > 0]
-    width, height = keypoints.size or (2.0 * float(seen[:, 0].mean()), 2.0 * float(seen[:, 1].mean()))
-    K = default_intrinsics((max(round(height), 1), max(round(width), 1)), math.radians(GUESSED_FIELD_OF_VIEW))
-    if focal is None:
-        return None, K
-    K[0, 0] = K[1, 1] = focal
-    return K, K
+def _image_size(keypoints: KeypointSequence) -> tuple[int, int]:
+    """(width, height) px; where nobody told it, the keypoints are taken to lie about the middle."""
+    if keypoints.size is not None:
+        return keypoints.size
+    width, height = 2.0 * keypoints.joints[keypoints.confidence > 0].mean(0)
+    return max(round(float(width)), 1), max(round(float(height)), 1)
 
 
 def fill_gaps(keypoints: KeypointSequence, limit: int) -> KeypointSequence:

@@ -30,12 +30,14 @@ class Person:
         joints: (F, 2) px. confidence: (F,), 0 = missing.
         box: (4,) x, y, width, height, px; None = that of the joints.
         id: given by a file or a detector; None = unknown.
+        mask: (H, W) uint8 of the image, 255 = surely this person; None = the detector makes none.
     """
 
     joints: np.ndarray
     confidence: np.ndarray
     box: np.ndarray | None = None
     id: str | None = None
+    mask: np.ndarray | None = None
 
     @property
     def certainty(self) -> float:

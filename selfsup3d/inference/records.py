@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -18,6 +20,12 @@ __all__ = ["FRAME", "PoseRecord", "no_finite_pose", "load_record"]
 
 FRAME = "camera: x right, y down, z forward; relative to the pelvis"
 """Of `joints_3d`, in words; written into every file."""
+
+ROOT_FRAME = {
+    "image": "pelvis in the frame of the image's camera, metres: x right, y down, z forward; the same for all people",
+    "crop": "pelvis in the frame of a camera that looks through the crop's centre, metres: x right, y down, z forward",
+}
+"""Of `root`, by `view`, in words; written into every file."""
 
 _TORSO = 0.5  # metres that the pelvis-neck stretch of a pose without a scale is made
 
@@ -42,6 +50,9 @@ class PoseRecord:
         view: "crop" = the camera looks through each crop's centre (the focal length is not known); "image" = the
             camera of the full image.
         source: file name, for reports.
+        focal: of the camera that `root` is in, px of the full frame; NaN where it is not known. focal_assumed: nobody
+            told it, so `root` is right up to one factor, the same for all people of a source.
+        image_size: (width, height) of the full frame, px; (0, 0) where unknown.
     """
 
     joints_3d: np.ndarray
@@ -57,6 +68,9 @@ class PoseRecord:
 
     times: np.ndarray = None  # type: ignore[assignment]
     person: str = ""
+    focal: float = math.nan
+    focal_assumed: bool = True
+    image_size: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if self.times is None:
@@ -115,6 +129,10 @@ class PoseRecord:
             "view": np.array(self.view),
             "fps": np.array(self.fps),
             "person": np.array(self.person),
+            "root_frame": np.array(ROOT_FRAME[self.view]),
+            "focal": np.array(self.focal),
+            "focal_assumed": np.array(self.focal_assumed),
+            "image_size": np.array(self.image_size, np.int64),
             "source": np.array(Path(self.source).name),  # files are passed round: no folders of ours
         }
         with atomic_path(path) as temporary:
@@ -127,6 +145,10 @@ class PoseRecord:
             "unit": self.unit,
             "frame": FRAME,
             "view": self.view,
+            "root_frame": ROOT_FRAME[self.view],
+            "focal": _plain(np.array([self.focal]), 2)[0],
+            "focal_assumed": self.focal_assumed,
+            "image_size": list(self.image_size),
             "pixels": "of the full frame, centres at +0.5",
             "fps": self.fps,
             "source": Path(self.source).name,
@@ -149,10 +171,8 @@ class PoseRecord:
 
     @classmethod
     def joined(cls, records: list[Self]) -> Self:
-        """One record of several in a row; fps, unit and source are the first one's."""
-        first = records[0]
-        arrays = {name: np.concatenate([getattr(r, name) for r in records]) for name in _ARRAYS}
-        return cls(**arrays, fps=first.fps, unit=first.unit, view=first.view, source=first.source)  # type: ignore[arg-type]
+        """One record of several in a row; all but the arrays is the first one's."""
+        return replace(records[0], **{n: np.concatenate([getattr(r, n) for r in records]) for n in _ARRAYS})
 
 
 _NEEDED = ("joints_3d", "joints_2d", "root", "frames", "windows")
@@ -174,6 +194,14 @@ def _plain(values: np.ndarray, digits: int) -> list[Any]:
     return [round(float(v), digits) if np.isfinite(v) else None for v in values]
 
 
+def _camera_of(data: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a file says of its camera; older ones say nothing."""
+    if "focal" not in data:
+        return {}
+    width, height = (int(v) for v in data["image_size"])
+    return {"focal": float(data["focal"]), "focal_assumed": bool(data["focal_assumed"]), "image_size": (width, height)}
+
+
 def load_record(path: str | Path) -> PoseRecord:
     """Read what `PoseRecord.save` wrote.
 
@@ -191,6 +219,7 @@ def load_record(path: str | Path) -> PoseRecord:
             names = tuple(str(name) for name in data["joint_names"])
             view = "image" if "view" in data.files and str(data["view"]) == "image" else "crop"
             source, person = (str(data[key]) if key in data.files else "" for key in ("source", "person"))
+            camera = _camera_of(data)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected poses that selfsup3d predict wrote (.npz)") from None
     except InputError:
@@ -202,4 +231,4 @@ def load_record(path: str | Path) -> PoseRecord:
         raise InputError(f"{path}: joints_3d has shape {joints.shape} and {len(names)} names; expected (T, 17, 3)")
     if not np.isfinite(joints).all() or unit not in get_args(Unit):
         raise InputError(f"{path}: joints that are not finite, or the unknown unit {unit!r}")
-    return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source, person=person)  # type: ignore[arg-type]
+    return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source, person=person, **camera)  # type: ignore[arg-type]

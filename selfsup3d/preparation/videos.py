@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from selfsup3d.config.choices import CropMode, SaliencyMethod
@@ -27,10 +28,41 @@ from selfsup3d.preparation.cropping import Dropped, PersonClip
 from selfsup3d.preparation.person_clips import CropSettings, person_clips
 from selfsup3d.preparation.report import write_report
 
-__all__ = ["ClipSource", "find_clips", "prepare_clips"]
+__all__ = ["ClipKeypoints", "ClipSource", "Marker", "find_clips", "prepare_clips"]
 
 _WORK_SIZE = 128
 """Pixels at which saliency is found where the clips are to be smaller: outlines gain by it."""
+
+
+_MARKED_SIZE = 256
+"""Pixels of the crops in which a detector marks keypoints: those of 64 would be too coarse."""
+
+
+@dataclass(frozen=True)
+class ClipKeypoints:
+    """What a detector finds in a clip.
+
+    Attributes:
+        joints: (T, 17, 3) x and y px of the frames, and confidence, 0 = not found.
+        masks: (T, S, S) uint8, 255 = surely the person; None = the detector makes none.
+    """
+
+    joints: np.ndarray
+    masks: np.ndarray | None = None
+
+
+class Marker(Protocol):
+    """Marks keypoints of the person whom a clip shows.
+
+    Attributes:
+        name: of the detector and its weights; clips of another one are prepared again.
+    """
+
+    name: str
+
+    def __call__(self, frames: np.ndarray, fps: float) -> ClipKeypoints:
+        """Keypoints of frames (T, S, S, 3) uint8 RGB of one person."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -121,6 +153,7 @@ def prepare_clips(
     max_frames: int = 600,
     detector: str | None = None,
     segmenter: str | None = None,
+    marker: Marker | None = None,
     progress: bool = True,
 ) -> ClipStore:
     """Prepare every person under `source` into `output`; a second call does only what is missing.
@@ -136,6 +169,7 @@ def prepare_clips(
         max_fps: frames are skipped down to about this rate.
         max_frames: of one clip; longer ones are thinned out evenly.
         detector, segmenter: weight files for crop "detector" and method "network", see `data.pretrained`.
+        marker: gives keypoints and masks, which take the saliency's place; None = clips without keypoints.
         progress: bar on stderr.
 
     Raises:
@@ -145,16 +179,15 @@ def prepare_clips(
         raise InputError(f"size is {size}; expected at least 16 pixels")
     sources = find_clips(source)
     output = Path(output)
-    settings = CropSettings(
-        crop, max(size, _WORK_SIZE), max_fps, max_frames, method=method, detector=detector, segmenter=segmenter
-    )
-    key = {"size": size, **asdict(settings)}
+    work = max(size, _WORK_SIZE if marker is None else _MARKED_SIZE)
+    settings = CropSettings(crop, work, max_fps, max_frames, method=method, detector=detector, segmenter=segmenter)
+    key = {"size": size, **asdict(settings)} | ({} if marker is None else {"marker": marker.name})
     if _stands(output, sources, key):
         return ClipStore(output)
     (output / "store.json").unlink(missing_ok=True)  # unfinished from here on
     records = []
     for index, video in enumerate(tqdm(sources, desc="videos", unit="video", disable=not progress)):
-        records.append(_prepare_video(output, f"clip_{index:05d}", video, settings, size, key))
+        records.append(_prepare_video(output, f"clip_{index:05d}", video, settings, size, key, marker))
         if records[-1]["error"]:
             tqdm.write(f"skipped: {records[-1]['error']}", file=sys.stderr)
     names = [clip["clip"] for record in records for clip in record["kept"]]
@@ -180,7 +213,13 @@ def _stands(output: Path, sources: list[ClipSource], key: Mapping[str, Any]) -> 
 
 
 def _prepare_video(
-    output: Path, prefix: str, video: ClipSource, settings: CropSettings, size: int, key: Mapping[str, Any]
+    output: Path,
+    prefix: str,
+    video: ClipSource,
+    settings: CropSettings,
+    size: int,
+    key: Mapping[str, Any],
+    marker: Marker | None,
 ) -> dict[str, Any]:
     """Cut out and write the people of one video; its record for the report. Done before = read back."""
     file = output / "videos" / f"{prefix}.json"
@@ -195,8 +234,13 @@ def _prepare_video(
             if isinstance(result, Dropped):
                 record["dropped"].append(asdict(result))
                 continue
+            marked = None if marker is None else marker(result.frames, result.fps)
+            if marked is not None and not (marked.joints[..., 2] > 0).any():
+                first, last = result.numbers[[0, -1]].tolist()
+                record["dropped"].append(asdict(Dropped("no keypoints: the detector finds nobody", first, last)))
+                continue
             name = f"{prefix}_{len(record['kept']):02d}"
-            record["kept"].append({"clip": name, **_write(output, name, video, result, size)})
+            record["kept"].append({"clip": name, **_write(output, name, video, result, size, marked)})
     except InputError as error:
         record["error"] = str(error)
         return record  # not kept for the next time: the file may be mended by then
@@ -204,7 +248,9 @@ def _prepare_video(
     return record
 
 
-def _write(output: Path, name: str, video: ClipSource, clip: PersonClip, size: int) -> dict[str, Any]:
+def _write(
+    output: Path, name: str, video: ClipSource, clip: PersonClip, size: int, marked: ClipKeypoints | None
+) -> dict[str, Any]:
     known = {k: v for k, v in video.meta.items() if v is not None and k != "static_camera"}
     person = clip.person or known.get("person") or f"{video.name} {name}"
     meta = {
@@ -215,14 +261,23 @@ def _write(output: Path, name: str, video: ClipSource, clip: PersonClip, size: i
         "boxes": clip.boxes.round(2).tolist(),
         "frame_numbers": clip.numbers.tolist(),
     }
-    save_clip(output, name, clip.frames, clip.saliency, meta, size=size)
+    saliency = clip.saliency
+    facts: dict[str, Any] = {}
+    if marked is not None:
+        found = (marked.joints[..., 2] > 0).any(1)
+        facts["frames_with_keypoints"] = int(found.sum())
+        if marked.masks is not None:  # where the detector finds nobody, the usual mask stays
+            masks = np.where(found[:, None, None], marked.masks, saliency.saliency)
+            saliency = replace(saliency, saliency=masks, method="detector", coverage=float((masks > 127).mean()))
+    save_clip(output, name, clip.frames, saliency, meta, size=size, keypoints=None if marked is None else marked.joints)
     return {
         "frames": len(clip.frames),
         "first": int(clip.numbers[0]),
         "last": int(clip.numbers[-1]),
         "person": str(person),
-        "saliency": clip.saliency.method,
-        "coverage": round(clip.saliency.coverage, 4),
+        "saliency": saliency.method,
+        "coverage": round(saliency.coverage, 4),
+        **facts,
         **clip.statistics,
     }
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from selfsup3d.viz.colours import ERROR, Colour
+from selfsup3d.viz.colours import ERROR, LEFT, MIDDLE, RIGHT, Colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "distinct_colours", "lines", "scatter", "titled"]
+__all__ = ["curves", "distinct_colours", "left_right_panels", "lines", "scatter", "titled"]
 
 _DPI = 100
 _GREY: Colour = (170, 170, 170)
@@ -148,6 +148,49 @@ def lines(series: Series, *, across: str, up: str, size: tuple[int, int] = (640,
     else:
         axes.set_xlim(left=0.0)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+    return _rendered(figure)
+
+
+def left_right_panels(
+    times: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    *,
+    unit: str,
+    columns: int = 2,
+    size: tuple[int, int] = (520, 190),
+) -> np.ndarray:
+    """Values over time, a panel for each quantity: "left_x" and "right_x" share one, in the sides' colours.
+
+    Args:
+        times: (T,) seconds. values: name -> (T,); what is not finite leaves a gap in its curve.
+        unit: of the values, shown on the axis. columns: panels in a row. size: width and height of a panel, px.
+
+    Raises:
+        ValueError: no values.
+    """
+    sides = {"left": LEFT, "right": RIGHT}
+    panels: dict[str, list[tuple[str, Colour]]] = {}
+    for name in values:
+        side, _, rest = name.partition("_")
+        what, colour = (rest, sides[side]) if side in sides else (name, MIDDLE)
+        panels.setdefault(what, []).append((name, colour))
+    if not panels:
+        raise ValueError("there is no curve to draw")
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(columns * size[0], rows * size[1])
+    for number, (what, curves_of) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, columns, number)
+        for name, colour in curves_of:
+            label = name.partition("_")[0] if len(curves_of) > 1 else None
+            axes.plot(times, values[name], color=_unit(colour), linewidth=1.2, label=label)
+        axes.set_title(what.replace("_", " "), fontsize=9)
+        axes.set_ylabel(unit, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+        if len(curves_of) > 1:
+            axes.legend(loc="upper right", fontsize=7, frameon=False)
+        if number > len(panels) - columns:
+            axes.set_xlabel("seconds", fontsize=8)
     return _rendered(figure)
 
 

@@ -2,12 +2,14 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from selfsup3d.errors import InputError
+from selfsup3d.inference import clip_keypoints
 from selfsup3d.inference.clock import Clock
 from selfsup3d.inference.detection import ahead, detect_people, windows_of_detector
 from selfsup3d.inference.detectors.build import build_detector
@@ -210,3 +212,33 @@ def test_rtmpose_of_the_adapters_interface(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"junk")
     with pytest.raises(InputError, match="not an ONNX model"):
         build_detector("rtmlib", [tmp_path / "x.onnx"])
+
+
+def test_a_clips_keypoints_are_of_the_person_who_is_seen_most(monkeypatch, tmp_path):
+    class Masked(Scripted):
+        restarts = 0
+
+        def restart(self):
+            self.restarts, self.count = self.restarts + 1, 0
+
+        def detect(self, image, time):
+            self.times.append(time)
+            people = super().detect(image, time)
+            place = [int(person.joints[0, 0] > 240) for person in people]
+            return [replace(p, mask=np.full((400, 400), 100 + k, np.uint8)) for p, k in zip(people, place, strict=True)]
+
+    detector = Masked()
+    detector.times = []
+    monkeypatch.setattr(clip_keypoints, "build_detector", lambda *_, **__: detector)
+    (tmp_path / "weights").write_bytes(b"w")
+    marker = clip_keypoints.ClipMarker("mediapipe", [tmp_path / "weights"])
+    assert marker.name.startswith("mediapipe ")
+    for _ in range(2):
+        found = marker(np.zeros((60, 400, 400, 3), np.uint8), 25.0)
+        assert found.joints.shape == (60, 17, 3)
+        assert (found.joints[..., 2] > 0).any(1).all()  # the one who is never hidden
+        np.testing.assert_allclose(np.diff(found.joints[:, 13, 0]), 8.0, atol=1e-3)
+        assert found.masks.shape == (60, 400, 400)
+        assert found.masks.min() >= 100
+    assert detector.restarts == 2
+    assert detector.times[1] == pytest.approx(0.04)

@@ -14,6 +14,7 @@ from selfsup3d.inference.detectors.protocol import DetectorFailedError
 from selfsup3d.inference.people import Person
 from selfsup3d.inference.records import load_record
 from selfsup3d.io import pretrained
+from selfsup3d.io.images import read_image
 from selfsup3d.io.video import read_timed_frames
 from tests.video_writing import write_timed
 
@@ -269,6 +270,7 @@ def test_gaps_of_keypoints_stay_gaps_and_are_said(script, tmp_path, capsys):
     assert record.times[10] == pytest.approx(3.0)
     assert "frames 10-29" in capsys.readouterr().out
     assert len(read_recording(tmp_path / "out" / "pose.bvh")) == 40
+    assert read_image(tmp_path / "out" / "angles.png").shape[2] == 3
     rows = (tmp_path / "out" / "angles.csv").read_text().splitlines()[1:]
     assert [k for k, row in enumerate(rows) if row.split(",")[1] == ""] == list(range(10, 30))
 
@@ -316,6 +318,16 @@ def test_a_video_is_lifted_through_a_detector(script, tmp_path, monkeypatch, cap
         "overlay.mp4", *(f"person_{k}.{kind}" for k in "01" for kind in ("npz", "json", "trc")),
     }  # fmt: skip
     np.testing.assert_allclose(load_record(out / "person_1.npz").times, 0.04 * np.arange(30), atol=2e-3)
+    assert "all 2 people are in one camera frame (root, metres); focal length 111 px at 128x96 is assumed" in (
+        capsys.readouterr().out
+    )
+    people = [load_record(out / f"person_{k}.npz") for k in "01"]
+    for one in people:
+        assert np.isfinite(one.root).all()
+        assert (one.focal_assumed, one.image_size) == (True, (128, 96))
+    assert json.loads((out / "person_1.json").read_text())["root_frame"].startswith(
+        "pelvis in the frame of the image's"
+    )
     assert len(list(read_timed_frames(out / "overlay.mp4"))) == 30
     detector = Two()
     detector.dies_at = 21

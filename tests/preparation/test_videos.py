@@ -8,7 +8,7 @@ import pytest
 from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.errors import InputError
 from selfsup3d.preparation import videos as prepare
-from selfsup3d.preparation.videos import find_clips, prepare_clips
+from selfsup3d.preparation.videos import ClipKeypoints, find_clips, prepare_clips
 
 
 @pytest.fixture
@@ -155,3 +155,51 @@ def test_a_deleted_clip_is_made_again(videos, tmp_path):
     after = prepare_clips(videos, tmp_path / "store", 32, progress=False)
     assert after.names == tuple(before)
     assert all(np.array_equal(clip.frames, before[clip.name]) for clip in after)
+
+
+class Marks:
+    """Marks everybody in the upper half, and masks it; finds nobody in every third frame."""
+
+    def __init__(self, name="scripted"):
+        self.name, self.sizes = name, []
+
+    def __call__(self, frames, fps):
+        self.sizes.append(frames.shape[1])
+        joints = np.zeros((len(frames), 17, 3), np.float32)
+        joints[:, :, :2] = frames.shape[1] / 4
+        joints[:, :, 2] = (np.arange(len(frames)) % 3 > 0)[:, None]
+        masks = np.zeros(frames.shape[:3], np.uint8)
+        masks[:, : frames.shape[1] // 2] = 255
+        return ClipKeypoints(joints, masks)
+
+
+def test_keypoints_and_masks_of_a_detector_are_stored_beside_the_clips(videos, tmp_path):
+    marks = Marks()
+    store = prepare_clips(videos, tmp_path / "store", 32, marker=marks, progress=False)
+    assert set(marks.sizes) == {256}  # 32 px would be too coarse for a detector
+    for clip in store:
+        keypoints, found = np.asarray(clip.keypoints), np.arange(len(clip)) % 3 > 0
+        np.testing.assert_allclose(keypoints[found, :, :2], 8.0)
+        assert (keypoints[~found, :, 2] == 0).all()
+        assert clip.meta["method"] == "detector"
+        masks = clip.saliency[:][found]
+        assert masks[:, :15].min() == 255
+        assert masks[:, 17:].max() == 0
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    kept = report["videos"][0]["kept"][0]
+    assert kept["frames_with_keypoints"] == (np.arange(kept["frames"]) % 3 > 0).sum()
+    calls = len(marks.sizes)
+    prepare_clips(videos, tmp_path / "store", 32, marker=marks, progress=False)
+    assert len(marks.sizes) == calls
+    other = Marks("another detector")
+    prepare_clips(videos, tmp_path / "store", 32, marker=other, progress=False)
+    assert len(other.sizes) == calls
+
+
+def test_clips_in_which_the_detector_finds_nobody_are_dropped_with_why(videos, tmp_path):
+    def blind(frames, fps):
+        return ClipKeypoints(np.zeros((len(frames), 17, 3), np.float32))
+
+    blind.name = "blind"
+    with pytest.raises(InputError, match="no keypoints: the detector finds nobody"):
+        prepare_clips(videos, tmp_path / "store", 32, marker=blind, progress=False)

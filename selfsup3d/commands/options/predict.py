@@ -9,7 +9,7 @@ A checkpoint of a lifter takes 2D keypoints: of a file, or of a --detector that 
 looks at images needs no detector; one may find the person for it.
 
 Writes poses.npz and poses.json (17 joints with names, unit, frame, times and confidences), an overlay (overlay.mp4 for
-videos, one PNG an image), and on request pose.bvh, .glb, .trc, .c3d and angles.csv. Of several people, each has files of
+videos, one PNG an image), and on request pose.bvh, .glb, .trc, .c3d and angles.csv with angles.png. Of several people, each has files of
 its own: person_ID.npz, person_ID.bvh ...
 """
 
@@ -30,7 +30,7 @@ EXPORTS = {
     "glb": "an animated skeleton with limbs",
     "trc": "markers for OpenSim, millimetres",
     "c3d": "markers, millimetres",
-    "angles": "joint angles in degrees, CSV",
+    "angles": "joint angles in degrees, CSV and a plot",
 }
 """Kind -> what it is."""
 

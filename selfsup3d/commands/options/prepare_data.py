@@ -7,6 +7,8 @@
         --body-model female=f.npz --output h36m14.npz
     selfsup3d prepare-data --dataset mocap --root CMU --output mocap.npz
     selfsup3d prepare-data --dataset videos --root VIDEOS --output clips/ --size 128
+    selfsup3d prepare-data --dataset videos --root VIDEOS --output clips/ --size 64 --detector mediapipe \\
+        --detector-weights pose_landmarker_full.task
     selfsup3d prepare-data --dataset h36m --root H36M --backgrounds --shards shards/ --size 256
 
 No image is copied, except into --shards. An interrupted run goes on where it stopped. --verify only lists what is
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import get_args
 
 from selfsup3d.cli import Parser
-from selfsup3d.config.choices import Annotation, CropMode, JointSource, SaliencyMethod
+from selfsup3d.config.choices import Annotation, CropMode, JointSource, PoseDetectorName, SaliencyMethod
 
 __all__ = ["parse"]
 
@@ -58,7 +60,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     group = parser.add_argument_group("videos")
     group.add_argument("--crop", choices=get_args(CropMode), default="auto", help="how people are found")
     group.add_argument("--saliency", choices=get_args(SaliencyMethod), default="auto", help="how masks are found")
-    group.add_argument("--detector", help="torchvision weights for --crop detector")
+    group.add_argument("--crop-weights", help="torchvision weights for --crop detector")
+    group.add_argument(
+        "--detector", choices=get_args(PoseDetectorName),
+        help="store 2D keypoints beside the clips, and person masks where it makes any (for configs/videos_2d.yaml)",
+    )  # fmt: skip
+    group.add_argument("--detector-weights", type=Path, nargs="+", default=[], metavar="FILE", help="its file")
     group.add_argument("--segmenter", help="torchvision weights for --saliency network")
     parser.number(
         "--max-fps",

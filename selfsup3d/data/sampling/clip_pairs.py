@@ -15,6 +15,7 @@ from selfsup3d.data.priors.pose_prior import PosePrior
 from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_store import Clip, ClipStore
 from selfsup3d.data.sampling.dataset import CameraPrior, training_sample
+from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.io.stored_arrays import StoredArray
 from selfsup3d.structures.batch import Batch
@@ -26,7 +27,8 @@ _MEMORY_LIMIT = 2 * 2**30  # bytes of frames that are copied into memory rather 
 
 
 class PairSource:
-    """Unsupervised batches from clips. It reads frames, saliency, backgrounds and their meta, and no ground truth.
+    """Batches from clips. It reads frames, saliency, backgrounds and their meta, a detector's keypoints where they are
+    asked for, and no ground truth.
 
     Args:
         clips: a store, or clips of one size.
@@ -38,6 +40,10 @@ class PairSource:
         augmentation: changes to training samples; None = none.
         balance: draw clips alike, or frames alike (long clips then count more).
         memory: keep everything in memory, map the files, or decide by size.
+        keypoints: training samples have the target's `joints_2d` and `confidence`, as a detector marked them.
+
+    Raises:
+        InputError: keypoints are asked for, and a clip has none.
     """
 
     def __init__(
@@ -51,9 +57,11 @@ class PairSource:
         augmentation: Augmentation | None = None,
         balance: Literal["clip", "frame"] = "clip",
         memory: Literal["auto", "keep", "map"] = "auto",
+        keypoints: bool = False,
     ) -> None:
         self.clips = tuple(clips)
         self._pseudo: tuple[Tensor, Tensor] | None = None
+        self._keypoints = _joined_keypoints(self.clips) if keypoints else None
         if not self.clips:
             raise ValueError("a PairSource needs at least one clip")
         self.name = name
@@ -115,7 +123,7 @@ class PairSource:
         self._pseudo = torch.from_numpy(joints).float(), torch.from_numpy(weight).float()
 
     def batch(self, streams: RandomStreams) -> Batch:
-        """One unsupervised sample for each draw."""
+        """One sample for each draw."""
         clip, source, target = self.draw_pairs(streams)
         other = streams.integers(self._lengths.sum())  # any frame of any clip lends its background
         rows = self._first[clip]
@@ -123,6 +131,9 @@ class PairSource:
         if self._pseudo is not None:
             chosen = torch.from_numpy(rows + target)
             batch = replace(batch, pseudo_joints_3d=self._pseudo[0][chosen], pseudo_weight=self._pseudo[1][chosen])
+        if self._keypoints is not None:
+            marked = self._keypoints[torch.from_numpy(rows + target)]
+            batch = replace(batch, joints_2d=marked[..., :2], confidence=marked[..., 2])
         background = _to_float(self._read("background", other))
         sample = training_sample(batch, streams, background, self._augmentation, self._pose_prior, self._camera_prior)
         return replace(sample, meta=self._meta(clip, target))
@@ -164,6 +175,21 @@ class PairSource:
             }
             for c, f in zip(clip.tolist(), frame.tolist(), strict=True)
         )
+
+
+def _joined_keypoints(clips: Sequence[Clip]) -> Tensor:
+    """(N, 17, 3) of all frames: x, y px, NaN where nothing is found, and confidence."""
+    found = []
+    for clip in clips:
+        if clip.keypoints is None:
+            raise InputError(
+                f"{clip.frames.path.parent}: has no keypoints; prepare the clips with a detector: selfsup3d prepare-data "
+                "--dataset videos --detector mediapipe --detector-weights FILE"
+            )
+        found.append(np.asarray(clip.keypoints))
+    marked = torch.from_numpy(np.concatenate(found))
+    marked[..., :2] = torch.where(marked[..., 2:] > 0, marked[..., :2], torch.nan)
+    return marked
 
 
 class _InMemory:

@@ -6,10 +6,11 @@
         frames.npy              (T, S, S, 3) uint8 RGB
         saliency.npy            (T, S, S) uint8
         background.npy               (S, S, 3) uint8, or (T, S, S, 3) where the camera moves
+        keypoints.npy           (T, 17, 3) float32 x, y, confidence, where a detector marked them
         meta.json               see `Clip.meta`
 
-A clip's folder appears whole, by one rename. The unsupervised path reads these four files and nothing else; whatever
-ground truth exists for evaluation lives elsewhere.
+A clip's folder appears whole, by one rename. The unsupervised path reads the first three, meta.json and nothing else; a
+detector's keypoints are for the weakly supervised variant. Ground truth for evaluation lives elsewhere.
 """
 
 from __future__ import annotations
@@ -33,14 +34,28 @@ from selfsup3d.io.files import write_json
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.names import clean_component
 from selfsup3d.io.stored_arrays import StoredArray, file_digest, refuse_limit
+from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["Clip", "ClipStore", "clip_is_ready", "finish_store", "save_clip", "store_is_finished", "write_clip"]
+__all__ = [
+    "STORE",
+    "Clip",
+    "ClipStore",
+    "clip_is_ready",
+    "finish_store",
+    "save_clip",
+    "store_is_finished",
+    "write_clip",
+]
+
+STORE = "store.json"
+"""Of a finished store's folder."""
 
 FORMAT = 2
 """Version of the folder's layout and of the saliency code; clips of another version are prepared again."""
 
 
 _PARTS = ("frames", "saliency", "background")
+_KEYPOINTS = "keypoints"
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Clip:
         meta: name (of the source), person, action, fps, static_camera, K (null, one 3x3 or T of them), boxes (null or
             T rows x, y, width, height in the source's pixels), method (of the saliency), coverage, prepared (the
             settings it was made with), sha256 (of each array's file).
+        keypoints: (T, 17, 3) float32, x and y px of the frames and confidence (0 = not found); None = nobody marked any.
     """
 
     name: str
@@ -62,6 +78,7 @@ class Clip:
     saliency: StoredArray
     background: StoredArray
     meta: Mapping[str, Any]
+    keypoints: StoredArray | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -118,10 +135,18 @@ def save_clip(
     *,
     prepared: Mapping[str, Any] | None = None,
     size: int | None = None,
+    keypoints: np.ndarray | None = None,
 ) -> Path:
-    """Write a clip whose saliency and background are known already, whole or not at all; arguments as of `write_clip`."""
+    """Write a clip whose saliency and background are known already, whole or not at all; arguments as of `write_clip`.
+
+    Args:
+        keypoints: (T, 17, 3) x and y px of the frames as given, and confidence.
+    """
+    keypoints = None if keypoints is None else np.array(keypoints, np.float32)
     saliency, background = result.saliency, result.background
     if size is not None and size != frames.shape[1]:
+        if keypoints is not None:
+            keypoints[..., :2] *= size / frames.shape[1]
         frames, saliency = _resized(frames, size), _resized(saliency, size)
         background = _resized(background[None], size)[0] if background.ndim == 3 else _resized(background, size)
     clean_component(name, f"{root}: name of a clip")
@@ -142,9 +167,12 @@ def save_clip(
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
     try:
-        for part, array in zip(_PARTS, (frames, saliency, background), strict=True):
+        arrays = dict(zip(_PARTS, (frames, saliency, background), strict=True))
+        if keypoints is not None:
+            arrays[_KEYPOINTS] = keypoints
+        for part, array in arrays.items():
             np.save(temporary / f"{part}.npy", array)
-        digests = {part: file_digest(temporary / f"{part}.npy") for part in _PARTS}
+        digests = {part: file_digest(temporary / f"{part}.npy") for part in arrays}
         write_json(temporary / "meta.json", {**record, "sha256": digests})
         temporary.chmod(0o755)
         if (root / name).exists():
@@ -174,7 +202,7 @@ def clip_is_ready(root: str | Path, name: str, prepared: Mapping[str, Any]) -> b
 
 def finish_store(root: str | Path, names: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Write store.json, which makes the store usable; call it when every clip stands."""
-    write_json(Path(root) / "store.json", {"format": FORMAT, "clips": list(names), "settings": dict(settings)})
+    write_json(Path(root) / STORE, {"format": FORMAT, "clips": list(names), "settings": dict(settings)})
 
 
 def store_is_finished(root: str | Path, names: Sequence[str]) -> bool:
@@ -241,11 +269,13 @@ class ClipStore:
         for clip in self.clips:
             for part in _PARTS:
                 getattr(clip, part).verify()
+            if clip.keypoints is not None:
+                clip.keypoints.verify()
         return sum(not clip.meta.get("sha256") for clip in self.clips)
 
 
 def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    file = root / "store.json"
+    file = root / STORE
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected prepared clips (selfsup3d prepare-data makes them)")
     if not file.is_file():
@@ -268,6 +298,9 @@ def _read_clip(folder: Path) -> Clip:
         meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
         known = meta.get("sha256") or {}
         frames, saliency, background = (StoredArray(folder / f"{part}.npy", known.get(part)) for part in _PARTS)
+        keypoints = None
+        if _KEYPOINTS in known or (folder / f"{_KEYPOINTS}.npy").exists():
+            keypoints = StoredArray(folder / f"{_KEYPOINTS}.npy", known.get(_KEYPOINTS))
     except OSError as error:
         refuse_limit(error)
         raise InputError(
@@ -291,12 +324,17 @@ def _read_clip(folder: Path) -> Clip:
             f"{folder}: frames {frames.shape}, saliency {saliency.shape} and background {background.shape} do not belong together;"
             " delete the folder and prepare the clips again"
         )
+    if keypoints is not None and (keypoints.shape, keypoints.dtype) != ((count, NUM_JOINTS, 3), np.float32):
+        raise InputError(
+            f"{keypoints.path}: {keypoints.shape} {keypoints.dtype}, expected ({count}, {NUM_JOINTS}, 3) float32; delete"
+            f" {folder} and prepare the clips again"
+        )
     if not isinstance(meta, dict) or not _is_pinhole(meta.get("K"), count):
         raise InputError(
             f"{folder / 'meta.json'}: damaged, expected an object with K null, 3x3 or one 3x3 a frame;"
             f" delete {folder} and prepare the clips again"
         )
-    return Clip(name=folder.name, frames=frames, saliency=saliency, background=background, meta=meta)
+    return Clip(folder.name, frames, saliency, background, meta, keypoints)
 
 
 def _is_pinhole(K: Any, frames: int) -> bool:

@@ -19,6 +19,7 @@ class BlazePose:
 
     Args:
         weights: a `pose_landmarker_*.task` file. people: at most so many; each costs a pass of the landmark model.
+        masks: give people their masks.
 
     Raises:
         InputError: MediaPipe is not installed, or the file is no model of it.
@@ -26,7 +27,7 @@ class BlazePose:
 
     skeleton = "mediapipe_33"
 
-    def __init__(self, weights: Path, people: int = 4) -> None:
+    def __init__(self, weights: Path, people: int = 4, masks: bool = False) -> None:
         os.environ.setdefault("GLOG_minloglevel", "3")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
@@ -34,20 +35,30 @@ class BlazePose:
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as error:
             raise InputError(f"--detector mediapipe needs MediaPipe ({error}): pip install -e '.[detector]'") from None
-        options = vision.PoseLandmarkerOptions(
+        self._weights, self._create = weights, vision.PoseLandmarker.create_from_options
+        self._options = vision.PoseLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(weights.absolute())),
             running_mode=vision.RunningMode.VIDEO,
             num_poses=people,
+            output_segmentation_masks=masks,
         )
-        try:
-            self._landmarker = vision.PoseLandmarker.create_from_options(options)
-        except Exception as error:  # whatever MediaPipe raises for other files
-            raise InputError(
-                f"{weights}: not a pose model of MediaPipe, such as pose_landmarker_full.task ({_first_line(error)})"
-            ) from error
         self._image = mediapipe.Image
         self._format = mediapipe.ImageFormat.SRGB
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self._landmarker = self._create(self._options)
+        except Exception as error:  # whatever MediaPipe raises for other files
+            raise InputError(
+                f"{self._weights}: not a pose model of MediaPipe, such as pose_landmarker_full.task ({_first_line(error)})"
+            ) from error
         self._last = -1
+
+    def restart(self) -> None:
+        """See `PoseDetector`: it follows people from frame to frame, so it is begun anew."""
+        self.close()
+        self._begin()
 
     def detect(self, image: np.ndarray, time: float) -> list[Person]:
         """See `PoseDetector`; the confidence is the landmarks' visibility."""
@@ -60,16 +71,21 @@ class BlazePose:
         except Exception as error:
             raise DetectorFailedError(f"MediaPipe failed ({_first_line(error)})") from error
         people = []
-        for landmarks in found.pose_landmarks:
+        masks = found.segmentation_masks or [None] * len(found.pose_landmarks)
+        for landmarks, mask in zip(found.pose_landmarks, masks, strict=True):
             joints = np.array([[mark.x * width, mark.y * height] for mark in landmarks])
-            people.append(
-                Person(joints, np.array([mark.visibility for mark in landmarks], dtype=np.float64).clip(0, 1))
-            )
+            visible = np.array([mark.visibility for mark in landmarks], dtype=np.float64).clip(0, 1)
+            people.append(Person(joints, visible, mask=None if mask is None else _to_uint8(mask.numpy_view())))
         return without_repeats(people)
 
     def close(self) -> None:
         """Its threads outlive the interpreter otherwise."""
         self._landmarker.close()
+
+
+def _to_uint8(mask: np.ndarray) -> np.ndarray:
+    """(H, W) of probabilities (H, W) or (H, W, 1)."""
+    return np.rint(255.0 * mask.reshape(mask.shape[:2]).clip(0.0, 1.0)).astype(np.uint8)
 
 
 def _first_line(error: Exception) -> str:

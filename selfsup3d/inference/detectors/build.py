@@ -13,7 +13,7 @@ __all__ = ["build_detector"]
 
 
 def build_detector(
-    name: PoseDetectorName, weights: Sequence[Path], people: int = 4, device: str = "cpu"
+    name: PoseDetectorName, weights: Sequence[Path], people: int = 4, device: str = "cpu", masks: bool = False
 ) -> PoseDetector:
     """A detector by name.
 
@@ -23,6 +23,7 @@ def build_detector(
             model of this project.
         people: at most so many in a frame, where the detector wants to know.
         device: of torch's detectors.
+        masks: people have masks, where the detector makes any (mediapipe).
 
     Raises:
         InputError: a missing package, no weights, or a file that is something else.
@@ -35,7 +36,7 @@ def build_detector(
     if name == "mediapipe":
         from selfsup3d.inference.detectors.blazepose import BlazePose
 
-        return BlazePose(weights[0], people)
+        return BlazePose(weights[0], people, masks)
     if name == "rtmlib":
         from selfsup3d.inference.detectors.rtm import RTMPose
 

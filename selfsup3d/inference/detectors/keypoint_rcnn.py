@@ -56,5 +56,8 @@ class KeypointRCNN:
             )
         return people
 
+    def restart(self) -> None:
+        """Every image is looked at by itself."""
+
     def close(self) -> None:
         """Nothing is held."""

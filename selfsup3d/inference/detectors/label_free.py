@@ -38,5 +38,8 @@ class LabelFree:
             raise InputError("--detector model: this model gives no 2D joints; take a part-guided one")
         return [Person(posed.joints_2d.astype(np.float64), np.ones(len(posed.joints_2d)))]
 
+    def restart(self) -> None:
+        """Every image is looked at by itself."""
+
     def close(self) -> None:
         """Nothing is held."""

@@ -30,6 +30,10 @@ class PoseDetector(Protocol):
         """People (px of the image) in an image (H, W, 3) uint8 RGB at a time in seconds, which never goes back."""
         ...
 
+    def restart(self) -> None:
+        """Another video begins: forget who was seen."""
+        ...
+
     def close(self) -> None:
         """Give back what the detector holds."""
         ...

@@ -74,5 +74,8 @@ class RTMPose:
         kept = 17 if self.skeleton == "coco_17" else joints.shape[1]
         return [Person(j[:kept], s[:kept]) for j, s in zip(joints, scores, strict=True) if (s[:kept] > 0).any()]
 
+    def restart(self) -> None:
+        """Every image is looked at by itself."""
+
     def close(self) -> None:
         """Nothing is held."""

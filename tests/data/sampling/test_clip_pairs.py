@@ -1,12 +1,15 @@
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from selfsup3d.data.saliency.saliency import video_saliency
 from selfsup3d.data.sampling.clip_pairs import PairSource
-from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, write_clip
+from selfsup3d.data.sampling.clip_store import ClipStore, finish_store, save_clip, write_clip
+from selfsup3d.errors import InputError
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 
@@ -154,3 +157,33 @@ def test_a_batch_is_quick(tmp_path):
         source.batch(RandomStreams(0, step, np.arange(64)))
         times.append(time.perf_counter() - start)
     assert np.median(times) < 0.05  # measured 4 ms on an idle core
+
+
+def test_a_detectors_keypoints_belong_to_the_target_and_are_asked_for(tmp_path, toy_clips, store):
+    marked = {}
+    for index, (frames, _) in enumerate(toy_clips):
+        found = np.random.default_rng(index).uniform(0, 64, (len(frames), 17, 3)).astype(np.float32)
+        found[..., 2] = found[..., 2] > 16  # a quarter is missing
+        result = video_saliency(frames)
+        twice = frames.repeat(2, 1).repeat(2, 2)
+        result = replace(
+            result,
+            saliency=result.saliency.repeat(2, 1).repeat(2, 2),
+            background=result.background.repeat(2, -3).repeat(2, -2),
+        )
+        name = f"clip_{index:05d}"
+        save_clip(tmp_path / "marked", name, twice, result, {"fps": 10.0}, size=32, keypoints=found)
+        marked[name] = found
+    finish_store(tmp_path / "marked", sorted(marked), {})
+    clips = ClipStore(tmp_path / "marked")
+    clips.verify()
+    batch = PairSource(clips, keypoints=True).batch(RandomStreams(0, 0, np.arange(16)))
+    for row, meta in enumerate(batch.meta):
+        expected = marked[meta["clip"]][meta["frame"]]
+        seen = expected[:, 2] > 0
+        np.testing.assert_array_equal(batch.confidence[row], expected[:, 2])
+        np.testing.assert_allclose(batch.joints_2d[row][seen], expected[seen, :2] / 2)  # stored at half the size
+        assert batch.joints_2d[row][~seen].isnan().all()
+    assert PairSource(clips).batch(RandomStreams(0, 0, np.arange(2))).joints_2d is None
+    with pytest.raises(InputError, match="has no keypoints; prepare the clips with a detector"):
+        PairSource(store, keypoints=True)
