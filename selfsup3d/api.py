@@ -61,7 +61,7 @@ def load(name_or_path: str | Path, device: str = "auto") -> ImageModel | Keypoin
 
 
 class ImageModel:
-    """A model that looks at images.
+    """A model that takes images.
 
     Attributes:
         name: as it was loaded. system: the network. config: of its training. size: side of the crops it sees, px.
@@ -249,9 +249,7 @@ def _sequence(joints: np.ndarray, confidence: np.ndarray | None, size: tuple[int
     sure = np.ones(known.shape, np.float32) if confidence is None else np.asarray(confidence, np.float32)
     sure = sure[None] if sure.ndim == 1 else sure
     if sure.shape != known.shape or not ((sure >= 0) & (sure <= 1)).all():
-        raise InputError(
-            f"expected a confidence in [0, 1] for each of {known.shape} joints, got {np.shape(confidence)}"  # type: ignore[arg-type]
-        )
+        raise InputError(f"expected a confidence in [0, 1] for each of {known.shape} joints, got {sure.shape}")
     sure = np.where(known, sure, 0.0).astype(np.float32)
     if not (sure > 0).any(1).all():
         frame = int(np.argmin((sure > 0).any(1)))

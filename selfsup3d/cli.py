@@ -1,7 +1,7 @@
 """What all commands share: their parser of options, and exit codes in place of tracebacks.
 
 Exit codes: 0 success; 1 the run failed (the message says how to go on); 2 bad input, whose first line on stderr says
-what is wrong and where; 130 interrupted. Nothing heavy is imported here: help and slips are told at once.
+what is wrong and where; 130 interrupted. Nothing heavy is imported here: help and slips are answered at once.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: an unknown or missing option, a value out of its bounds, a checkpoint that is not there.
         """
-        told = super().parse_args(args, namespace)
+        parsed = super().parse_args(args, namespace)
         for flag, name, least, above, most in self._bounds:
-            value = getattr(told, name)
+            value = getattr(parsed, name)
             if value is None:
                 continue
             if not math.isfinite(value) and above == -math.inf:
@@ -111,9 +111,9 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{flag} {value}: must be at least {least:g}")
             if value > most:
                 self.error(f"{flag} {value}: must be at most {most:g}")
-        if getattr(told, "checkpoint", None) is not None:
-            locate_model(told.checkpoint)
-        return told
+        if getattr(parsed, "checkpoint", None) is not None:
+            locate_model(parsed.checkpoint)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""

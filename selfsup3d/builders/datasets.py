@@ -29,7 +29,7 @@ __all__ = ["indexed_rows", "indexed_source", "open_indexed", "shard_source"]
 
 
 _READ_IMAGES = ("part_guided", "image_root")
-"""Systems that look at images; cross-modal ones may, all others take joints alone."""
+"""Systems that take images; cross-modal ones may, all others take joints alone."""
 
 
 def indexed_source(
@@ -96,7 +96,7 @@ def open_indexed(data: IndexedConfig) -> tuple[FrameIndex, Path]:
     if data.index is not None:
         return load_index(data.index, data.root), data.index
     if data.root is None:
-        raise InputError(f"data.root: the folder of {data.kind} is missing; add --data.root FOLDER")  # type: ignore[attr-defined]
+        raise InputError(f"data.root: the folder of {data.kind} is missing; add --data.root FOLDER")
     tree, settings = _tree(data, data.root)
     return open_index(tree, settings=settings), cached_index_path(tree.dataset, tree.root, settings)
 

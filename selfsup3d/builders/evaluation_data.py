@@ -213,7 +213,7 @@ def _projected(request: _Request) -> EvaluationData:
 
 def _videos(request: _Request) -> EvaluationData:
     trained = evaluated(request.config)
-    own = trained if isinstance(trained, VideosConfig) else VideosConfig(size=request.size)  # type: ignore[arg-type]
+    own = trained if isinstance(trained, VideosConfig) else VideosConfig(size=request.size)
     root = request.options.root
     data = own if root is None else own.model_copy(update={"root": root})
     asks_no_labels = {"supervision": "none", "bone_lengths": "fixed"}  # videos have none, and are refused otherwise
@@ -225,7 +225,7 @@ def _videos(request: _Request) -> EvaluationData:
 
 def _shards(request: _Request) -> EvaluationData:
     trained = evaluated(request.config)
-    own = trained if isinstance(trained, ShardsConfig) else ShardsConfig(size=request.size)  # type: ignore[arg-type]
+    own = trained if isinstance(trained, ShardsConfig) else ShardsConfig(size=request.size)
     root = request.options.root
     data = own if root is None else own.model_copy(update={"root": root})
     source = build_source(request.config.model_copy(update={"data": data}), "val")
@@ -279,7 +279,7 @@ def _needed_root(request: _Request, what: str) -> Path:
     trained = evaluated(request.config)
     if request.options.root is not None:
         return request.options.root
-    if isinstance(trained, IndexedConfig) and request.name == trained.kind and trained.root is not None:  # type: ignore[attr-defined]
+    if isinstance(trained, IndexedConfig) and request.name == trained.kind and trained.root is not None:
         return trained.root
     raise InputError(f"--data.root is missing: {request.name} needs {what}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from selfsup3d.builders.systems import evaluated
 from selfsup3d.config.run import Config, MixtureConfig
 from selfsup3d.errors import InputError
 
@@ -24,7 +25,7 @@ def parts_of(config: Config) -> list[Config]:
 def of_dataset(config: Config, name: str | None) -> Config:
     """The config as if it had been trained on the dataset of this kind alone; the first of a mixture if there is none."""
     found = parts_of(config)
-    return next((part for part in found if part.data.kind == name), found[0])  # type: ignore[union-attr]
+    return next((part for part in found if evaluated(part).kind == name), found[0])
 
 
 def add_datasets(
@@ -53,7 +54,7 @@ def add_datasets(
 
 
 def _name(config: Config) -> str:
-    return str(config.data.kind)  # type: ignore[union-attr]
+    return evaluated(config).kind
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,11 +120,11 @@ def _set_reading(system: System, args: argparse.Namespace) -> dict[str, Any]:
 def _calibrate(args: argparse.Namespace, system: System, data: EvaluationData) -> None:
     """Store the joints' confidences with the model, and say how well they hold on frames that they were not fitted on."""
     source = f"{data.name} {data.split}, {len(data.source)} frames, averaging {args.averaging}"
-    calibration, told = calibrate(cast(PartGuided, system), data.source, source, args.batch_size)
+    calibration, report = calibrate(cast(PartGuided, system), data.source, source, args.batch_size)
     path = calibration.save(locate_model(args.checkpoint))
     print(
-        f"{path}: confidence of a joint within 150 mm; expected calibration error {told['ece']:.3f} on the half of the "
-        f"frames that it was not fitted on (there {told['right']:.3f} of the joints are)"
+        f"{path}: confidence of a joint within 150 mm; expected calibration error {report['ece']:.3f} on the half of the "
+        f"frames that it was not fitted on (there {report['right']:.3f} of the joints are)"
     )
 
 
@@ -151,7 +151,7 @@ def _save(
 def _lifted(
     args: argparse.Namespace, system: System, data: EvaluationData, protocol: Protocol, accelerator: Accelerator
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Numbers and frames of the lifter on the system's 2D joints; before the system's own, so that a wrong one is told."""
+    """Numbers and frames of the lifter on the system's 2D joints; before the system's own, so that a wrong one is refused early."""
     return lifted_frames(
         system,
         load_system(args.lifter, accelerator.device)[0],
@@ -192,17 +192,17 @@ def _write_report(
     save_result(folder, result, frames)
     errors = frames.get("mpjpe", frames.get("pa_mpjpe", np.full(len(frames["index"]), np.nan)))
     files = ["result.md", "result.json", "frames.npz"]
-    told = dict(zip(frames["index"].tolist(), errors.tolist(), strict=True))
+    errors_by_frame = dict(zip(frames["index"].tolist(), errors.tolist(), strict=True))
     if not sheet:
         for name, positions in ranked_rows(errors, rows, frames.get("person")).items():
-            drawn = error_sheet(system, data.source, frames["index"][positions], told, device)
+            drawn = error_sheet(system, data.source, frames["index"][positions], errors_by_frame, device)
             write_png(folder / f"{name}.png", drawn)
             files.append(f"{name}.png")
     elif np.isfinite(errors).any():
         chosen = spread_rows(errors, rows)
         kinds = [kind for kind, positions in chosen.items() for _ in positions]
         shown = frames["index"][np.concatenate(list(chosen.values()))]
-        write_png(folder / "sheet.png", error_sheet(system, data.source, shown, told, device, kinds))
+        write_png(folder / "sheet.png", error_sheet(system, data.source, shown, errors_by_frame, device, kinds))
         files.append("sheet.png")
     else:
         print(f"{folder}: no frame was measured, so there is no sheet", file=sys.stderr)

@@ -84,11 +84,11 @@ def _export_model(args: argparse.Namespace) -> int:
 
 def _result(path: Path) -> dict[str, Any]:
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(told, dict) or not {"dataset", "split", "metrics"} <= set(told):
+    if not isinstance(report, dict) or not {"dataset", "split", "metrics"} <= set(report):
         raise InputError(f"{path}: no result of selfsup3d evaluate --json")
-    return told
+    return report

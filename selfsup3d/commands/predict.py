@@ -60,21 +60,21 @@ def main(argv: list[str]) -> int:
             args.output.mkdir(parents=True, exist_ok=True)
             args.input = record_webcam(int(args.input.name), args.output / "webcam.mp4", args.limit)
         kind = _kind(args)
-        pictures = _overlay_files(args) if kind == "images" and args.video != "none" else {}
+        overlay_files = _overlay_files(args) if kind == "images" and args.video != "none" else {}
         animation = args.output / f"overlay.{args.video}" if kind != "images" and args.video != "none" else None
-        refuse_standing(args, [*pictures.values(), *([animation] if animation else [])])
+        refuse_standing(args, [*overlay_files.values(), *([animation] if animation else [])])
         system, config = load_system(_checkpoint(args, kind), device)
         args.output.mkdir(parents=True, exist_ok=True)
         clock, failure = Clock(), None
         if "target" not in system.predict_requires:
             people, failure = _lift(args, system, kind, clock)
-            _draw_people(args, people, kind, pictures, animation, clock)
+            _draw_people(args, people, kind, overlay_files, animation, clock)
         else:
-            people = [_watch(args, system, config, kind, pictures, animation, clock)]
+            people = [_watch(args, system, config, kind, overlay_files, animation, clock)]
         with clock.stage("save"):
             files = write_people(args, people)
     print(clock.report(max(len(record) for record in people)))
-    for path in [*pictures.values(), *([animation] if animation else []), *files]:
+    for path in [*overlay_files.values(), *([animation] if animation else []), *files]:
         print(path)
     if failure is not None:
         raise failure
@@ -107,7 +107,7 @@ def _checkpoint(args: argparse.Namespace, kind: Kind) -> Path:
         raise InputError(
             f"no lifter named {_USUAL_LIFTER!r} is shipped here; name one: --checkpoint RUN (configs/lifters)"
         )
-    raise InputError("--checkpoint is missing: a model that looks at images, or a lifter and --detector (see --help)")
+    raise InputError("--checkpoint is missing: a model that takes images, or a lifter and --detector (see --help)")
 
 
 def _overlay_files(args: argparse.Namespace) -> dict[int, Path]:
@@ -273,7 +273,7 @@ def _draw_people(
     args: argparse.Namespace,
     people: list[PoseRecord],
     kind: Kind,
-    pictures: dict[int, Path],
+    overlay_files: dict[int, Path],
     animation: Path | None,
     clock: Clock,
 ) -> None:
@@ -283,7 +283,7 @@ def _draw_people(
         if animation is not None:
             _draw_keypoints(args, people[0], animation, degrees)
         return
-    if not pictures and animation is None:
+    if not overlay_files and animation is None:
         return
     last = max(int(record.frames[-1]) for record in people)
     frames = (
@@ -293,7 +293,7 @@ def _draw_people(
         for frame in frames:
             (drawn,) = people_overlays([frame], people, clock)
             with clock.stage("write"):
-                write_png(pictures[frame.number], drawn)
+                write_png(overlay_files[frame.number], drawn)
         return
     shown: deque[float] = deque()
 
@@ -325,14 +325,14 @@ def _watch(
     system: System,
     config: Config,
     kind: Kind,
-    pictures: dict[int, Path],
+    overlay_files: dict[int, Path],
     animation: Path | None,
     clock: Clock,
 ) -> PoseRecord:
     """Predict frame by frame; the overlay is written on the way, so memory does not grow with the length."""
     size = int(getattr(evaluated(config), "size", 64))
     if kind == "keypoints":
-        raise InputError(f"{args.input}: this system looks at images; keypoints need a lifter (configs/lifters)")
+        raise InputError(f"{args.input}: this system takes images; keypoints need a lifter (configs/lifters)")
     over_time = kind == "video" if args.over_time is None else args.over_time
     predictor = Predictor(
         system, size, args.batch_size, args.focal, args.parts,
@@ -361,8 +361,8 @@ def _watch(
     frames = ((f.number, f.image) for f in times.passing(_progress(args, info, "frames")))
     kept: list[PosedFrame] = []
     posed = _without_images(predictor.stream(frames, windows, smooth, clock, times.seconds), kept, str(args.input))
-    if pictures:
-        _write_overlays(posed, pictures, clock)
+    if overlay_files:
+        _write_overlays(posed, overlay_files, clock)
     elif animation is not None:
         shown = (times.seconds[kept[k].number] for k in range(10**9))
         with clock.stage("write"):
@@ -390,12 +390,12 @@ def _without_images(frames: Iterable[PosedFrame], kept: list[PosedFrame], source
     somebody_of(kept, source)
 
 
-def _write_overlays(frames: Iterable[PosedFrame], pictures: dict[int, Path], clock: Clock) -> None:
+def _write_overlays(frames: Iterable[PosedFrame], overlay_files: dict[int, Path], clock: Clock) -> None:
     """One image each; none of them is left where nobody is found in any."""
     written = []
     try:
         for frame in frames:
-            path = pictures.get(frame.number)
+            path = overlay_files.get(frame.number)
             if path is not None:
                 with clock.stage("draw"):
                     drawn = beside(overlay(frame), frame.joints_3d, azimuth=AZIMUTH)

@@ -79,16 +79,16 @@ def main(argv: list[str]) -> int:
 def _tree(args: argparse.Namespace) -> tuple[Tree, dict[str, Any]]:
     """The tree, and the settings that training and evaluation know its index by."""
     if args.dataset == "h36m":
-        told: dict[str, Any] = {"every": args.every, "cameras": args.cameras, "detections": args.detections}
-        return find_h36m(args.root, cameras=args.cameras, detections=args.detections, every=args.every), told
+        settings: dict[str, Any] = {"every": args.every, "cameras": args.cameras, "detections": args.detections}
+        return find_h36m(args.root, cameras=args.cameras, detections=args.detections, every=args.every), settings
     if args.dataset == "mpi_inf_3dhp":
         views = args.views or list(USUAL_CAMERAS)
-        told = {"every": args.every, "annotation": args.annotation, "views": views}
+        settings = {"every": args.every, "annotation": args.annotation, "views": views}
         tree = find_mpi_inf_3dhp(args.root, annotation=args.annotation, cameras=views, every=args.every)
-        return tree, told
-    told = {"joints": args.joints, "regressed": str(args.regressed), "min_detected": args.min_detected}
+        return tree, settings
+    settings = {"joints": args.joints, "regressed": str(args.regressed), "min_detected": args.min_detected}
     tree = find_threedpw(args.root, joints=args.joints, regressed=args.regressed, min_detected=args.min_detected)
-    return tree, told
+    return tree, settings
 
 
 def _print_missing(tree: Tree, shown: int) -> None:
@@ -119,7 +119,7 @@ def _check(folder: Path, index: FrameIndex, rows: int, backgrounds: Backgrounds 
     findings = check_index(index)
     print(_table(findings))
     splits = {t.split for t in index.takes}
-    told = {
+    summary = {
         "rows": findings.rows,
         "splits": {"/".join(key): count for key, count in findings.splits.items()},
         "counts": {"/".join(key): count for key, count in findings.counts.items()},
@@ -131,7 +131,7 @@ def _check(folder: Path, index: FrameIndex, rows: int, backgrounds: Backgrounds 
         "skipped": index.skipped,
         "statistics": statistics(select_split(index, "train")) if "train" in splits else None,
     }
-    write_json(folder / f"{index.dataset}.json", told)
+    write_json(folder / f"{index.dataset}.json", summary)
     sheet = check_sheet(folder / f"{index.dataset}.png", index, rows, backgrounds)
     print(f"{sheet}\n{folder / f'{index.dataset}.json'}")
     for warning in findings.warnings:

@@ -44,10 +44,10 @@ def _train(config: Config, accelerator: Accelerator) -> int:
     images = example_frames(validation, config.trainer.images)
 
     def numbers(averaged: System) -> dict[str, float]:
-        told = evaluate_system(
+        report = evaluate_system(
             config, averaged, validation, Baselines(), accelerator=accelerator, images=False, progress=False
         )
-        return {name: value for name, value in told["metrics"].items() if value is not None}
+        return {name: value for name, value in report["metrics"].items() if value is not None}
 
     result = train(config, system, source, images=images, evaluate=numbers, accelerator=accelerator)
     if result.stopped is not None:

@@ -33,7 +33,7 @@ Detector = Literal["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_lar
 PoseDetectorName = Literal["mediapipe", "rtmlib", "torchvision", "model"]
 """Detectors of 2D keypoints at run time: BlazePose, RTMPose or RTMO, Keypoint R-CNN, this project's label-free model."""
 
-SaliencyMethod = Literal["auto", "background", "lingering", "grabcut", "network"]
+SaliencyMethod = Literal["auto", "background", "static", "grabcut", "network"]
 """How masks of people are found."""
 
 PartSource = Literal["puppet", "decoder", "none"]

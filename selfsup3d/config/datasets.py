@@ -85,6 +85,8 @@ class VideosConfig(Section):
 class IndexedConfig(Section):
     """What all indexed datasets have in common. Lifters take their joints, image models their crops."""
 
+    kind: str
+    """Which dataset: "h36m" and the like."""
     root: Path | None = None
     """The dataset's folder (required)."""
     index: Path | None = None

@@ -172,8 +172,8 @@ def _explained(error: ValidationError) -> str:
     """`load.explain`, with the flag in place of file and key."""
     lines = []
     for line in explain(error, "flags").splitlines():
-        key, told, rest = line.removeprefix("flags: ").partition(": ")
-        lines.append(f"--{key.replace('_', '-')}: {rest}" if told and " " not in key else line)
+        key, separator, rest = line.removeprefix("flags: ").partition(": ")
+        lines.append(f"--{key.replace('_', '-')}: {rest}" if separator and " " not in key else line)
     return "\n".join(lines)
 
 

@@ -115,9 +115,9 @@ def _try_address(host: str, port: int) -> None:
 
 
 def _script() -> str:
-    told = f"is larger than {MAX_BYTES // 2**20} MB: make it smaller first"
+    refusal = f"is larger than {MAX_BYTES // 2**20} MB: make it smaller first"
     code = files("selfsup3d.demo").joinpath("page.js").read_text(encoding="utf-8")
-    return code[code.index("() =>") :].replace("LIMIT", str(MAX_BYTES)).replace("TOLD", told)
+    return code[code.index("() =>") :].replace("LIMIT", str(MAX_BYTES)).replace("TOLD", refusal)
 
 
 # ------------------------------------------------------------------------------------------------------ pose and views

@@ -42,9 +42,9 @@ def skeleton_json(joints: np.ndarray) -> str:
     joints = np.asarray(joints, dtype=np.float64)
     upright = np.stack([joints[:, 0], joints[:, 2], -joints[:, 1]], -1)
     middle = (upright.max(0) + upright.min(0)) / 2
-    told = {
+    content = {
         "joints": (upright - middle).round(4).tolist(),
         "bones": [list(bone) for bone in H36M_17.bones],
         "colours": [f"rgb({r}, {g}, {b})" for r, g, b in bone_colours(H36M_17)],
     }
-    return json.dumps(told, allow_nan=False)
+    return json.dumps(content, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Image -> 2D -> 3D: the 2D joints of a system that looks at images feed a lifter, on the frames that the system's
+"""Image -> 2D -> 3D: the 2D joints of a system that takes images feed a lifter, on the frames that the system's
 own 3D poses are measured on.
 
     result["lifted"], frames = lifted_frames(system, lifter, source, protocol=protocol, checkpoint="runs/martinez")
@@ -37,7 +37,7 @@ class SeenJoints:
     """Frames of a source with the 2D joints that a system finds in their images, every one of them seen.
 
     Args:
-        system: looks at images, in evaluation mode, on its device.
+        system: takes images, in evaluation mode, on its device.
         source: frames that have what it needs.
 
     Joints are pixels of the crop, K is the crop's (the default one where the data have none): as the system saw it.
@@ -94,7 +94,7 @@ def lifted_frames(
     """A lifter's numbers from a system's 2D joints and from the data's own, by the rules of the system's own poses.
 
     Args:
-        system: looks at images.
+        system: takes images.
         lifter: see `require_lifter`; for temporal ones every image is a person who stands still.
         source: frames with images and, for the second, joints_2d in pixels of the crop, as is K.
         protocol, batch_size, limit, accelerator: as in `evaluate_frames`.

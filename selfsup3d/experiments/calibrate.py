@@ -51,8 +51,8 @@ def calibrate(
     x, y = torch.cat(values), torch.cat(right)
     half = fit_calibration(x[::2], y[::2], source)
     held_out = torch.sigmoid(half.bias - x[1::2] @ half.weights)
-    told = {"ece": calibration_error(held_out, y[1::2]), "right": float(y[1::2].double().mean())}
-    return fit_calibration(x, y, source), told
+    report = {"ece": calibration_error(held_out, y[1::2]), "right": float(y[1::2].double().mean())}
+    return fit_calibration(x, y, source), report
 
 
 def _root_relative(joints: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from selfsup3d.builders.lifters import projected_poses
 from selfsup3d.builders.systems import load_system
 from selfsup3d.cli import run
 from selfsup3d.config.projected import CameraConfig, ProjectedConfig
+from selfsup3d.data.sampling.dataset import Split
 from selfsup3d.data.sampling.detector_noise import DETECTOR_CONDITIONS, DetectorModel
 from selfsup3d.data.sampling.keypoint_noise import CONDITIONS, KeypointModel
 from selfsup3d.data.sampling.projected_poses import ProjectedPoses
@@ -79,14 +80,14 @@ class _Untold:
 
 
 def measure(
-    system: System, mocap: Path, split: str, condition: Condition, stride: int = 5, limit: int | None = None
+    system: System, mocap: Path, split: Split, condition: Condition, stride: int = 5, limit: int | None = None
 ) -> dict[str, float | None]:
     """Errors in mm, and the share by which the root's distance is off (mean), of every `stride`-th frame of a split."""
     frames = int(getattr(system, "frames", 1))
     settings = ProjectedConfig(mocap=mocap, cameras=condition.cameras, frames=frames, stride=stride)
-    source: Any = projected_poses(settings, split, condition.keypoints)  # type: ignore[arg-type]
+    source: Any = projected_poses(settings, split, condition.keypoints)
     shown = source if condition.known else _Untold(source)
-    result, _ = evaluate_frames(system, shown, split=split, batch_size=512, limit=limit, images=False, progress=False)  # type: ignore[arg-type]
+    result, _ = evaluate_frames(system, shown, split=split, batch_size=512, limit=limit, images=False, progress=False)
     found = {name: result["metrics"].get(name) for name in ("mpjpe", "pa_mpjpe", "n_mpjpe")}
     found["flat"] = (result["baselines"].get("flat") or {}).get("pa_mpjpe")
     return found | {"distance": _distance_error(system, source, limit) if condition.known else None}

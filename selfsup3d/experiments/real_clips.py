@@ -58,7 +58,7 @@ class ClipReading:
     crop: ClipCrop = "whole"
     crop_factor: float = 1.5
 
-    def told(self, predictor: Predictor) -> dict[str, Any]:
+    def description(self, predictor: Predictor) -> dict[str, Any]:
         """What was used, the predictor's own options with it, for the result."""
         factor = self.crop_factor if self.crop == "reference" else None
         path = "path" if predictor.over_time else "single frames"
@@ -119,7 +119,7 @@ def measure_clips(
             for title, names in groups.items()
             if names
         },
-        "reading": reading.told(predictor),
+        "reading": reading.description(predictor),
         "rules": {"visible": VISIBLE, "apart": APART, "unit": "torso lengths", "reference": "2D, validation only"},
         "frames": sum(fact["counted_frames"] for fact in facts.values()),
         "skipped": {
@@ -166,7 +166,7 @@ def _measure_clip(
         found["mean_pose_in_reference_box"] = _placed(guess, _reference_boxes(reference, size))
     counted = reference.counted(size)
     lower = [counted[:, joints].any(1) for joints in _LOWER]
-    facts = {
+    facts: dict[str, Any] = {
         "frames": len(images),
         "counted_frames": int((counted.any(1) & np.isfinite(reference.torso())).sum()),
         "counted_joints": int(counted.sum()),
@@ -174,7 +174,7 @@ def _measure_clip(
         "whole_body": bool((lower[0] & lower[1]).mean() >= 0.5),
     }
     if note:
-        facts["note"] = note  # type: ignore[assignment]
+        facts["note"] = note
     return posed, {system: measure_2d(pixels, reference, size) for system, pixels in found.items()}, facts
 
 

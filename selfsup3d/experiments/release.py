@@ -202,9 +202,9 @@ def _data_lines(data: OneDataset) -> list[str]:
             *_detector_lines(data),
         ]
     if isinstance(data, PeopleConfig):
-        pictures = "" if data.backgrounds is None else ", and photographs that show nobody"
+        photographs = "" if data.backgrounds is None else ", and photographs that show nobody"
         return [
-            f"- images: rendered 3D people in tight crops, {data.size} px, over procedural backgrounds{pictures}; no real "
+            f"- images: rendered 3D people in tight crops, {data.size} px, over procedural backgrounds{photographs}; no real "
             "image of a person, and no label of a real image",
             f"- poses of these people: {_poses_name(data)}{'' if data.prior is None else ' (60 %), and procedural'}",
             "- cameras: all round, 1.8-9 m away, from below to steeply above, turned by up to 20 degrees about their axis",

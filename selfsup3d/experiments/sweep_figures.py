@@ -1,4 +1,4 @@
-"""Pictures of a sweep: learning curves of its runs, and what their models make of the same frames."""
+"""Figures of a sweep: learning curves of its runs, and what their models make of the same frames."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def ahead(items: Iterable[Item], count: int = _AHEAD) -> Iterator[Item]:
                 if isinstance(value, BaseException):
                     raise value
                 return
-            yield value  # type: ignore[misc]
+            yield cast(Item, value)
     finally:
         stop.set()
         thread.join()
@@ -114,7 +114,7 @@ def detect_people(frames: Iterable[VideoFrame], detector: PoseDetector, clock: C
 
 
 def windows_of_detector(detector: PoseDetector) -> Windows:
-    """Windows for systems that look at images: of the person who is first found most surely, followed from there."""
+    """Windows for systems that take images: of the person who is first found most surely, followed from there."""
     tracker = Tracker()
     chosen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A trained system that looks at images, as a stream: frames in, poses out, in batches; memory stays flat."""
+"""A trained system that takes images, as a stream: frames in, poses out, in batches; memory stays flat."""
 
 from __future__ import annotations
 
@@ -282,8 +282,8 @@ class Predictor:
         system, (images, K) = self.system, self._tensors(seen)
         if not isinstance(system, PartGuided):
             output = system.predict(Batch(target=images, K=K))
-            known = output.segmentation is not None and self.parts != "none"
-            return output, output.segmentation.argmax(1).byte().cpu().numpy() if known else None  # type: ignore[union-attr]
+            labels = None if self.parts == "none" else output.segmentation
+            return output, None if labels is None else labels.argmax(1).byte().cpu().numpy()
         reading = Reading.joined([cast(Reading, frame.reading) for frame in seen])
         choice = torch.tensor([frame.choice for frame in seen], device=self.device)
         chosen = reading.at(choice)

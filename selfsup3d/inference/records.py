@@ -140,7 +140,7 @@ class PoseRecord:
 
     def save_json(self, path: str | Path) -> None:
         """Write JSON with the same fields, one line a pose; unknown numbers are null."""
-        told = {
+        header = {
             "joint_names": list(H36M_17.joint_names),
             "unit": self.unit,
             "frame": FRAME,
@@ -155,7 +155,7 @@ class PoseRecord:
             "person": self.person,
         }
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(told, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')
+            file.write(json.dumps(header, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "poses": [')
             for t in range(len(self)):  # as text at once, the poses of a long video would take more than all else
                 pose = {
                     "frame": int(self.frames[t]),

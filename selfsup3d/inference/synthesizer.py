@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -382,10 +382,10 @@ def _joined(outputs: list[PoseOutput]) -> PoseOutput:
     if len(outputs) == 1:
         return first
     names = [name for name, value in vars(first).items() if isinstance(value, Tensor)]
-    joined = {name: torch.cat([getattr(output, name) for output in outputs]) for name in names}
+    joined: dict[str, Any] = {name: torch.cat([getattr(output, name) for output in outputs]) for name in names}
     if first.camera is not None:
         cameras = [output.camera for output in outputs if output.camera is not None]
         joined["camera"] = Camera(
             *(torch.cat([getattr(c, name) for c in cameras]) for name in ("rotation", "translation", "K"))
-        )  # type: ignore[assignment]
-    return replace(first, **joined)  # type: ignore[arg-type]
+        )
+    return replace(first, **joined)

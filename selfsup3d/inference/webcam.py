@@ -1,4 +1,4 @@
-"""A webcam's picture, recorded with the times at which its frames came."""
+"""A webcam's video, recorded with the times at which its frames came."""
 
 from __future__ import annotations
 

@@ -291,12 +291,14 @@ def _turned(image: np.ndarray, data: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about damaged tags
             opened = Image.open(io.BytesIO(data.tobytes()))
-            told = opened.getexif().get(_ORIENTATION, 1) if "exif" in opened.info else 1  # or Pillow decodes all of it
+            orientation = (
+                opened.getexif().get(_ORIENTATION, 1) if "exif" in opened.info else 1
+            )  # or Pillow decodes all of it
     except Exception:  # whatever Pillow's readers raise for a damaged header
         return image
-    if told in _SWAPPED:
+    if orientation in _SWAPPED:
         image = image.swapaxes(0, 1)
-    return np.ascontiguousarray(image[_FLIPS.get(told, np.s_[:])])
+    return np.ascontiguousarray(image[_FLIPS.get(orientation, np.s_[:])])
 
 
 def _to_rgb8(image: np.ndarray) -> np.ndarray:

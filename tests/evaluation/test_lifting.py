@@ -119,7 +119,7 @@ def test_a_lifter_of_unknown_scale_has_its_aligned_errors_alone(seen, lifter, mo
 
 def test_unliftable_systems_raise_before_anything_is_measured(seen, lifter, monkeypatch):
     system = Looker(seen).eval()
-    with pytest.raises(InputError, match=r"runs/v1: this system looks at images; keypoints need a lifter"):
+    with pytest.raises(InputError, match=r"runs/v1: this system takes images; keypoints need a lifter"):
         lifted_frames(system, system, seen, protocol=Protocol(), checkpoint="runs/v1")
     system.off = None
     with pytest.raises(InputError, match="Looker predicts no 2D joints"):

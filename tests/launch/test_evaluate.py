@@ -233,7 +233,7 @@ def test_what_is_no_lifter_and_what_has_no_2d_joints_is_one_line(rendered, scrip
     config = Config.model_validate({"system": {"kind": "image_root", "backbone": "resnet10t"}})
     pretrained.save_pretrained(tmp_path / "root", build_system(config), config.to_dict(), "random weights")
     for system, other, words in (
-        (model, model, f"{model}: this system looks at images; keypoints need a lifter"),
+        (model, model, f"{model}: this system takes images; keypoints need a lifter"),
         (model, tmp_path / "nothing", "nothing: no such file or folder"),
         (tmp_path / "root", lifter, "ImageRoot predicts no 2D joints that a lifter could lift"),
     ):

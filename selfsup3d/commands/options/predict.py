@@ -6,7 +6,7 @@
     selfsup3d predict --checkpoint runs/lifter --input keypoints.json --output out/ --smooth --fill 0.3 --ground --glb
 
 A checkpoint of a lifter takes 2D keypoints: of a file, or of a --detector that looks at the video. A checkpoint that
-looks at images needs no detector; one may find the person for it.
+takes images needs no detector; one may find the person for it.
 
 Writes poses.npz and poses.json (17 joints with names, unit, frame, times and confidences), an overlay (overlay.mp4 for
 videos, one PNG an image), and on request pose.bvh, .glb, .trc, .c3d and angles.csv with angles.png. Of several people, each has files of

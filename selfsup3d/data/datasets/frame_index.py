@@ -212,7 +212,7 @@ def concatenate_indices(dataset: str, root: str | Path, parts: Iterable[Rows], n
     if not kept:
         found = [f"{count} {reason}" for reasons in left_out.values() for reason, count in reasons.items()]
         raise InputError(f"{root}: no usable frame of {dataset} ({'; '.join(found) or 'nothing was found'})")
-    detected = [p.detected for p in kept]
+    detected = [p.detected for p in kept if p.detected is not None]
     return FrameIndex(
         dataset=dataset,
         root=Path(root),
@@ -223,7 +223,7 @@ def concatenate_indices(dataset: str, root: str | Path, parts: Iterable[Rows], n
         joints_2d=np.concatenate([p.joints_2d for p in kept]).astype(np.float32),
         confidence=np.concatenate([p.confidence for p in kept]).astype(np.float32),
         box=np.concatenate([p.box for p in kept]).astype(np.float32),
-        detected=None if any(d is None for d in detected) else np.concatenate(detected).astype(np.float32),  # type: ignore[arg-type]
+        detected=np.concatenate(detected).astype(np.float32) if len(detected) == len(kept) else None,
         left_out=left_out,
         notes=dict(notes),
     )

@@ -143,11 +143,11 @@ class _Kept:
         self.folder = output.with_suffix(".parts")
         text = json.dumps(settings, sort_keys=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        told = self.folder / "settings.json"
-        if told.is_file() and told.read_text() != text:
+        file = self.folder / "settings.json"
+        if file.is_file() and file.read_text() != text:
             shutil.rmtree(self.folder)
             self.folder.mkdir()
-        told.write_text(text)
+        file.write_text(text)
 
     def _file(self, part: Part) -> Path:
         stat = part.file.stat() if part.file.exists() else None
@@ -213,8 +213,8 @@ def _empty(counts: dict[str, int]) -> Rows:
 
 def cached_index_path(dataset: str, root: Path, settings: Mapping[str, Any]) -> Path:
     """Where an index goes that nobody named: below the folder of all caches, by dataset, folder and settings."""
-    told = {key: value for key, value in settings.items() if key != "files"}
-    text = json.dumps([str(root.absolute()), told], sort_keys=True, default=str)
+    chosen = {key: value for key, value in settings.items() if key != "files"}
+    text = json.dumps([str(root.absolute()), chosen], sort_keys=True, default=str)
     mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     return cache_root() / "index" / f"{dataset}-{root.name}-{mark}.npz"
 

@@ -1,9 +1,9 @@
 """Where the person is, without labels: a soft mask for every frame of a clip, and the background behind.
 
-Three ways, chosen by the clip unless told:
+Four ways; "auto" chooses one of the first three by the clip:
 
 - "background": a still camera and a person who moves about; distance from the background model.
-- "lingering": a still camera and a person who stays on one spot; a background model that GrabCut's votes correct.
+- "static": a still camera and a person who stays on one spot; a background model that GrabCut's votes correct.
 - "grabcut": a camera that moves more than a little; colours of the crop's centre against those of its border (GrabCut: Rother, Kolmogorov &
   Blake 2004).
 - "network": a pretrained segmentation network, see `data.pretrained`; never chosen by itself, since its weights come
@@ -30,7 +30,7 @@ from selfsup3d.data.saliency.background_model import (
     foreground_distance,
 )
 from selfsup3d.data.saliency.grabcut import grabcut_masks
-from selfsup3d.data.saliency.static_person import find_lingering, outlines_on_background, person_in_background
+from selfsup3d.data.saliency.static_person import find_static_person, outlines_on_background, person_in_background
 from selfsup3d.errors import InputError
 
 __all__ = ["Saliency", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
@@ -124,7 +124,7 @@ def _background_behind(frames: np.ndarray, masks: np.ndarray, one: bool) -> np.n
 
 
 def _before_a_still_background(
-    frames: np.ndarray, way: str, may_linger: bool, empty: np.ndarray | None
+    frames: np.ndarray, way: str, may_be_static: bool, empty: np.ndarray | None
 ) -> tuple[str, np.ndarray, BackgroundModel]:
     """The way that was taken, the masks, and the background."""
     if empty is not None and way == "background":
@@ -133,8 +133,8 @@ def _before_a_still_background(
         if outlines_on_background(frames, soft > 127, model) < 0.12:  # else somebody stood there who was not noticed
             return way, soft, model
     soft, model = background_masks(frames)
-    if way == "lingering" or (may_linger and person_in_background(frames, soft > 127, model)):
-        return "lingering", *lingering_masks(frames, soft > 127)
+    if way == "static" or (may_be_static and person_in_background(frames, soft > 127, model)):
+        return "static", *static_person_masks(frames, soft > 127)
     return way, soft, model
 
 
@@ -164,17 +164,17 @@ def masks_before(frames: np.ndarray, model: BackgroundModel, threshold: float = 
     return np.stack([soften(clean_mask(d, threshold), d) for d in foreground_distance(frames, model)])
 
 
-def lingering_masks(
+def static_person_masks(
     frames: np.ndarray, moving: np.ndarray, threshold: float = THRESHOLD
 ) -> tuple[np.ndarray, BackgroundModel]:
-    """The same for a person who stays on one spot (see `data.lingering`).
+    """The same for a person who stays on one spot (see `data.saliency.static_person`).
 
     Args:
         frames: (T, H, W, 3) uint8.
         moving: (T, H, W) bool, the masks of `background_masks`.
         threshold: as above.
     """
-    model, always = find_lingering(frames, moving)
+    model, always = find_static_person(frames, moving)
     distance = foreground_distance(frames, model)
     distance[:, always] = np.maximum(distance[:, always], 4.0 * threshold)
     soft = np.stack([soften(clean_mask(d, threshold), d) for d in distance])

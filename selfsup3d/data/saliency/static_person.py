@@ -19,7 +19,7 @@ from selfsup3d.data.saliency.background_model import (
 )
 from selfsup3d.data.saliency.grabcut import grabcut_masks
 
-__all__ = ["find_lingering", "outlines_on_background", "person_in_background"]
+__all__ = ["find_static_person", "outlines_on_background", "person_in_background"]
 
 _VOTERS = 24
 
@@ -57,7 +57,7 @@ def outlines_on_background(frames: np.ndarray, masks: np.ndarray, model: Backgro
     return on_background / max(on_any, 1)
 
 
-def find_lingering(frames: np.ndarray, moving: np.ndarray) -> tuple[BackgroundModel, np.ndarray]:
+def find_static_person(frames: np.ndarray, moving: np.ndarray) -> tuple[BackgroundModel, np.ndarray]:
     """Background model of a clip whose person may stay on one spot.
 
     Args:

@@ -1,4 +1,4 @@
-"""Writing WebDataset shards of crops; `shards` reads them. The format is told there."""
+"""Writing WebDataset shards of crops; `shards` reads them. The format is described there."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def write_shards(
 
 
 def _sample(number: int, record: Record) -> dict[str, Any]:
-    told = {
+    label = {
         "person": record.person,
         "K": np.asarray(record.K, dtype=np.float64).tolist(),
         "meta": dict(record.meta),
         "labels": {name: _finite(values) for name, values in record.labels.items()},
     }
-    sample = {"__key__": f"{number:09d}", "jpg": _encode(".jpg", record.crop), "json": json.dumps(told).encode()}
+    sample = {"__key__": f"{number:09d}", "jpg": _encode(".jpg", record.crop), "json": json.dumps(label).encode()}
     if record.saliency is not None:
         sample["mask.png"] = _encode(".png", record.saliency)
     if record.background is not None:

@@ -1,4 +1,4 @@
-"""What a camera and a file format do to a picture of synthetic people: colour, light, blur, size, compression, noise."""
+"""What a camera and a file format do to an image of synthetic people: colour, light, blur, size, compression, noise."""
 
 from __future__ import annotations
 

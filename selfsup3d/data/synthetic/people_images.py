@@ -148,7 +148,7 @@ class PeopleSource:
         background = self._backdrops.draw(draw, size)
         turn, scale, centre, roll, feet = _placed(person, draw, size)
         image = background.astype(np.float32)
-        if draw.random() < 0.1:  # somebody else, mostly out of the picture
+        if draw.random() < 0.1:  # somebody else, mostly outside the image
             image = self._passer_by(image, other, draw)
         cut, labels = _warped(person, turn, centre, size)
         colour = recoloured(cut[..., :3].astype(np.float32), draw)

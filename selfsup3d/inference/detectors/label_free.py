@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from selfsup3d.builders.systems import evaluated, load_system
 from selfsup3d.errors import InputError
@@ -16,7 +17,7 @@ __all__ = ["LabelFree"]
 
 
 class LabelFree:
-    """2D joints by a system that looks at images; it was trained without labels, and sees one person.
+    """2D joints by a system that takes images; it was trained without labels, and sees one person.
 
     Args:
         weights: a run, a released model or a checkpoint. device: to run on.
@@ -28,7 +29,7 @@ class LabelFree:
     skeleton = "h36m_17"
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
-        system, config = load_system(weights, device)  # type: ignore[arg-type]
+        system, config = load_system(weights, torch.device(device))
         self._predictor = Predictor(system, int(getattr(evaluated(config), "size", 64)), parts="none")
 
     def detect(self, image: np.ndarray, time: float) -> list[Person]:

@@ -57,12 +57,12 @@ class RTMPose:
 
     def detect(self, image: np.ndarray, time: float) -> list[Person]:
         """See `PoseDetector`; the joints' set (17, 26 or 133) is the pose model's."""
-        picture = np.ascontiguousarray(image[..., ::-1])
+        bgr = np.ascontiguousarray(image[..., ::-1])
         try:
-            boxes = None if self._boxes is None else self._boxes(picture)
+            boxes = None if self._boxes is None else self._boxes(bgr)
             if boxes is not None and len(boxes) == 0:
                 return []
-            joints, scores = self._pose(picture) if boxes is None else self._pose(picture, bboxes=list(boxes))
+            joints, scores = self._pose(bgr) if boxes is None else self._pose(bgr, bboxes=list(boxes))
         except Exception as error:
             raise DetectorFailedError(f"rtmlib failed ({str(error).splitlines()[0]})") from error
         joints, scores = np.asarray(joints, np.float64), np.asarray(scores, np.float64).clip(0.0, 1.0)

@@ -31,11 +31,11 @@ def require_lifter(system: System, path: str = "") -> None:
         path: of its checkpoint, for the message.
 
     Raises:
-        InputError: the system looks at images, or at no keypoints.
+        InputError: the system takes images, or at no keypoints.
     """
     if "target" in system.predict_requires or "joints_2d" not in system.predict_requires:
         place = f"{path}: " if path else ""
-        raise InputError(f"{place}this system looks at images; keypoints need a lifter (configs/lifters)")
+        raise InputError(f"{place}this system takes images; keypoints need a lifter (configs/lifters)")
 
 
 class Lifter(System):

@@ -75,11 +75,11 @@ class Calibration(TensorFields):
 
     def save(self, folder: Path) -> Path:
         """Write `confidence.json` beside a model's weights."""
-        told: dict[str, Any] = {
+        header: dict[str, Any] = {
             "within_mm": WITHIN * 1000, "signals": list(SIGNALS), "source": self.source,
             "bias": [round(v, 5) for v in self.bias.tolist()], "weights": [round(v, 5) for v in self.weights.tolist()],
         }  # fmt: skip
-        write_json(folder / CONFIDENCE_FILE, told)
+        write_json(folder / CONFIDENCE_FILE, header)
         return folder / CONFIDENCE_FILE
 
     @classmethod
@@ -93,10 +93,10 @@ class Calibration(TensorFields):
         if not path.is_file():
             return None
         try:
-            told: Mapping[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-            bias, weights = (torch.tensor(told[name], dtype=torch.float32) for name in ("bias", "weights"))
-            fits = tuple(told["signals"]) == SIGNALS and told["within_mm"] == WITHIN * 1000
-            source = str(told["source"])
+            header: Mapping[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+            bias, weights = (torch.tensor(header[name], dtype=torch.float32) for name in ("bias", "weights"))
+            fits = tuple(header["signals"]) == SIGNALS and header["within_mm"] == WITHIN * 1000
+            source = str(header["source"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged ({error}); make it again with evaluate --calibrate") from None
         finite = bool(torch.isfinite(bias).all() and torch.isfinite(weights).all())

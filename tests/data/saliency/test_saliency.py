@@ -148,7 +148,7 @@ def test_people_who_stay_on_one_spot_are_found():
     plain = video_saliency(frames, "background")
     assert mask_iou(plain.saliency > 127, true) < 0.6  # the median shows the body
     result = video_saliency(frames)
-    assert result.method == "lingering"
+    assert result.method == "static"
     assert mask_iou(result.saliency > 127, true) > 0.85
     body = true.all(0)
     assert (
@@ -165,4 +165,4 @@ def test_empty_frames_of_the_same_view_help():
     assert result.method == "background"
     assert mask_iou(result.saliency > 127, true) > 0.93
     # Frames that are not empty after all are seen through.
-    assert video_saliency(frames, empty=frames[::4]).method == "lingering"
+    assert video_saliency(frames, empty=frames[::4]).method == "static"

@@ -1,4 +1,4 @@
-"""The promises of `test_contracts`, kept by the one head of this folder that looks at images."""
+"""The promises of `test_contracts`, kept by the one head of this folder that takes images."""
 
 from dataclasses import fields, replace
 
