@@ -7,15 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from selfsup3d.builders.systems import evaluated, load_system
 from selfsup3d.cli import refuse_overwrite
 from selfsup3d.commands.options.export import MODEL_FORMATS, POSE_FORMATS, parse
+from selfsup3d.commands.pose_outputs import write_animations
 from selfsup3d.errors import InputError
 from selfsup3d.experiments.release import save_release
-from selfsup3d.export.bvh import write_bvh
-from selfsup3d.export.gltf import write_glb
 from selfsup3d.export.onnx import (
     TOLERANCE,
     DecoderModule,
@@ -26,14 +23,11 @@ from selfsup3d.export.onnx import (
     export_program,
     onnx_difference,
 )
-from selfsup3d.export.rig import grounded
 from selfsup3d.inference.records import load_record
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.models.part_guided.system import PartGuided
 
 __all__ = ["main"]
-
-USUAL_FPS = 12.0
 
 
 def main(argv: list[str]) -> int:
@@ -45,13 +39,8 @@ def main(argv: list[str]) -> int:
 
 def _export_poses(args: argparse.Namespace) -> int:
     record = load_record(args.poses)
-    joints = record.world()
-    if args.ground:
-        joints = grounded(joints, each_frame=not np.isfinite(record.root).all())
-    for kind in args.formats:
-        write = {"bvh": write_bvh, "glb": write_glb}[kind]
-        write(args.output / f"pose.{kind}", joints, args.fps or record.fps or USUAL_FPS)
-        print(args.output / f"pose.{kind}")
+    for path in write_animations(args.output, record, args.formats, args.fps, args.max_gap, args.ground):
+        print(path)
     return 0
 
 

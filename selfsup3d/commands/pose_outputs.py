@@ -21,7 +21,7 @@ from selfsup3d.inference.ground import put_on_ground
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.timeline import steady_motion
 
-__all__ = ["refuse_standing", "write_people"]
+__all__ = ["refuse_standing", "write_animations", "write_people"]
 
 _Y_UP = np.array([1.0, -1.0, -1.0])  # camera axes to those of animation files and back
 
@@ -55,7 +55,9 @@ def write_people(args: argparse.Namespace, people: Sequence[PoseRecord]) -> list
         place = args.output / (f"person_{_plain(person)}.npz" if person else "poses.npz")
         record.save(place)
         record.save_json(place.with_suffix(".json"))
-        written += [place, place.with_suffix(".json"), *_write_exports(args, record, person)]
+        kinds = [kind for kind in EXPORTS if getattr(args, kind)]
+        exports = write_animations(args.output, record, kinds, args.fps, args.max_gap, args.ground, person)
+        written += [place, place.with_suffix(".json"), *exports]
     return written
 
 
@@ -70,16 +72,29 @@ def _plain(person: str) -> str:
     return re.sub(r"[^\w-]", "_", person)
 
 
-def _write_exports(args: argparse.Namespace, record: PoseRecord, person: str) -> list[Path]:
-    kinds = [kind for kind in EXPORTS if getattr(args, kind)]
+def write_animations(
+    folder: Path,
+    record: PoseRecord,
+    kinds: Sequence[str],
+    fps: float | None,
+    max_gap: float,
+    ground: bool,
+    person: str = "",
+) -> list[Path]:
+    """Write a record's motion at a steady rate, and print what was assumed, interpolated or held; returns the files.
+
+    Args:
+        kinds: of `EXPORTS`. fps: of a source without a rate. max_gap: seconds over which poses are interpolated.
+        ground: put it on the floor. person: for the files' names, where there are several.
+    """
     if not kinds:
         return []
-    motion = steady_motion(record, args.fps, args.max_gap)
+    motion = steady_motion(record, fps, max_gap)
     called = f"person {person}: " if person else ""
     for line in motion.notes:
         print(f"{called}{line}")
     joints = motion.joints
-    if args.ground:
+    if ground:
         if np.isfinite(record.root).all():
             found = put_on_ground(joints, motion.fps)
             print(f"{called}{found.report()}")
@@ -89,7 +104,7 @@ def _write_exports(args: argparse.Namespace, record: PoseRecord, person: str) ->
             joints = grounded(joints, each_frame=True)
     paths = []
     for kind in kinds:
-        path = args.output / _name(person, kind)
+        path = folder / _name(person, kind)
         if kind in ("bvh", "glb"):
             (write_bvh if kind == "bvh" else write_glb)(path, joints, motion.fps)
         elif kind == "c3d":

@@ -21,12 +21,13 @@ from selfsup3d.data.mocap.convert import MocapOptions
 from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import named_background
 from selfsup3d.inference.device import pick_device
-from selfsup3d.inference.keypoint_files import read_keypoints
+from selfsup3d.inference.keypoint_files import holds_keypoints, read_keypoints
 from selfsup3d.inference.lifting import lift_keypoints, smoothed
-from selfsup3d.inference.motion import MOCAP_SUFFIXES, USUAL_FPS, Motion, load_motion, motion_of_record, seen_motion
+from selfsup3d.inference.motion import MOCAP_SUFFIXES, Motion, load_motion, motion_of_record, seen_motion
 from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.synthesizer import Person, Synthesizer
+from selfsup3d.inference.timeline import USUAL_FPS
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows
 from selfsup3d.io.images import is_image
 from selfsup3d.io.video import is_video, video_info
@@ -111,6 +112,8 @@ def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespa
     """A on the left, the driving pose in 3D in the middle, the result on the right."""
     person, shown, background = _person(synthesizer, args.appearance[0], args)
     motion = _motion(synthesizer, args.driving[0], args)
+    for line in motion.taken:
+        print(f"{args.driving[0].name}: {line}")
     body = synthesizer.driven(person.body, motion, args.camera)
     side = args.scale * synthesizer.size
     posed = body.posed.cpu().numpy()
@@ -126,22 +129,29 @@ def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespa
 
 def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
     """The driving motion of any source, thinned out."""
-    if path.suffix.lower() == ".json" or (path.is_dir() and any(path.glob("*_keypoints.json"))):
-        if args.lifter is None:
-            raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
-        lifter, _ = load_system(args.lifter, synthesizer.device)
-        keypoints = read_keypoints(path, size=args.image_size)
-        record = lift_keypoints(lifter, keypoints, source=str(path))
-        motion = motion_of_record(smoothed(record, OneEuro(USUAL_FPS)) if args.smooth else record)
+    if args.format is not None or holds_keypoints(path):
+        motion = _lifted(synthesizer, path, args)
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
-        motion = load_motion(path, args.sequence, args.azimuth, args.elevation, motion_options(args))
-        print("\n".join(f"{path.name}: {line}" for line in motion.taken), end="\n" * bool(motion.taken))
+        motion = load_motion(path, args.sequence, args.azimuth, args.elevation, motion_options(args), args.fps)
     elif path.is_dir() or is_video(path):
         predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
-        return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth)
+        return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth, args.fps)
     else:
         raise InputError(
             f"{path}: cannot drive; expected an image, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"
         )
     rows = torch.arange(0, len(motion), args.every)[: args.limit]
     return replace(motion[rows], fps=motion.fps / args.every)
+
+
+def _lifted(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:
+    """The motion of one person's keypoints."""
+    if args.lifter is None:
+        raise InputError(f"{path}: keypoints need --lifter CHECKPOINT, which makes 3D poses of them")
+    lifter, _ = load_system(args.lifter, synthesizer.device)
+    keypoints = read_keypoints(path, args.format, args.image_size, args.person)
+    others = f"{keypoints.others} other people ignored (--person ID picks one)"
+    for line in (*keypoints.notes, *([f"{path}: {others}"] if keypoints.others else [])):
+        print(line)
+    record = lift_keypoints(lifter, keypoints, args.fps or 0.0, source=str(path))
+    return motion_of_record(smoothed(record, OneEuro(args.fps or USUAL_FPS)) if args.smooth else record)

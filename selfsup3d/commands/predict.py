@@ -25,7 +25,7 @@ from selfsup3d.inference.detectors.build import build_detector
 from selfsup3d.inference.detectors.protocol import DetectorFailedError, PoseDetector
 from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.drawing import AZIMUTH, beside, overlay, overlays, people_overlays
-from selfsup3d.inference.keypoint_files import KeypointSequence, read_people
+from selfsup3d.inference.keypoint_files import KeypointSequence, holds_keypoints, read_people
 from selfsup3d.inference.lifting import fill_gaps, lift_keypoints, repair_sides, smoothed
 from selfsup3d.inference.predictor import PosedFrame, Predictor, frames_of, somebody_of
 from selfsup3d.inference.records import PoseRecord, no_finite_pose
@@ -34,10 +34,10 @@ from selfsup3d.inference.timeline import USUAL_FPS, with_times
 from selfsup3d.inference.webcam import record_webcam
 from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.files import no_trace
-from selfsup3d.io.images import file_kind, find_images, frame_files, is_image
+from selfsup3d.io.images import find_images, frame_files, is_image
 from selfsup3d.io.names import fitting
 from selfsup3d.io.resources import shipped_models
-from selfsup3d.io.video import VideoFrame, VideoInfo, is_video, video_info
+from selfsup3d.io.video import VideoFrame, VideoInfo, video_info
 from selfsup3d.models.system import System
 from selfsup3d.viz.animation import write_animation
 from selfsup3d.viz.sheets import write_png
@@ -83,19 +83,11 @@ def main(argv: list[str]) -> int:
 
 def _kind(args: argparse.Namespace) -> Kind:
     """What the input is, by its content or by --format; what a folder holds besides is said."""
-    if args.format is not None:
+    if args.format is not None or (not is_image(args.input) and holds_keypoints(args.input)):
         return "keypoints"
-    if args.input.is_dir():
-        found = find_images(args.input)
-        if not found.files and any(args.input.glob("*.json")):
-            return "keypoints"
-        if line := found.report():
-            print(line)
-        return "images"
-    if is_image(args.input):
-        return "images"
-    keypoints = args.input.suffix.lower() == ".json" or (file_kind(args.input) == "text" and not is_video(args.input))
-    return "keypoints" if keypoints else "video"
+    if args.input.is_dir() and (line := find_images(args.input).report()):
+        print(line)
+    return "images" if args.input.is_dir() or is_image(args.input) else "video"
 
 
 def _checkpoint(args: argparse.Namespace, kind: Kind) -> Path:

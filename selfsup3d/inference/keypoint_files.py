@@ -17,11 +17,11 @@ from selfsup3d.config.choices import KeypointFormat
 from selfsup3d.errors import InputError
 from selfsup3d.inference.keypoint_formats import READERS, Parsed, guess_format
 from selfsup3d.inference.people import Person, PersonTrack, Tracker, track_people
-from selfsup3d.io.images import natural_key
+from selfsup3d.io.images import file_kind, find_images, natural_key
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.structures.joint_formats import FOREIGN
 
-__all__ = ["KeypointSequence", "read_keypoints", "read_people", "sequence_of"]
+__all__ = ["KeypointSequence", "holds_keypoints", "read_keypoints", "read_people", "sequence_of"]
 
 _SCALED = 2.0  # a person of so few pixels is none: the coordinates are shares of the image
 
@@ -53,6 +53,22 @@ class KeypointSequence:
 
     def __len__(self) -> int:
         return len(self.joints)
+
+
+def holds_keypoints(path: str | Path) -> bool:
+    """Whether a source is of keypoints, by its content: JSON, or a folder with JSON and without images.
+
+    A damaged file counts where its name says so.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return any(path.glob("*.json")) and not find_images(path).files
+    if path.suffix.lower() == ".json":
+        return True
+    if file_kind(path) != "text":
+        return False
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def read_keypoints(

@@ -185,7 +185,8 @@ def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
 
     Filtered forwards and backwards and averaged, so that nothing comes late.
     """
-    gone = np.diff(record.times, prepend=np.nan)
+    times = record.times if np.isfinite(record.times).all() else record.frames / like.fps
+    gone = np.diff(times, prepend=np.nan)
     joints, root = (
         0.5 * (_filtered(values, gone, like) + _filtered(values[::-1], np.roll(gone[::-1], 1), like)[::-1])
         for values in (record.joints_3d, record.root)

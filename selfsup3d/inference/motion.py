@@ -11,6 +11,7 @@ Motion capture has no camera: it is seen by a level one that the person faces in
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import orbit_rotation
 from selfsup3d.geometry.kinematics import LocalPose, forward_kinematics, inverse_kinematics
-from selfsup3d.inference.predictor import Predictor, images_of
+from selfsup3d.inference.predictor import Predictor, frames_of
 from selfsup3d.inference.records import PoseRecord, load_record
 from selfsup3d.inference.smoothing import OneEuro
+from selfsup3d.inference.timeline import USUAL_FPS, steady_motion
 from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.images import is_image
 from selfsup3d.io.video import video_info
@@ -34,7 +36,6 @@ from selfsup3d.structures.batch import TensorFields
 
 __all__ = [
     "MOCAP_SUFFIXES",
-    "USUAL_FPS",
     "Motion",
     "load_motion",
     "motion_of_record",
@@ -44,8 +45,6 @@ __all__ = [
 ]
 
 MOCAP_SUFFIXES = (".bvh", ".amc", ".c3d")
-USUAL_FPS = 12.0
-"""Of what has no frame rate of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Motion(TensorFields):
         translation: (T, 3) pelvis in the camera frame, metres; None = not known, the synthesised person's is kept.
         drift: (T, 3) what is added to that place, camera frame, metres: people who crouch come down.
         fps: frames per second, 0 where unknown.
-        taken: lines for people: what was read into the file, see `mocap.convert.summary`.
+        taken: lines for people: what was read into the file (`mocap.convert.summary`) or made of it (`steady_motion`).
     """
 
     canonical: Tensor
@@ -78,6 +77,7 @@ def load_motion(
     azimuth: float = 0.0,
     elevation: float = 0.0,
     options: MocapOptions | None = None,
+    fps: float | None = None,
 ) -> Motion:
     """A motion from a file of 3D poses.
 
@@ -86,6 +86,7 @@ def load_motion(
         sequence: name of the recording in a motion-capture npz; None = its first.
         azimuth, elevation: of the camera that sees motion capture, degrees; 0 = the person faces it at first.
         options: of .bvh, .amc and .c3d: joint table, unit, up axis, rate, where the file does not say them.
+        fps: of predicted poses without times.
 
     Raises:
         InputError: missing, damaged, of an unknown kind; an unknown sequence.
@@ -101,7 +102,7 @@ def load_motion(
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected predicted poses or motion capture")
     if "joints_3d" in _keys(path):
-        return motion_of_record(load_record(path))
+        return motion_of_record(load_record(path), fps)
     capture = load_mocap(path, "all")
     names = capture.names
     if sequence is not None and sequence not in names:
@@ -119,16 +120,22 @@ def _keys(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
 
 
-def motion_of_record(record: PoseRecord) -> Motion:
-    """The motion of predicted poses (T, 17, 3), seen as they were predicted.
+def motion_of_record(record: PoseRecord, fps: float | None = None) -> Motion:
+    """The motion of predicted poses (T, 17, 3), seen as they were predicted, at a steady rate: see `steady_motion`.
+
+    Args:
+        fps: of the source, where the record has no times.
 
     Raises:
         InputError: poses that have no body frame (bones of no length).
     """
-    local = _local(torch.from_numpy(record.metric()).float(), record.source)
+    steady = steady_motion(record, fps)
+    joints = torch.from_numpy(steady.joints).float()
+    local = _local(joints - joints[:, :1], record.source)
     known = bool(np.isfinite(record.root).all()) and record.view == "crop" and record.unit == "m"
-    place = torch.from_numpy(record.root).float() if known else None
-    return Motion(_canonical(local), local.rotation, place, fps=record.fps)
+    return Motion(
+        _canonical(local), local.rotation, joints[:, 0] if known else None, fps=steady.fps, taken=steady.notes
+    )
 
 
 def motion_of_world(
@@ -156,6 +163,7 @@ def seen_motion(
     every: int = 1,
     limit: int | None = None,
     smooth: bool = False,
+    fps: float | None = None,
 ) -> Motion:
     """The motion that a system sees in an image, a folder of images or a video.
 
@@ -163,16 +171,27 @@ def seen_motion(
         predictor: needs no parts.
         path: of the source. crop: how the person is found, see `windows.WindowOptions`.
         every: predict each n-th frame, at most `limit` of them. smooth: over time.
+        fps: of the source, in place of its own times.
 
     Raises:
-        InputError: see `predictor.images_of` and `windows.find_windows`; nobody is found.
+        InputError: see `predictor.frames_of` and `windows.find_windows`; nobody is found.
     """
     path = Path(path)
     video = path.is_file() and not is_image(path)
-    fps = video_info(path).fps / every if video else 0.0
+    rate = fps or (video_info(path).fps if video else 0.0)  # of the source
     windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
-    frames = predictor.stream(images_of(path, every, limit), windows, OneEuro(fps or USUAL_FPS) if smooth else None)
-    return motion_of_record(predictor.record((frame.bare() for frame in frames), fps, str(path)))
+    times: dict[int, float] = {}
+
+    def images() -> Iterator[tuple[int, np.ndarray]]:
+        for frame in frames_of(path, every, limit):
+            times[frame.number] = frame.number / (rate or USUAL_FPS) if fps or math.isnan(frame.time) else frame.time
+            yield frame.number, frame.image
+
+    smoother = OneEuro((rate or USUAL_FPS) / every) if smooth else None
+    frames = (frame.bare() for frame in predictor.stream(images(), windows, smoother, times=times))
+    motion = motion_of_record(predictor.record(frames, (rate or USUAL_FPS) / every, str(path), times))
+    assumed = "" if rate else f"the source has no frame rate: {USUAL_FPS:g} frames/s are assumed (--fps)"
+    return replace(motion, taken=(*([assumed] if assumed else []), *motion.taken))
 
 
 def with_bones(joints: Tensor, lengths: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def steady_motion(record: PoseRecord, fps: float | None = None, max_gap: float =
     if places is None:
         rate = min(1.0 / max(float(np.percentile(steps, 10)), 1e-6), _FASTEST)
         notes.append(
-            f"times vary ({1000 * steps.min():.0f} to {1000 * steps.max():.0f} ms a frame): BVH, GLB, TRC, C3D and CSV "
+            f"times vary ({1000 * steps.min():.0f} to {1000 * steps.max():.0f} ms a frame): animations, TRC, C3D and CSV "
             f"are resampled to {rate:.5g} frames/s; npz and JSON keep the true times"
         )
         places = (times - times[0]) * rate
@@ -112,7 +112,7 @@ def _gap_notes(record: PoseRecord, even: bool, exact: np.ndarray, long: np.ndarr
     notes = []
     filled = int((~exact & ~long).sum()) if even else 0
     if filled:
-        notes.append(f"{filled} frames in gaps of up to {max_gap:g} s are interpolated in BVH, GLB, TRC, C3D and CSV")
+        notes.append(f"{filled} frames in gaps of up to {max_gap:g} s are interpolated in animations, TRC, C3D and CSV")
     if long.any():
         wide = list(itertools.pairwise(record.frames.tolist()))
         usual = int(np.median(np.diff(record.frames)))
@@ -120,6 +120,6 @@ def _gap_notes(record: PoseRecord, even: bool, exact: np.ndarray, long: np.ndarr
         longest = sorted(gaps, key=lambda text: -int(text.split("-")[1]) + int(text.split("-")[0]))[:3]
         notes.append(
             f"nobody is seen in frames {', '.join(longest)}{' ...' if len(gaps) > 3 else ''}: gaps longer than "
-            f"{max_gap:g} s hold the last pose in BVH and GLB, and are blank in TRC, C3D and CSV"
+            f"{max_gap:g} s hold the last pose in animations, and are blank in TRC, C3D and CSV"
         )
     return notes

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -28,8 +30,16 @@ def test_predicted_poses_are_seen_as_they_were(tmp_path, poses):
     torch.testing.assert_close(motion.canonical, poses, atol=1e-4, rtol=0)
     torch.testing.assert_close(motion.rotation, turn.expand(len(poses), 3, 3), atol=1e-4, rtol=0)
     torch.testing.assert_close(motion.translation, torch.from_numpy(root))
-    assert motion.fps == 10.0
+    assert motion.fps == pytest.approx(10.0)
     assert motion_of_record(record_of(posed, unit="relative")).translation is None
+
+
+def test_predicted_poses_drive_by_their_own_times(poses):
+    given = record_of(poses[:4].numpy(), np.tile([[0.1, 0.0, 4.0]], (4, 1)).astype(np.float32))
+    motion = motion_of_record(replace(given, frames=np.array([0, 1, 4, 5]), times=np.array([0.0, 0.1, 0.4, 0.5])))
+    assert (len(motion), motion.fps) == (6, pytest.approx(10.0))
+    torch.testing.assert_close(motion.canonical[[0, 1, 4, 5]], poses[:4], atol=1e-4, rtol=0)
+    assert "2 frames in gaps" in motion.taken[0]
 
 
 def test_a_person_of_motion_capture_faces_the_camera_at_first(poses):

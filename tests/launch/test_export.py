@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from selfsup3d.builders.systems import build_system, load_system
 from selfsup3d.cli import run
 from selfsup3d.config.run import Config
 from selfsup3d.data.mocap.convert import read_recording
-from selfsup3d.inference.records import PoseRecord
+from selfsup3d.inference.records import PoseRecord, load_record
 from selfsup3d.io import pretrained
 
 
@@ -28,6 +29,19 @@ def poses(tmp_path, motion_poses):
     )  # fmt: skip
     record.save(tmp_path / "poses.npz")
     return tmp_path / "poses.npz"
+
+
+def test_gaps_of_poses_stay_gaps_in_animations(script, poses, tmp_path, capsys):
+    given = load_record(poses)
+    numbers = np.array([*range(6), *range(36, 42)])  # nobody for 30 frames, then the rest
+    replace(given, frames=numbers, times=numbers / 24.0).save(tmp_path / "gap.npz")
+    command = ["--poses", str(tmp_path / "gap.npz"), "--output", str(tmp_path / "out"), "--formats", "bvh", "angles"]
+    assert run(script.main, command) == 0
+    recording = read_recording(tmp_path / "out" / "pose.bvh")
+    assert (len(recording), recording.fps) == (42, pytest.approx(24.0))
+    assert "frames 6-35" in capsys.readouterr().out
+    rows = (tmp_path / "out" / "angles.csv").read_text().splitlines()[1:]
+    assert [k for k, row in enumerate(rows) if row.split(",")[1] == ""] == list(range(6, 36))
 
 
 def test_poses_become_bvh_and_glb(script, poses, tmp_path, capsys):

@@ -80,6 +80,23 @@ def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsy
     assert count_frames(tmp_path / "out" / "transfer.gif") == 4
 
 
+def test_a_folder_of_keypoints_of_any_name_drives_with_its_gaps(script, model, scenes, tmp_path, capsys):
+    config = Config.model_validate({"system": {"kind": "martinez"}})
+    pretrained.save_pretrained(tmp_path / "lifter", build_system(config), config.to_dict(), "random weights")
+    (tmp_path / "k").mkdir()
+    points = np.random.default_rng(0).uniform(10, 90, (25, 2)).tolist()
+    near, far = ([[x + shift, y, 0.9] for x, y in points] for shift in (0, 300))
+    for number in (0, 1, 2, 15, 16):  # two people at first, then one
+        people = [{"pose_keypoints_2d": np.ravel(one).tolist()} for one in ([near, far] if number < 2 else [near])]
+        (tmp_path / "k" / f"cam01.{number:04}.json").write_text(json.dumps({"people": people}))
+    command = arguments(model, [scenes / "a.png"], [tmp_path / "k"], tmp_path / "out", "--video", "gif")
+    assert run(script.main, [*command, "--lifter", str(tmp_path / "lifter"), "--fps", "10"]) == 0
+    assert count_frames(tmp_path / "out" / "transfer.gif") == 17
+    told = capsys.readouterr().out
+    assert "1 other people ignored" in told
+    assert "frames 3-14" in told
+
+
 def test_a_recording_that_the_file_does_not_hold(script, model, scenes, tmp_path, motion_poses, capsys):
     write_mocap(tmp_path / "m.npz", [Recording(motion_poses.numpy()[:, :, [1, 2, 0]], 20.0, "walk", "a")])
     command = arguments(model, [scenes / "a.png"], [tmp_path / "m.npz"], tmp_path / "out", "--sequence", "run")

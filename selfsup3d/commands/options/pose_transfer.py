@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import get_args
 
 from selfsup3d.cli import Parser, image_size
-from selfsup3d.config.choices import WindowMode
+from selfsup3d.config.choices import KeypointFormat, WindowMode
 from selfsup3d.errors import InputError
 
 __all__ = ["parse"]
@@ -40,6 +40,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.number("--elevation", float, default=0.0, help="degrees, likewise")
     parser.motion()
     parser.add_argument("--lifter", type=Path, help="checkpoint of a lifter, for keypoints")
+    parser.add_argument("--format", choices=get_args(KeypointFormat), help="of keypoints; default: by their contents")
+    parser.add_argument("--person", help="id of the one person of keypoints to take; default: of whom most is seen")
+    parser.number("--fps", float, above=0, help="frames per second of an input without times; replaces a video's own")
     parser.add_argument("--image-size", type=image_size, metavar="WIDTHxHEIGHT", help="of keypoints' images")
     parser.add_argument("--smooth", action="store_true", help="smooth what a video or keypoints drive over time")
     parser.number("--every", int, least=1, default=1, help="each n-th frame of a motion")

@@ -77,15 +77,22 @@ class PoseEncoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """The pose encoder mirrored: hidden layers, then a linear layer."""
+    """The pose encoder mirrored: hidden layers, then a linear layer.
+
+    Args:
+        outputs: numbers of a pose.
+        settings: as of the encoder; with `upsampling` a linear layer from the latent to the width comes before the
+            hidden layers, as the mirror of the encoder's layers behind its hidden ones.
+    """
 
     def __init__(self, outputs: int, settings: CrossModalConfig) -> None:
         super().__init__()
-        self.trunk = _trunk(settings, settings.latent, outputs)
+        self.upsampling = nn.Linear(settings.latent, settings.width) if settings.upsampling else nn.Identity()
+        self.trunk = _trunk(settings, settings.width if settings.upsampling else settings.latent, outputs)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, outputs), float32."""
-        return self.trunk(z)
+        return self.trunk(self.upsampling(z))
 
 
 class ImageEncoder(nn.Module):

@@ -370,7 +370,11 @@ def _camera(raw: Tensor, pelvis: Tensor, half: Tensor, K: Tensor, size: float) -
 
 
 def _limbs(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Local vectors (N, 13, 3) and hip angle (N, 2) of a head's output (N, ...)."""
+    """Local vectors (N, 13, 3) and hip angle (N, 2) of a head's output (N, ...).
+
+    The hip line tilts by less than 90 degrees, cos h > 0 **[ours]**: tanh and unit length of the paper reach every angle,
+    but +Y of the body frame points to the left hip, so no pose has more.
+    """
     vectors, hip, _ = raw.split([NUM_LOCAL * 3, 2, 6], 1)
     hip = torch.tanh(hip) + torch.tensor([1.0, 0.0], device=raw.device)  # a level hip line is the resting value
     return normalize_local_vectors(vectors.view(-1, NUM_LOCAL, 3)), F.normalize(hip, dim=-1, eps=1e-4)

@@ -58,6 +58,15 @@ def test_pose_networks_are_mirror_images():
     assert sizes == [(100, 512)] + [(512, 512)] * 4 + [(512, 48)]
 
 
+def test_an_upsampling_layer_comes_before_the_five_hidden_ones():
+    decoder = PoseDecoder(48, CrossModalConfig(upsampling=True))
+    layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear)]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers]
+    assert sizes == [(100, 512)] + [(512, 512)] * 5 + [(512, 48)]
+    z = torch.randn(2, 100)
+    torch.testing.assert_close(decoder(z), decoder.trunk(z @ layers[0].weight.T + layers[0].bias))
+
+
 def test_a_critic_of_images_has_features_and_a_logit():
     critic = ImageCritic(32, 4)
     images = torch.rand(3, 3, 32, 32)
