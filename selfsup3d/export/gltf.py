@@ -1,7 +1,7 @@
 """glTF 2.0, binary (.glb): an animated skeleton with capsules for limbs; opens in Blender and in web viewers.
 
-Metres, y up. The nodes stand in the first frame's pose, which is what viewers show that ignore animations. Every bone's capsule hangs on the joint that turns it (see `export.rig`), coloured by
-side as everywhere here. Only the core of the format is used: nodes, one mesh a bone, one animation.
+Metres, y up. The nodes stand in the first frame's pose, which is what viewers show that ignore animations. Every bone's
+capsule hangs on the joint that turns it (see `export.rig`), coloured by side as everywhere here. Only the core of the format is used: nodes, one mesh a bone, one animation.
 """
 
 from __future__ import annotations
