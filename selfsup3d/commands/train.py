@@ -31,13 +31,13 @@ __all__ = ["main"]
 
 def main(argv: list[str]) -> int:
     config = parse(argv)
-    accelerator = make_accelerator(config.trainer)
-    with run_folder.claimed(config, accelerator):
-        return _train(config, accelerator)
-
-
-def _train(config: Config, accelerator: Accelerator) -> int:
     system = build_system(config)
+    accelerator = make_accelerator(config.trainer, system)
+    with run_folder.claimed(config, accelerator):
+        return _train(config, system, accelerator)
+
+
+def _train(config: Config, system: System, accelerator: Accelerator) -> int:
     with accelerator.main_process_first():  # the first renders or crops what is not there yet
         source, validation = build_source(config, "train"), build_source(config, "val")
     before = _self_train(config, system, source, validation, accelerator)

@@ -57,7 +57,8 @@ class TrainerConfig(Section):
     device: Literal["auto", "cpu"] = "auto"
     """auto = the GPU where there is one."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """auto = bf16 where the processor computes it natively, else no."""
+    """auto = bf16 where the processor computes it natively, else no; on CPUs not for networks with depthwise convolutions,
+    which are slower in it."""
     compile: bool = False
     """torch.compile the networks (needs a compiler on CPUs)."""
     channels_last: bool = False

@@ -83,7 +83,7 @@ def train(
         FloatingPointError: more than `trainer.max_bad_steps` steps had NaN or Inf; the last good state is saved.
     """
     settings = config.trainer
-    accelerator = accelerator or make_accelerator(settings)
+    accelerator = accelerator or make_accelerator(settings, system)
     stream = StepStream(
         source,
         config.seed,
@@ -108,6 +108,7 @@ def train(
         Monitor(config.folder, accelerator, state.step, settings.steps, samples) as monitor,
         loading(stream, settings, state.step, accelerator.device.type == "cuda" and not resident) as batches_of_steps,
     ):
+        monitor.say(_machine(accelerator))
         watch = ThreadWatch(monitor.say)
         for step, batches in _saving_where_workers_die(batches_of_steps, config, state, accelerator):
             progress = step / settings.steps
@@ -166,6 +167,13 @@ def _report(
 def _save(config: Config, state: TrainingState, accelerator: Accelerator) -> None:
     checkpoints = config.folder / run_folder.CHECKPOINTS
     state.save(checkpoints, config.to_dict(), config.trainer.keep_checkpoints, accelerator.is_main_process)
+
+
+def _machine(accelerator: Accelerator) -> str:
+    """What a run computes with, in one line."""
+    precision = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    threads = f", {torch.get_num_threads()} threads a process" if accelerator.device.type == "cpu" else ""
+    return f"{accelerator.num_processes} x {accelerator.device.type}, {precision}{threads}"
 
 
 def _prepare(

@@ -13,6 +13,15 @@ def test_auto_precision_is_bf16_where_the_cpu_has_it(monkeypatch):
         assert make_accelerator(TrainerConfig(device="cpu")).mixed_precision == precision
 
 
+def test_auto_precision_is_float32_on_cpus_for_depthwise_networks(monkeypatch):
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
+    plain, depthwise = torch.nn.Conv2d(8, 8, 3), torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=8))
+    settings = TrainerConfig(device="cpu")
+    assert make_accelerator(settings, plain).mixed_precision == "bf16"
+    assert make_accelerator(settings, depthwise).mixed_precision == "no"
+    assert make_accelerator(TrainerConfig(device="cpu", mixed_precision="bf16"), depthwise).mixed_precision == "bf16"
+
+
 def test_one_process_may_run_with_several_precisions():
     for precision in ("no", "bf16", "no"):
         assert make_accelerator(TrainerConfig(device="cpu", mixed_precision=precision)).mixed_precision == precision
