@@ -5,7 +5,17 @@ import json
 import pytest
 import torch
 
-from selfsup3d.benchmarks import gemm_share, inference, loader_share, memory, n_views, train_step
+from selfsup3d.benchmarks import (
+    gemm_share,
+    inference,
+    loader_share,
+    memory,
+    n_views,
+    people,
+    start,
+    train_step,
+    training_images,
+)
 from selfsup3d.benchmarks.apart import Cell, Figures, measure_apart
 from selfsup3d.benchmarks.growth import axes, page
 from selfsup3d.benchmarks.harness import Disagreement, Settings
@@ -146,3 +156,22 @@ def test_a_step_in_processes_of_its_own(processes):
 def test_a_process_that_fails_says_why():
     with pytest.raises(RuntimeError, match="parts 3"):
         measure_apart(Cell(size=32, batch=1, parts=3))
+
+
+def test_training_images():
+    row = row_of(training_images.run(QUICK))
+    assert {f"{stage}_32_images_per_s" for stage in training_images.STAGES} <= set(row["notes"])
+    assert 0 < row["ratio"] < 1.5
+
+
+@pytest.mark.slow
+def test_people():
+    notes = row_of(people.run(QUICK))["notes"]
+    assert min(notes["images_per_s_32_1_processes"], notes["images_per_s_32_2_processes"]) > 0
+
+
+@pytest.mark.slow
+def test_start():
+    row = row_of(start.run(QUICK))
+    assert row["ours_ms"] > 0
+    assert row["notes"]["first_prediction_s"] > 0
