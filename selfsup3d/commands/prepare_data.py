@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,13 @@ from selfsup3d.data.datasets.mpi_inf_3dhp import USUAL_CAMERAS, find_mpi_inf_3dh
 from selfsup3d.data.datasets.threedpw import find_threedpw
 from selfsup3d.data.datasets.threedpw_joints import write_regressed
 from selfsup3d.data.mocap.convert import subjects_of, summary
+from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.errors import InputError
 from selfsup3d.inference.clip_keypoints import ClipMarker
 from selfsup3d.io.files import write_json
 from selfsup3d.preparation.datasets import fit_backgrounds, prepare_mocap, shard_clips, shard_index
 from selfsup3d.preparation.index_sheet import check_sheet
-from selfsup3d.preparation.videos import prepare_clips
+from selfsup3d.preparation.videos import Marker, prepare_clips
 
 __all__ = ["main"]
 
@@ -176,8 +178,23 @@ def _mocap(args: argparse.Namespace) -> int:
 
 
 def _videos(args: argparse.Namespace) -> int:
-    marker = None if args.detector is None else ClipMarker(args.detector, args.detector_weights)
-    store = prepare_clips(
+    with contextlib.ExitStack() as held:
+        marker = None
+        if args.detector is not None:
+            marker = held.enter_context(contextlib.closing(ClipMarker(args.detector, args.detector_weights)))
+        store = _prepared(args, marker)
+    print(f"{_output(args)}: {len(store)} clips, {store.frames} frames of {store.image_size} px")
+    if marker is not None:
+        marked = sum(int((np.asarray(clip.keypoints)[..., 2] > 0).any(1).sum()) for clip in store)
+        print(f"{_output(args)}: {marked} of {store.frames} frames have keypoints of --detector {args.detector}")
+    print(f"what was kept and dropped, and why: {_output(args) / 'report.json'}, {_output(args) / 'report.png'}")
+    if args.shards is not None:
+        print(f"{args.shards}: {shard_clips(store, args.shards, args.per_shard, not args.quiet)} crops")
+    return 0
+
+
+def _prepared(args: argparse.Namespace, marker: Marker | None) -> ClipStore:
+    return prepare_clips(
         args.root,
         _output(args),
         args.size,
@@ -189,14 +206,6 @@ def _videos(args: argparse.Namespace) -> int:
         marker=marker,
         progress=not args.quiet,
     )
-    print(f"{_output(args)}: {len(store)} clips, {store.frames} frames of {store.image_size} px; what was kept and")
-    if marker is not None:
-        marked = sum(int((np.asarray(clip.keypoints)[..., 2] > 0).any(1).sum()) for clip in store)
-        print(f"{_output(args)}: {marked} of {store.frames} frames have keypoints of --detector {args.detector}")
-    print(f"dropped, and why: {_output(args) / 'report.json'}, {_output(args) / 'report.png'}")
-    if args.shards is not None:
-        print(f"{args.shards}: {shard_clips(store, args.shards, args.per_shard, not args.quiet)} crops")
-    return 0
 
 
 def _output(args: argparse.Namespace) -> Path:

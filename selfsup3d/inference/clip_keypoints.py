@@ -37,6 +37,10 @@ class ClipMarker:
         self._detector = build_detector(name, weights, people=2, masks=True)
         self.name = " ".join([name, *(file_digest(file)[:16] for file in weights if file.is_file())])
 
+    def close(self) -> None:
+        """Give back what the detector holds: MediaPipe complains where the interpreter ends before it."""
+        self._detector.close()
+
     def __call__(self, frames: np.ndarray, fps: float) -> ClipKeypoints:
         """Keypoints, and masks where the detector makes any, of frames (T, S, S, 3) uint8 RGB.
 

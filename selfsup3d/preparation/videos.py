@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from selfsup3d.config.choices import CropMode, SaliencyMethod
+from selfsup3d.data.saliency.saliency import with_masks
 from selfsup3d.data.sampling.clip_store import ClipStore, clip_is_ready, finish_store, save_clip
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
@@ -268,7 +269,7 @@ def _write(
         facts["frames_with_keypoints"] = int(found.sum())
         if marked.masks is not None:  # where the detector finds nobody, the usual mask stays
             masks = np.where(found[:, None, None], marked.masks, saliency.saliency)
-            saliency = replace(saliency, saliency=masks, method="detector", coverage=float((masks > 127).mean()))
+            saliency = with_masks(saliency, clip.frames, masks, "detector")
     save_clip(output, name, clip.frames, saliency, meta, size=size, keypoints=None if marked is None else marked.joints)
     return {
         "frames": len(clip.frames),

@@ -33,7 +33,7 @@ from selfsup3d.data.saliency.grabcut import grabcut_masks
 from selfsup3d.data.saliency.static_person import find_static_person, outlines_on_background, person_in_background
 from selfsup3d.errors import InputError
 
-__all__ = ["Saliency", "background_masks", "clean_mask", "mask_iou", "video_saliency"]
+__all__ = ["Saliency", "background_masks", "clean_mask", "mask_iou", "video_saliency", "with_masks"]
 
 THRESHOLD = 3.0
 """Distance from the background, in units of its noise, that means foreground."""
@@ -100,6 +100,20 @@ def video_saliency(
         background = np.rint(model.background).astype(np.uint8)
     coverage = float((soft > 127).mean())
     return Saliency(saliency=soft, background=background, method=way, static_camera=still, coverage=coverage)
+
+
+def with_masks(found: Saliency, frames: np.ndarray, masks: np.ndarray, method: str) -> Saliency:
+    """Saliency by other masks (T, H, W) uint8, such as a detector's, with the background that they leave.
+
+    Args:
+        found: of these frames: whether they are one still view. Where a still camera's crops move, its background stays.
+        frames: (T, H, W, 3) uint8. method: what to call it.
+    """
+    background = found.background
+    if background.ndim == 3 or not found.static_camera:
+        grown = np.stack([grow(mask > 64, 0.03) for mask in masks])
+        background = _background_behind(frames, grown, background.ndim == 3)
+    return Saliency(masks, background, method, found.static_camera, float((masks > 127).mean()))
 
 
 def _network_masks(frames: np.ndarray, weights: str | Path | None) -> np.ndarray:

@@ -93,11 +93,10 @@ class KeypointLifter(System):
         assert batch.seeds is not None
         given = uniform_noise(batch.seeds, (), stream=7) >= self.settings.unknown_focal
         view = self.view(batch, given)
-        whole = view if self.settings.unknown_focal == 0 else self.view(batch)
+        whole = self.middle(view) if self.settings.unknown_focal == 0 else self.view(batch, frames=1)
         pose, depth = self.estimate(view)
-        axes = multiply(
-            self.middle(view).roll, self.middle(whole).virtual
-        )  # labels are in the virtual camera's, whether it was told or not
+        # labels are in the virtual camera's axes, whether it was told or not
+        axes = multiply(self.middle(view).roll, whole.virtual)
         target = rotate(axes, root_relative(batch.joints_3d))
         known = torch.isfinite(target)
         error = torch.where(known, pose - torch.where(known, target, 0.0), 0.0)
@@ -105,12 +104,12 @@ class KeypointLifter(System):
         distance = (error.square().sum(-1) + 1e-12).sqrt() * known.all(-1)
         root = rotate(axes, batch.joints_3d[:, :1])[:, 0, 2]
         placed = torch.isfinite(root) & (root > 0.1)
-        goal = (torch.where(placed, root, 1.0) * self.middle(whole).scale).log()
+        goal = (torch.where(placed, root, 1.0) * whole.scale).log()
         return {"pose": distance[:, 1:].mean(), "depth": _DEPTH_WEIGHT * ((depth - goal).abs() * placed).mean()}
 
     # ---------------------------------------------------------------------------------------------------- prediction
 
-    def view(self, batch: Batch, given: Tensor | None = None) -> PersonView:
+    def view(self, batch: Batch, given: Tensor | None = None, frames: int | None = None) -> PersonView:
         """The `frames` keypoints around the middle frame, each in a virtual camera of its own; (B * frames) rows.
 
         Short sequences are held at their ends.
@@ -118,18 +117,20 @@ class KeypointLifter(System):
         Args:
             batch: with joints_2d.
             given: (B,) bool, K may be used; None = wherever it is there.
+            frames: other than this lifter's own.
         """
+        frames = frames or self.frames
         assert batch.joints_2d is not None
         joints, confidence, K = batch.joints_2d, batch.confidence, batch.K
         if joints.dim() == 3:
             joints, confidence = joints[:, None], None if confidence is None else confidence[:, None]
-        steps = torch.arange(self.frames, device=joints.device) - self.frames // 2 + joints.shape[1] // 2
+        steps = torch.arange(frames, device=joints.device) - frames // 2 + joints.shape[1] // 2
         steps = steps.clamp(0, joints.shape[1] - 1)
         return person_view(
             joints[:, steps].flatten(0, 1)[:, None],
             None if confidence is None else confidence[:, steps].flatten(0, 1)[:, None],
-            None if K is None else K.repeat_interleave(self.frames, 0),
-            None if given is None else given.repeat_interleave(self.frames, 0),
+            None if K is None else K.repeat_interleave(frames, 0),
+            None if given is None else given.repeat_interleave(frames, 0),
         )
 
     def middle(self, view: PersonView) -> PersonView:
