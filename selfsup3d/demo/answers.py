@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.demo.images import Framing, read_upload, window_of
+from selfsup3d.demo.results import Results
 from selfsup3d.errors import InputError
 from selfsup3d.export.bvh import write_bvh
 from selfsup3d.export.gltf import write_glb
@@ -37,8 +35,6 @@ _WRITERS: dict[str, Callable[[Path, PoseRecord], None]] = {
     "BVH": lambda path, record: write_bvh(path, grounded(record.metric(), each_frame=True), 1.0),
     "GLB": lambda path, record: write_glb(path, grounded(record.metric(), each_frame=True), 1.0),
 }
-_KEPT = 4  # results of one open page
-_PAGES = 512  # pages whose results are kept; those that were opened first go first
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Answers:
     FILES = tuple(_WRITERS)
 
     def __init__(self, synthesizer: Synthesizer, folder: Path, name: str = "model") -> None:
-        self.synthesizer, self.folder = synthesizer, folder
+        self.synthesizer, self.results = synthesizer, Results(folder)
         parameters = sum(p.numel() for p in synthesizer.system.parameters()) / 1e6
         side = synthesizer.size
         self.facts = f"Model {name}: {parameters:.1f} million parameters, images of {side} × {side} px"
@@ -169,31 +165,16 @@ class Answers:
 
     def forget(self, page: str) -> None:
         """Remove a page's files: it was closed."""
-        shutil.rmtree(self._folder_of(page), ignore_errors=True)
-
-    def _folder_of(self, page: str) -> Path:
-        return self.folder / hashlib.sha256(page.encode()).hexdigest()[:16]  # the name came with a request
+        self.results.forget(page)
 
     def _files(self, record: PoseRecord, page: str) -> tuple[Path, ...]:
         """Write the pose in every format."""
-        folder = self._folder_of(page)
-        if not folder.exists():
-            _keep_newest(self.folder, _PAGES - 1)
-            folder.mkdir(parents=True)
-        _keep_newest(folder, _KEPT - 1)
-        place = Path(tempfile.mkdtemp(prefix="pose-", dir=folder))
+        place = self.results.place(page)
         files = []
         for kind in self.FILES:
             files.append(place / f"pose.{kind.lower()}")
             _WRITERS[kind](files[-1], record)
         return tuple(files)
-
-
-def _keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the newest folders in a folder."""
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime) if folder.is_dir() else []
-    for entry in entries[: max(0, len(entries) - count)]:
-        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _tensor(image: np.ndarray) -> Tensor:

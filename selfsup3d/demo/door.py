@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from selfsup3d.demo.images import MAX_BYTES, SUFFIXES
+from selfsup3d.demo.videos import MAX_VIDEO_BYTES, VIDEO_SUFFIXES
 from selfsup3d.errors import InputError
 from selfsup3d.io.locks import locked
 
@@ -32,6 +33,7 @@ _YOUNG = 600.0  # s
 _FRAME = 64 * 2**10  # bytes of a request around its file
 _PREFIX = "selfsup3d-demo-"
 _BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+_EBML = b"\x1a\x45\xdf\xa3"  # WebM and Matroska
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,7 +57,7 @@ def received(raw: object, uploads: Path, examples: Sequence[Path]) -> tuple[Path
         resolved = None
     inside = resolved is not None and resolved.is_file() and resolved.is_relative_to(uploads.resolve())
     if resolved is None or not (inside or resolved in {example.resolve() for example in examples}):
-        raise InputError("this image was not uploaded here: upload it again, or pick one below")
+        raise InputError("this file was not uploaded here: upload it again")
     name = raw.get("orig_name") if isinstance(raw, dict) else None
     return resolved, name if isinstance(name, str) and name else resolved.name
 
@@ -91,11 +93,11 @@ class Door:
     """ASGI middleware.
 
     Args:
-        app: the server. uploads: its folder.
+        app: the server. uploads: its folder. videos: short videos are let in besides images.
     """
 
-    def __init__(self, app: Any, uploads: Path) -> None:
-        self.app, self.uploads = app, uploads
+    def __init__(self, app: Any, uploads: Path, videos: bool = False) -> None:
+        self.app, self.uploads, self.videos = app, uploads, videos
         own = socket.gethostname().lower()
         self._names = {"localhost", own, f"{own}.local", socket.getfqdn().lower()}
 
@@ -110,9 +112,9 @@ class Door:
         if refusal is None and scope["type"] == "http" and scope["path"].rstrip("/").endswith("/upload"):
             refusal = self._full()
             if refusal is None:
-                body, refusal = await _read(receive)
+                body, refusal = await _read(receive, MAX_VIDEO_BYTES if self.videos else MAX_BYTES)
             if refusal is None:
-                refusal = await _kind(scope, body)
+                refusal = await _kind(scope, body, self.videos)
             receive = _again(body, receive)
         if refusal is not None:
             await _answer(send, *refusal)
@@ -140,15 +142,15 @@ class Door:
             ),
             key=lambda entry: entry[0],
         )
-        total = sum(size for _, size, _ in files) + MAX_BYTES
+        total = sum(size for _, size, _ in files) + (MAX_VIDEO_BYTES if self.videos else MAX_BYTES)
         for modified, size, path in files:
             if total <= QUOTA or time.time() - modified < _YOUNG:
                 break
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in (*SUFFIXES, *VIDEO_SUFFIXES):
                 continue  # poses: people's results, and small
             path.unlink(missing_ok=True)
             total -= size
-        return None if total <= QUOTA else (507, "Too many images were uploaded just now: try again in ten minutes.")
+        return None if total <= QUOTA else (507, "Too much was uploaded just now: try again in ten minutes.")
 
 
 def _elsewhere(scope: Scope) -> tuple[int, str] | None:
@@ -175,7 +177,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _read(receive: Receive) -> tuple[bytes, tuple[int, str] | None]:
+async def _read(receive: Receive, limit: int) -> tuple[bytes, tuple[int, str] | None]:
     """The body of a request, up to the size of an upload."""
     body = bytearray()
     more = True
@@ -185,8 +187,8 @@ async def _read(receive: Receive) -> tuple[bytes, tuple[int, str] | None]:
             return b"", (400, "The upload was cut off.")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > MAX_BYTES + _FRAME:
-            return b"", (413, f"The file is larger than {MAX_BYTES // 2**20} MB: make it smaller first.")
+        if len(body) > limit + _FRAME:
+            return b"", (413, f"The file is larger than {limit // 2**20} MB: make it smaller first.")
     return bytes(body), None
 
 
@@ -200,8 +202,9 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _kind(scope: Scope, body: bytes) -> tuple[int, str] | None:
-    """Whether the upload holds anything but images of the kinds that are read, by name and by beginning."""
+async def _kind(scope: Scope, body: bytes, videos: bool) -> tuple[int, str] | None:
+    """Whether the upload holds anything but images, and videos where they are let in, of the kinds that are read, by name
+    and by beginning."""
     from starlette.datastructures import UploadFile
     from starlette.requests import Request
 
@@ -210,12 +213,28 @@ async def _kind(scope: Scope, body: bytes) -> tuple[int, str] | None:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             for file in files:
                 head = await file.read(12)
-                known = head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
-                if Path(file.filename or "").suffix.lower() not in SUFFIXES or not known:
-                    return 415, "This is not an image that can be read: send a PNG, JPEG, WebP or BMP file."
+                suffix = Path(file.filename or "").suffix.lower()
+                if suffix in SUFFIXES and _is_image(head):
+                    if (file.size or 0) > MAX_BYTES:
+                        return 413, f"The image is larger than {MAX_BYTES // 2**20} MB: make it smaller first."
+                elif not (videos and suffix in VIDEO_SUFFIXES and _is_video(head)):
+                    also = ", or an MP4, MOV, WebM, MKV or AVI video" if videos else ""
+                    return 415, f"This is not an image that can be read: send a PNG, JPEG, WebP or BMP file{also}."
     except Exception:  # starlette's parser tells of broken forms in several ways
         return 400, "The upload is broken: send it again."
     return None if files else (400, "No file was sent.")
+
+
+def _is_image(head: bytes) -> bool:
+    return head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def _is_video(head: bytes) -> bool:
+    return (
+        head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+        or head[:4] == _EBML
+        or (head[:4] == b"RIFF" and head[8:] == b"AVI ")
+    )
 
 
 async def _nothing() -> MutableMapping[str, Any]:

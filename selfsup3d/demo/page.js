@@ -1,6 +1,6 @@
 // Files that are too large are turned away before they are sent, with a message: gradio would stay silent.
 () => {
-  const limit = LIMIT, told = "TOLD";
+  const limit = LIMIT, videoLimit = VIDEO_LIMIT, told = "TOLD";
   function tell(text) {
     document.querySelector("#turned-away")?.remove();
     const box = document.createElement("div");
@@ -12,7 +12,7 @@
     setTimeout(() => box.remove(), 8000);
   }
   function check(event, files) {
-    const large = [...(files || [])].find((file) => file.size > limit);
+    const large = [...(files || [])].find((file) => file.size > (file.type.startsWith("video/") ? videoLimit : limit));
     if (!large) return;
     event.stopImmediatePropagation();
     event.preventDefault();

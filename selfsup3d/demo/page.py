@@ -16,7 +16,9 @@ from selfsup3d.demo import viewer
 from selfsup3d.demo.answers import Answers, Seen
 from selfsup3d.demo.door import Door, received
 from selfsup3d.demo.images import MAX_BYTES, SUFFIXES, Framing
+from selfsup3d.demo.videos import MAX_SECONDS, MAX_VIDEO_BYTES, VIDEO_SUFFIXES, VideoAnswers
 from selfsup3d.errors import InputError
+from selfsup3d.viz.colours import LEFT, RIGHT
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"  # read by gradio when it starts
 try:
@@ -33,7 +35,7 @@ _CSS = """
 .gradio-container { width: 100%; max-width: 1320px !important; margin: 0 auto; }
 .message { color: #8a1c12; background: #fdecea; border: 1px solid #f3b6b0; border-radius: 8px; padding: 10px 14px; }
 #turned-away { position: fixed; left: 50%; bottom: 32px; transform: translateX(-50%); z-index: 99; }
-#skeleton { flex: 1 1 0; min-width: min(240px, 100%) !important; }
+#skeleton, #motion { flex: 1 1 0; min-width: min(240px, 100%) !important; }
 .facts { opacity: 0.7; font-size: 13px; }
 .square img { width: 100% !important; height: 100% !important; object-fit: contain !important; }
 .shelf .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; gap: 6px !important; }
@@ -50,12 +52,15 @@ _WAIT: dict[str, Any] = {
 _HOUR, _DAY = 3600, 86400
 
 
-def build_page(answers: Answers, examples: Sequence[Path], uploads: Path) -> gr.Blocks:
+def build_page(
+    answers: Answers, examples: Sequence[Path], uploads: Path, videos: VideoAnswers | None = None
+) -> gr.Blocks:
     """The page as gradio blocks.
 
     Args:
         answers: what the page asks. examples: images to pick from; the first is there when the page opens.
         uploads: folder that gradio writes uploads into (GRADIO_TEMP_DIR); no other file is looked at.
+        videos: what the video tab asks; None = the tab says how to have it.
     """
     accept = partial(received, uploads=uploads, examples=examples)
     with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _DAY)) as page:
@@ -65,14 +70,19 @@ def build_page(answers: Answers, examples: Sequence[Path], uploads: Path) -> gr.
                 _pose_tab(page, answers, examples, accept)
             with gr.Tab("Appearance × pose"):
                 _transfer_tab(page, answers, examples, accept)
+            with gr.Tab("Video"):
+                _video_tab(videos, accept)
         gr.HTML(html.escape(answers.facts), elem_classes="facts")
-        page.unload(_forgetting(answers))
+        page.unload(_forgetting(answers, videos))
     page.queue(default_concurrency_limit=1, max_size=32)  # one network: one question at a time
     return page
 
 
-def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: bool = True) -> str:
+def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: bool = True, videos: bool = False) -> str:
     """Serve the page until interrupted, or return its address at once where `block` is False; see `door` for whom.
+
+    Args:
+        videos: the page has a video tab, so videos are let in.
 
     Raises:
         InputError: the port is taken, or the host is not this machine's.
@@ -91,12 +101,12 @@ def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: boo
             mcp_server=False,
             enable_monitoring=False,
             footer_links=[],
-            max_file_size=MAX_BYTES,
-            app_kwargs={"middleware": [Middleware(Door, uploads=uploads)]},
+            max_file_size=MAX_VIDEO_BYTES if videos else MAX_BYTES,
+            app_kwargs={"middleware": [Middleware(Door, uploads=uploads, videos=videos)]},
             state_session_capacity=64,
             theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=["ui-monospace", "monospace"]),
             css=_CSS,
-            js=_script(),
+            js=_script(videos),
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host}:{port} ({error}); try another --port") from None
@@ -114,10 +124,12 @@ def _try_address(host: str, port: int) -> None:
         trial.bind(address)
 
 
-def _script() -> str:
-    refusal = f"is larger than {MAX_BYTES // 2**20} MB: make it smaller first"
+def _script(videos: bool) -> str:
+    largest = MAX_VIDEO_BYTES if videos else MAX_BYTES
+    refusal = f"is larger than {MAX_BYTES // 2**20} MB (videos: {largest // 2**20} MB): make it smaller first"
     code = files("selfsup3d.demo").joinpath("page.js").read_text(encoding="utf-8")
-    return code[code.index("() =>") :].replace("LIMIT", str(MAX_BYTES)).replace("TOLD", refusal)
+    code = code[code.index("() =>") :].replace("VIDEO_LIMIT", str(largest)).replace("LIMIT", str(MAX_BYTES))
+    return code.replace("TOLD", refusal)
 
 
 # ------------------------------------------------------------------------------------------------------ pose and views
@@ -224,6 +236,73 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], a
     blend.change(**made, **_WAIT)
 
 
+# --------------------------------------------------------------------------------------------------------------- video
+
+
+def _video_tab(videos: VideoAnswers | None, accept: _Accept) -> None:
+    if videos is None:
+        gr.Markdown(
+            "Videos need a detector of people: start the page with `selfsup3d demo --checkpoint MODEL --detector mediapipe "
+            "--detector-weights pose_landmarker_full.task`."
+        )
+        return
+    with gr.Row():
+        with gr.Column(scale=2, min_width=260):
+            button = gr.UploadButton(
+                "Upload a video", file_types=list(VIDEO_SUFFIXES), variant="primary", elem_id="video-upload"
+            )
+            gr.Markdown(
+                f"One person, seen whole, at most {MAX_SECONDS:.0f} s and {MAX_VIDEO_BYTES // 2**20} MB. Upload only people "
+                "who agree to it: the video stays on the machine that serves this page, and is deleted within a day or "
+                "when the server stops.",
+                elem_id="video-consent",
+            )
+            message = gr.HTML(
+                html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id="video-message"
+            )
+            lines = gr.Markdown("", elem_id="video-lines")
+        with gr.Column(scale=5, min_width=260), gr.Row():
+            skeleton = gr.HTML(
+                label="3D motion, on the ground",
+                show_label=True,
+                container=True,
+                html_template=viewer.MOVING_HTML,
+                css_template=viewer.CSS,
+                js_on_load=viewer.script(),
+                elem_id="motion",
+                min_width=240,
+            )
+            overlay = gr.Video(label="On the video", interactive=False, height=360, elem_id="video-overlay", buttons=[])
+    with gr.Row():
+        downloads = [
+            gr.DownloadButton(kind, size="sm", min_width=70, interactive=False, elem_id=f"video-{kind.lower()}")
+            for kind in videos.FILES
+        ]
+    gr.HTML(
+        f"<span style='color:{_colour(LEFT)}'>&#9632;</span> left, <span style='color:{_colour(RIGHT)}'>&#9632;</span> right. "
+        f"{html.escape(videos.facts)}. Errors of some centimetres are usual; depth is a guess of one camera.",
+        elem_classes="facts",
+    )
+
+    def watch(raw: Any, request: gr.Request) -> list[Any]:
+        if raw is None:
+            return [None, None, "", *[_no_file()] * len(downloads), _told("")]
+        try:
+            path, name = accept(raw)
+            found = videos.watch(path, name, _session(request))
+        except InputError as error:
+            return [None, None, "", *[_no_file()] * len(downloads), _told(str(error))]
+        ready = [gr.update(value=str(path), interactive=True) for path in found.files]
+        return [found.motion, str(found.overlay), " ".join(found.lines), *ready, _told("")]
+
+    outputs = [skeleton, overlay, lines, *downloads, message]
+    button.upload(watch, [button], outputs, preprocess=False, show_progress_on=[overlay])
+
+
+def _colour(colour: tuple[int, int, int]) -> str:
+    return "rgb({}, {}, {})".format(*colour)
+
+
 # -------------------------------------------------------------------------------------------------------------- pieces
 
 
@@ -309,9 +388,11 @@ def _result(title: str, name: str) -> gr.Image:
     )
 
 
-def _forgetting(answers: Answers) -> Callable[[gr.Request], None]:
+def _forgetting(answers: Answers, videos: VideoAnswers | None) -> Callable[[gr.Request], None]:
     def forget(request: gr.Request) -> None:
         answers.forget(_session(request))
+        if videos is not None:
+            videos.results.forget(_session(request))
 
     return forget
 

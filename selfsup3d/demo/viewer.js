@@ -1,12 +1,26 @@
 // A 3D skeleton on a plain canvas: dragged by the mouse or a finger, turned by the arrow keys, zoomed by the wheel.
+// A motion plays, and stands still where the slider is put.
 // Runs inside gr.HTML, which hands over `element`, `props` and `watch`. No library, no network, no WebGL.
 const view = { azimuth: 0.5, elevation: 0.2, zoom: 1 };
 const HOME = { ...view };
 const canvas = () => element.querySelector("canvas");
 let drag = null;
+let read = { text: null, told: null };
+const player = { frame: 0, playing: true, last: 0 };
 
 function scene() {
-  try { return props.value ? JSON.parse(props.value) : null; } catch { return null; }
+  if (read.text !== props.value) {
+    let told = null;
+    try { told = props.value ? JSON.parse(props.value) : null; } catch { told = null; }
+    read = { text: props.value, told };
+    player.frame = 0;
+    player.playing = true;
+    const slider = element.querySelector(".time");
+    if (slider) slider.max = told && told.motion ? told.motion.length - 1 : 0;
+  }
+  const told = read.told;
+  if (!told || !told.motion) return told;
+  return { ...told, joints: told.motion[Math.min(Math.floor(player.frame), told.motion.length - 1)] };
 }
 
 function projector(width, height) {
@@ -60,7 +74,7 @@ function draw() {
   element.dataset.joints = told ? told.joints.length : 0;
   if (!told) return;
   const project = projector(width, height);
-  const floor = Math.min(...told.joints.map((joint) => joint[2])) - 0.04;
+  const floor = told.floor ?? Math.min(...told.joints.map((joint) => joint[2])) - 0.04;
   drawGround(pen, project, floor);
   for (const [a, b] of told.bones) {                              // the shadow of a lamp right above
     const [p, q] = [a, b].map((j) => project([told.joints[j][0], told.joints[j][1], floor]));
@@ -104,6 +118,38 @@ element.addEventListener("keydown", (event) => {
   view.elevation = Math.min(1.5, Math.max(-0.4, view.elevation + turn[1]));
   draw();
 });
+
+function tick(now) {
+  if (!element.isConnected) return;
+  const told = scene();
+  if (told && told.motion && player.playing && element.offsetParent) {
+    player.frame += Math.min((now - player.last) / 1000, 0.25) * told.fps;
+    if (player.frame >= told.motion.length) player.frame = 0;
+    show();
+  }
+  player.last = now;
+  requestAnimationFrame(tick);
+}
+
+function show() {
+  element.querySelector(".time").value = Math.floor(player.frame);
+  element.querySelector(".play").textContent = player.playing ? "\u23f8" : "\u25b6";
+  element.dataset.frame = Math.floor(player.frame);
+  draw();
+}
+
+element.addEventListener("click", (event) => {
+  if (!event.target.classList.contains("play")) return;
+  player.playing = !player.playing;
+  show();
+});
+element.addEventListener("input", (event) => {
+  if (!event.target.classList.contains("time")) return;
+  player.playing = false;
+  player.frame = Number(event.target.value);
+  show();
+});
 new ResizeObserver(draw).observe(element);
 watch("value", draw);
 draw();
+if (element.querySelector(".time")) requestAnimationFrame(tick);

@@ -1,4 +1,4 @@
-"""The skeleton that turns under the mouse: what the page's canvas is given to draw."""
+"""The skeleton that turns under the mouse, standing or moving: what the page's canvas is given to draw."""
 
 from __future__ import annotations
 
@@ -10,18 +10,30 @@ import numpy as np
 from selfsup3d.structures.skeleton import H36M_17
 from selfsup3d.viz.colours import bone_colours
 
-__all__ = ["CSS", "HTML", "script", "skeleton_json"]
+__all__ = ["CSS", "HTML", "MOVING_HTML", "script", "skeleton_json"]
 
 HTML = (
     '<div class="turn"><canvas tabindex="0" role="img" aria-label="3D skeleton; drag it or use the arrow keys"></canvas>'
     "<span>drag to turn &middot; wheel to zoom</span></div>"
 )
+MOVING_HTML = (
+    '<div class="turn moving"><canvas tabindex="0" role="img" '
+    'aria-label="3D skeleton in motion; drag it or use the arrow keys to turn it"></canvas>'
+    '<div class="player"><button type="button" class="play" aria-label="play or pause">&#9208;</button>'
+    '<input type="range" class="time" min="0" max="0" value="0" aria-label="frame of the motion"></div></div>'
+)
+"""With a button and a slider for time."""
 CSS = """
 .turn { position: relative; height: 276px; }
 .turn canvas { width: 100%; height: 100%; cursor: grab; touch-action: pan-y; outline-offset: -3px; }
 .turn canvas:active { cursor: grabbing; }
 .turn span { position: absolute; left: 0; right: 0; bottom: 6px; text-align: center; font-size: 12px; opacity: 0.55;
              pointer-events: none; }
+.turn.moving { display: flex; flex-direction: column; height: 316px; }
+.turn.moving canvas { flex: 1 1 0; min-height: 0; }
+.player { display: flex; gap: 8px; align-items: center; padding: 4px 8px; }
+.player .play { width: 40px; height: 32px; cursor: pointer; }
+.player .time { flex: 1; }
 """
 
 

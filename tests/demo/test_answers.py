@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from selfsup3d.demo import answers as module
+from selfsup3d.demo import results
 from selfsup3d.demo.answers import SHOWN
 from selfsup3d.demo.viewer import script, skeleton_json
 from selfsup3d.errors import InputError
@@ -73,9 +74,9 @@ def test_transfer_goes_from_the_own_pose_to_the_others(answers, images, synthesi
 
 
 def test_only_the_newest_files_are_kept(answers, images, monkeypatch):
-    monkeypatch.setattr(module, "_KEPT", 2)
+    monkeypatch.setattr(results, "_KEPT", 2)
     looks = [answers.look(images[0], "whole") for _ in range(4)]
-    assert len(list(answers.folder.glob("*/pose-*"))) == 2
+    assert len(list(answers.results.folder.glob("*/pose-*"))) == 2
     assert all(path.is_file() for path in looks[-1].files)
 
 
