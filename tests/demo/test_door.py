@@ -153,6 +153,7 @@ def test_the_server_fetches_nothing_for_others(server, path):
         ("a.png", b"#?RADIANCE\n" + bytes(99), 415),
         ("a.jpg", b"\xff\xd8\xff" + bytes(99), 200),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(10 * 2**20 + 70_000), 413),
+        ("a.mp4", b"\0\0\0\x18ftypisom" + bytes(99), 415),
     ],
 )
 def test_the_type_and_size_of_an_upload_are_checked_at_the_door(server, place, name, content, status):
@@ -160,6 +161,26 @@ def test_the_type_and_size_of_an_upload_are_checked_at_the_door(server, place, n
     assert upload(server, name, content).status_code == status
     if status != 200:
         assert {p for p in (place / "uploads").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status"),
+    [
+        ("a.mp4", b"\0\0\0\x18ftypisom" + bytes(11 * 2**20), 200),
+        ("a.webm", b"\x1a\x45\xdf\xa3" + bytes(99), 200),
+        ("a.mp4", b"<script>" + bytes(99), 415),
+        ("a.html", b"\0\0\0\x18ftypisom" + bytes(99), 415),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(10 * 2**20 + 1), 413),
+        ("a.mp4", b"\0\0\0\x18ftypisom" + bytes(40 * 2**20 + 70_000), 413),
+    ],
+)
+def test_with_a_video_tab_short_videos_are_let_in_besides(tmp_path, name, content, status):
+    from starlette.responses import PlainTextResponse
+    from starlette.testclient import TestClient
+
+    guarded = door.Door(PlainTextResponse("let in"), tmp_path, videos=True)
+    reply = TestClient(guarded, base_url="http://localhost").post("/upload", files={"files": (name, content)})
+    assert reply.status_code == status
 
 
 def test_broken_forms_are_refused(server):
