@@ -183,11 +183,11 @@ def _camera_line(records: list[PoseRecord]) -> str:
     if not any(np.isfinite(record.root).any() for record in records):
         return f"places: none, poses are of unknown size (unit {first.unit}); a supervised lifter gives metres"
     who = "the pelvis is" if len(records) == 1 else f"all {len(records)} people are"
-    told = f"focal length {first.focal:.0f} px at {width}x{height}"
+    lens = f"focal length {first.focal:.0f} px at {width}x{height}"
     if not first.focal_assumed:
-        return f"places: {who} in one camera frame (root, metres), {told} as given"
+        return f"places: {who} in one camera frame (root, metres), {lens} as given"
     return (
-        f"places: {who} in one camera frame (root, metres); {told} is assumed ({GUESSED_FIELD_OF_VIEW:.0f} degrees over the "
+        f"places: {who} in one camera frame (root, metres); {lens} is assumed ({GUESSED_FIELD_OF_VIEW:.0f} degrees over the "
         "longer side): distances scale with it, --focal sets it"
     )
 

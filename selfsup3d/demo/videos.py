@@ -174,14 +174,14 @@ def motion_json(motion: SteadyMotion) -> str:
     upright[..., :2] -= upright[:, :1, :2]
     middle = float(np.median(upright[..., 2]))
     upright[..., 2] -= middle
-    told = {
+    scene = {
         "motion": upright.round(3).tolist(),
         "floor": -middle,
         "fps": motion.fps / every,
         "bones": [list(bone) for bone in H36M_17.bones],
         "colours": [f"rgb({r}, {g}, {b})" for r, g, b in bone_colours(H36M_17)],
     }
-    return json.dumps(told, allow_nan=False)
+    return json.dumps(scene, allow_nan=False)
 
 
 def _lines(record: PoseRecord, frames: int, others: int) -> tuple[str, ...]:
