@@ -23,6 +23,7 @@ from selfsup3d.io.files import atomic_path
 from selfsup3d.models.part_guided.assignment_path import best_path, movement_cost
 from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.network import PartGuidedNetwork, intrinsics_of
+from selfsup3d.models.part_guided.pseudo_labels import taught_joints
 from selfsup3d.puppet.labels import soft_silhouette
 
 __all__ = [
@@ -102,13 +103,14 @@ def make_pseudo_labels(
     Args:
         teacher: in evaluation mode. frames: not augmented. name: of the teacher, kept in the file.
     """
-    reading = _read(teacher, frames, averaging)
+    reading, K = _read(teacher, frames, averaging)
     choice = _paths(reading, frames)
     chosen = reading.at(choice)
     log_p = reading.log_probability.log_softmax(1).gather(1, choice[:, None])[:, 0]
     gaps = (chosen.entropy, chosen.keypoint_gap, chosen.depth_gap, chosen.spread)
     signals = torch.stack([-log_p, *(gap.mean(1) for gap in gaps)], 1).numpy()
-    return PseudoLabels(chosen.joints.numpy(), trust(signals), signals.astype(np.float32), name)
+    joints = taught_joints(teacher, chosen, K)
+    return PseudoLabels(joints.numpy(), trust(signals), signals.astype(np.float32), name)
 
 
 def trust(signals: np.ndarray) -> np.ndarray:
@@ -123,7 +125,7 @@ def trust(signals: np.ndarray) -> np.ndarray:
 
 def agreement(network: PartGuidedNetwork, frames: PairSource) -> dict[str, float]:
     """`AGREEMENT` of a system on clips, from predictions averaged with the mirror image's, each frame for itself."""
-    reading = _read(network, frames, "mirror")
+    reading = _read(network, frames, "mirror")[0]
     chosen = reading.at(reading.likeliest())
     overlap = torch.zeros(2, dtype=torch.float64)
     device = next(network.parameters()).device
@@ -155,15 +157,18 @@ def agreement_lines(before: dict[str, float], after: dict[str, float] | None = N
     return "\n".join(lines)
 
 
-def _read(network: PartGuidedNetwork, frames: PairSource, averaging: Averaging) -> Reading:
+def _read(network: PartGuidedNetwork, frames: PairSource, averaging: Averaging) -> tuple[Reading, Tensor]:
+    """Every frame's reading and pinhole (N, 3, 3)."""
     device = next(network.parameters()).device
-    found = []
+    found, pinholes = [], []
     for rows in _chunks(len(frames)):
         batch = frames.frames(rows).to(device)
         target = batch.need("target", by="self-training")
-        reading = averaged_reading(network, target, intrinsics_of(batch), averaging, second_crop=network.second_crop)
+        K = intrinsics_of(batch)
+        reading = averaged_reading(network, target, K, averaging, second_crop=network.second_crop)
         found.append(reading.to("cpu"))
-    return Reading.joined(found)
+        pinholes.append(K.cpu())
+    return Reading.joined(found), torch.cat(pinholes)
 
 
 def _paths(reading: Reading, frames: PairSource) -> Tensor:

@@ -40,13 +40,15 @@ class Backdrops:
         kind = draw.random()
         if self._photographs and kind < 0.55:
             image = _cropped(self._photographs[draw.integers(len(self._photographs))], draw, size)
-        elif kind < 0.85:
+        elif kind < 0.8:
             index = int(draw.integers(self._count))
             if index not in self._rooms:
                 self._rooms[index] = _room(index)
             image = _cropped(self._rooms[index], draw, size)
         else:
             image = _texture(draw, size)
+        if draw.random() < 0.25:
+            image = _furnished(image, draw)
         image = image.astype(np.float32)
         if kind >= 0.55 or not self._photographs:  # painted colours are brighter than most real ones
             grey = image.mean(-1, keepdims=True)
@@ -111,4 +113,38 @@ def _texture(draw: np.random.Generator, size: int) -> np.ndarray:
             cv2.rectangle(image, (x, y), (x + w // 2, y + h), colour, -1)
         else:
             cv2.ellipse(image, (x, y), (w // 4 + 1, h // 3 + 1), draw.uniform(0, 180), 0, 360, colour, -1)
+    return image
+
+
+def _furnished(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """An image with shelves, racks and frames: rows of upright things of about one height, posts, and legs of furniture.
+
+    Without them, whatever stands upright in a room is taken for a limb.
+    """
+    size = image.shape[0]
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    left, right = np.sort(draw.uniform(-0.2, 1.2, 2)) * size
+    top, rows = draw.uniform(-0.1, 0.6) * size, draw.integers(1, 5)
+    height = size * draw.uniform(0.06, 0.22)
+    board, muted = draw.uniform(20, 235, 3), draw.uniform(0.1, 1.0)
+    for row in range(rows):
+        base = int(top + (row + 1) * 1.25 * height)
+        x = left
+        while x < right:
+            width = size * draw.uniform(0.008, 0.07)
+            if draw.random() < 0.85:  # else a gap
+                colour = draw.uniform(0, 255, 3)
+                colour = colour.mean() + (colour - colour.mean()) * muted
+                corner = (int(x), int(base - height * draw.uniform(0.5, 1.0)))
+                cv2.rectangle(image, corner, (int(x + width), base), colour.tolist(), -1)
+            x += width
+        cv2.line(image, (int(left), base), (int(right), base), board.tolist(), max(1, size // 48))
+    for _ in range(draw.integers(0, 5)):  # posts, table and chair legs, rails
+        x, y = size * draw.uniform(0, 1, 2)
+        along = size * draw.uniform(0.1, 0.7) * np.array([draw.normal(0.0, 0.12), 1.0])
+        end = (int(x + along[0]), int(y + along[1])) if draw.random() < 0.75 else (int(x + along[1]), int(y))
+        colour = (
+            (draw.uniform(0, 255) * np.ones(3)).tolist() if draw.random() < 0.6 else draw.uniform(0, 255, 3).tolist()
+        )
+        cv2.line(image, (int(x), int(y)), end, colour, int(draw.integers(1, max(2, size // 16))))
     return image

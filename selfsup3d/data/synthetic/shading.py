@@ -59,7 +59,7 @@ def cast_shadow(image: np.ndarray, cover: np.ndarray, feet: np.ndarray, draw: np
     dark = np.float32(draw.uniform(0.15, 0.65))
     kind = draw.random()
     if kind < 0.35:  # contact shadow, under a wide source of light
-        shade = np.zeros((size, size), dtype=np.float32)
+        shade: np.ndarray = np.zeros((size, size), dtype=np.float32)
         reach = size * draw.uniform(0.06, 0.22)
         cv2.ellipse(
             shade, (int(feet[0]), int(feet[1])), (int(reach) + 1, int(reach * draw.uniform(0.15, 0.5)) + 1),

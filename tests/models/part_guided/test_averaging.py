@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from selfsup3d.errors import InputError
-from selfsup3d.geometry.camera import mirror_camera
+from selfsup3d.geometry.camera import mirror_camera, project
 from selfsup3d.geometry.kinematics import mirror_joints
 from selfsup3d.models.part_guided.assignment_path import AssignmentPath, best_path, movement_cost
 from selfsup3d.models.part_guided.averaging import ASSIGNMENTS, averaged_reading
 from selfsup3d.models.part_guided.confidence import Calibration, calibration_error, fit_calibration, signals
+from selfsup3d.models.part_guided.pseudo_labels import taught_joints
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_a_second_crop_asked_for_in_the_settings_is_the_one_predicted_with(make_
     torch.testing.assert_close(
         system.predict(batch).keypoints, reading.at(reading.likeliest()).keypoints, atol=1e-4, rtol=1e-4
     )
+
+
+def test_what_is_taught_lies_on_the_keypoints_where_the_pose_head_reads_them(network, batch):
+    reading = averaged_reading(network, batch.target, batch.K, "mirror")
+    chosen = reading.at(reading.likeliest())
+    assert torch.equal(taught_joints(network, chosen, batch.K), chosen.joints)
+    network.encoder.pose_head = "keypoints"
+    taught = taught_joints(network, chosen, batch.K)
+    torch.testing.assert_close(project(taught, batch.K), chosen.keypoints, atol=1e-2, rtol=1e-4)
+    assert torch.equal(taught[..., 2], chosen.joints[..., 2].clamp_min(0.1))
 
 
 def test_averaged_predictions_are_the_systems(network, batch):
