@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.bootstrap import compare_frames
 from selfsup3d.evaluation.records import load_frames, save_frames
-from selfsup3d.evaluation.reference_2d import load_reference
+from selfsup3d.evaluation.reference_2d import Reference2D, load_reference
 from selfsup3d.evaluation.reference_2d_report import add_to_page, real_clips_text
 from selfsup3d.evaluation.report import difference
 from selfsup3d.experiments.clip_curve import add_to_curve
@@ -67,7 +67,12 @@ def evaluate_clips(args: argparse.Namespace) -> int:
         before, its_config = load_system(args.pictures_before, pick_device(args.device))
         earlier = _predictor(args, before, its_config)
         measure_clips(
-            earlier, args.root, references, reading, clips=names, seen=_drawer(pictures, args.pictures_before)
+            earlier,
+            args.root,
+            references,
+            reading,
+            clips=names,
+            seen=_drawer(pictures, args.pictures_before, references),
         )
     result, frames = measure_clips(
         _predictor(args, system, config),
@@ -76,7 +81,7 @@ def evaluate_clips(args: argparse.Namespace) -> int:
         reading,
         clips=names,
         guess=None if guess is None else facing_pose(guess.numpy()),
-        seen=None if args.pictures is None else _drawer(pictures, args.checkpoint),
+        seen=None if args.pictures is None else _drawer(pictures, args.checkpoint, references),
     )
     if args.pictures is not None:
         write_jpg(args.pictures, clip_sheet(pictures))
@@ -118,12 +123,12 @@ def _predictor(args: argparse.Namespace, system: System, config: Config) -> Pred
 
 
 def _drawer(
-    pictures: dict[str, dict[str, list[np.ndarray]]], checkpoint: Path
+    pictures: dict[str, dict[str, list[np.ndarray]]], checkpoint: Path, references: Mapping[str, Reference2D]
 ) -> Callable[[str, list[PosedFrame]], None]:
     """Draws the frames of each clip, under the name of the model's folder."""
 
     def draw(name: str, posed: list[PosedFrame]) -> None:
-        pictures.setdefault(name, {})[_title(checkpoint)] = picture_rows(posed)
+        pictures.setdefault(name, {})[_title(checkpoint)] = picture_rows(posed, references[name])
 
     return draw
 

@@ -139,11 +139,18 @@ def test_each_clip_is_handed_over_as_it_was_read_and_drawn_in_eight_frames_at_mo
     predictor = Predictor(Known(unit), 32, parts="none")
     measure_clips(predictor, root, references, ClipReading(), progress=False, seen=seen.__setitem__)
     assert {name: len(posed) for name, posed in seen.items()} == {"walk": FRAMES, "sign": FRAMES}
-    rows = picture_rows(seen["walk"], cell=64)
+    rows = picture_rows(seen["walk"], references["walk"], cell=64)
     assert len(rows) == FRAMES
-    plain = picture_rows([replace(frame, joints_2d=None) for frame in seen["walk"]], cell=64)
+    plain = picture_rows([replace(frame, joints_2d=None) for frame in seen["walk"]], references["walk"], cell=64)
     assert all((drawn != bare).any() for drawn, bare in zip(rows, plain, strict=True))
-    assert len(picture_rows(seen["walk"] * 5)) == 8
+    many = Reference2D(np.tile(references["walk"].pixels, (5, 1, 1)), np.tile(references["walk"].visibility, (5, 1)))
+    assert len(picture_rows(seen["walk"] * 5, many)) == 8
+    nowhere = Reference2D(np.full((FRAMES, 17, 2), np.nan), np.zeros((FRAMES, 17)))
+    clear = picture_rows([replace(frame, joints_2d=None) for frame in seen["walk"]], nowhere, cell=64)
+    head = np.rint((unit[joint_index("nose")] + unit[joint_index("head")]) / 2 * 64).astype(int)
+    near = np.s_[head[1] - 3 : head[1] + 4, head[0] - 3 : head[0] + 4]
+    assert all(np.std(blurred[near]) < 0.5 * np.std(sharp[near]) for blurred, sharp in zip(plain, clear, strict=True))
+    assert all((blurred[-8:] == sharp[-8:]).all() for blurred, sharp in zip(plain, clear, strict=True))
     sheet = clip_sheet({"walk": {"before": plain, "after": rows}, "sign": {"after": rows}})
     assert sheet.shape[0] > 3 * 64
     write_jpg(tmp_path / "sheet.jpg", sheet)
