@@ -75,3 +75,18 @@ def test_projected_poses_teach_the_pose_head_alone(batch):
 def test_projected_poses_need_a_pose_head_that_reads_keypoints(settings):
     with pytest.raises(ValidationError, match=r"pretrain\.projected"):
         PartGuidedConfig(pretrain={"projected": 4}, **settings)
+
+
+def test_joints_beyond_the_images_edge_are_guessed_unsurely_and_the_crop_ends_there(batch):
+    pose = BodyPose(batch.unpaired, batch.unpaired_camera)
+    many = other_views(pose, batch.seeds, 300)
+    places = reported(many, 32.0, batch.seeds, 300)
+    points = many.pixels / 32.0
+    bottom = places.crop[:, 1] + places.crop[:, 2]
+    beyond = points[..., 1] > bottom[:, None]
+    some = beyond.any(1)
+    assert 0.05 < some.float().mean() < 0.5  # a fifth are cut, and those who leave the image by themselves
+    inner = ((points > 0.02) & (points < 0.98)).all(-1) & ~some[:, None]
+    assert places.confidence[beyond].median() < 0.6 * places.confidence[inner].median()
+    off = (places.inside - into_crop(points, places.crop)).norm(dim=-1)
+    assert off[beyond].median() > 3 * off[inner].median()
