@@ -137,7 +137,7 @@ class _Times:
 
 def _progress(args: argparse.Namespace, info: VideoInfo | None, what: str) -> Iterable[VideoFrame]:
     total = None if info is None or not info.frames else min(-(-info.frames // args.every), args.limit or 10**9)
-    frames = iter(frames_of(args.input, args.every, args.limit))
+    frames = iter(frames_of(args.input, args.every, args.limit, print))
     first = list(itertools.islice(frames, 1))  # an input that cannot be read is told before a bar is drawn
     return tqdm(itertools.chain(first, frames), total=total, desc=what, unit="frame")
 
@@ -279,7 +279,9 @@ def _draw_people(
         return
     last = max(int(record.frames[-1]) for record in people)
     frames = (
-        frame for frame in frames_of(args.input, args.every, args.limit) if kind == "images" or frame.number <= last
+        frame
+        for frame in frames_of(args.input, args.every, args.limit, lambda line: None)
+        if kind == "images" or frame.number <= last
     )
     if animation is None:
         for frame in frames:

@@ -126,6 +126,8 @@ def read_people(
         raise InputError(f"{path}: damaged, or not {kind} keypoints ({error!r})") from error
     if parsed.empty:
         notes.append(f"{path}: {parsed.empty} people without a single keypoint are skipped")
+    if parsed.odd:
+        notes.append(f"{path}: {parsed.odd} people of another number of joints than all others are skipped")
     notes += _in_pixels(path, parsed, size)
     tracker = track_people(sorted(parsed.frames.items()))
     if not tracker.tracks:

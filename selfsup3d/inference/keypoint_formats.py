@@ -12,7 +12,8 @@ MediaPipe  a list of frames (or {"frames": [...]}), each 33 landmarks {"x", "y",
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -43,6 +44,7 @@ class Parsed:
         size: (width, height) of the images, px, where the file states it.
         shares: coordinates are shares of the image.
         empty: people without a single keypoint, which are left out.
+        odd: people of another number of joints than nearly all, which are left out.
     """
 
     frames: dict[int, list[Person]] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Parsed:
     size: tuple[int, int] | None = None
     shares: bool = False
     empty: int = 0
+    odd: int = 0
 
     def add(self, number: int, person: Person | None) -> None:
         """Put a person into a frame; None is one without keypoints."""
@@ -81,7 +84,9 @@ def guess_format(value: Any) -> KeypointFormat | None:
         if "keypoint_scores" in first:
             return "mmpose"
         return "mediapipe" if _names(first) & {"x", "visibility", *_LANDMARKS} else None
-    return "mediapipe" if isinstance(first, Sequence) and not isinstance(first, str) else None
+    if not isinstance(first, Sequence) or isinstance(first, str):
+        return None
+    return "mediapipe" if any(person for frame in value for person in _people_of(frame)) else None
 
 
 def numbers_in_names(names: Sequence[str]) -> list[int] | None:
@@ -128,13 +133,15 @@ def _coco(files: Sequence[tuple[str, Any]]) -> Parsed:
         entries += value
     found.size = sizes.pop() if len(sizes) == 1 else None
     numbers = _image_numbers([entry["image_id"] for entry in entries], names)
-    counts = {len(entry["keypoints"]) // 3 for entry in entries if len(entry["keypoints"])}
-    if len(counts) > 1 or not counts <= set(_KNOWN):
-        raise InputError(f"people of {sorted(counts)} joints; known are 17, 26, 133 and 136 (COCO, Halpe)")
-    count = counts.pop() if counts else 17
+    sizes_of_people = [len(entry["keypoints"]) / 3 for entry in entries]
+    count = _usual(sizes_of_people, 17, "known are 17, 26, 133 and 136 (COCO, Halpe)")
     found.skeleton = _KNOWN[count]
     for entry in entries:
         person = None
+        if len(entry["keypoints"]) not in (0, 3 * count):
+            found.frames.setdefault(numbers[entry["image_id"]], [])
+            found.odd += 1
+            continue
         if len(entry["keypoints"]):
             points = _triples(entry["keypoints"], count)[: len(FOREIGN[found.skeleton])]
             # Annotations: 1 hidden, 2 seen, both marked.
@@ -165,15 +172,16 @@ def _openpose(files: Sequence[tuple[str, Any]]) -> Parsed:
     if len(files) == 1 and isinstance(files[0][1], list):  # frames in one list
         files = [(str(k), value) for k, value in enumerate(files[0][1])]
     numbers = numbers_in_names([name.removesuffix(".json").removesuffix("_keypoints") for name, _ in files])
-    counts = {len(person["pose_keypoints_2d"]) // 3 for _, file in files for person in file["people"]} - {0}
-    if len(counts) > 1 or not counts <= set(_KNOWN):  # Pose2Sim and others write theirs in OpenPose's form
-        raise InputError(f"people of {sorted(counts)} joints; known are {sorted(_KNOWN)}, all people alike")
-    count = counts.pop() if counts else 25
+    sizes = [len(person["pose_keypoints_2d"]) / 3 for _, file in files for person in file["people"]]
+    count = _usual(sizes, 25, f"known are {sorted(_KNOWN)}")  # Pose2Sim and others write theirs in OpenPose's form
     found = Parsed(skeleton=_KNOWN[count])
     for number, (_, file) in zip(numbers or range(len(files)), files, strict=True):
         found.frames.setdefault(number, [])
         for entry in file["people"]:
             values = entry["pose_keypoints_2d"]
+            if len(values) not in (0, 3 * count):
+                found.odd += 1
+                continue
             points = _triples(values, count) if len(values) else np.zeros((count, 3))
             points = points[: len(FOREIGN[found.skeleton])]
             found.add(number, _person(points[:, :2], points[:, 2], _identity(entry.get("person_id"))))
@@ -195,20 +203,16 @@ def _mmpose(files: Sequence[tuple[str, Any]]) -> Parsed:
     else:
         numbers = numbers_in_names([file for file, _ in files]) if len(files) > 1 else [0]
         frames = list(zip(numbers or range(len(files)), [value for _, value in files], strict=True))
-    counts = {len(person["keypoints"]) for _, people in frames for person in people} - {0}
-    if len(counts) > 1:
-        raise InputError(f"instances of {sorted(counts)} joints; expected one number of them")
-    count = counts.pop() if counts else 17
-    if "h36m" in name and count == 17:
-        skeleton = "h36m_17"
-    elif count in _KNOWN and count not in (18, 25):
-        skeleton = _KNOWN[count]
-    else:
-        raise InputError(f"an instance has keypoints of shape ({count}, 2); known are (17, 2), 26, 133 and 136 of them")
+    sizes = [len(person["keypoints"]) for _, people in frames for person in people]
+    count = _usual(sizes, 17, "known are 17, 26, 133 and 136", known={17, 26, 133, 136})
+    skeleton = "h36m_17" if "h36m" in name and count == 17 else _KNOWN[count]
     found = Parsed(skeleton=skeleton)
     for number, people in frames:
         found.frames.setdefault(number, [])
         for entry in people:
+            if len(entry["keypoints"]) not in (0, count):
+                found.odd += 1
+                continue
             found.add(number, _instance(entry, count, len(FOREIGN[skeleton])))
     return found
 
@@ -246,11 +250,13 @@ def _mediapipe(files: Sequence[tuple[str, Any]]) -> Parsed:
             value = [value]  # one frame's landmarks
         frames = [(_frame_number(frame, k), frame) for k, frame in enumerate(value)]
     points = []
+    _usual([len(person) for _, frame in frames for person in _people_of(frame)], 33, "MediaPipe has 33", known={33})
     for number, frame in frames:
         found.frames.setdefault(number, [])
         for landmarks in _people_of(frame):
-            if not landmarks:
-                found.empty += 1
+            if len(landmarks) != 33:
+                found.empty += not landmarks
+                found.odd += bool(landmarks)
                 continue
             person = _landmarks(landmarks)
             points.append(np.abs(person.joints[person.confidence > 0]).max(initial=0.0))
@@ -276,7 +282,7 @@ def _people_of(frame: Any) -> list[Sequence[Mapping[str, Any]]]:
             if str(key).lower() in _LANDMARKS and value:
                 return _people_of(value)
         return []
-    if not frame:
+    if not frame or not isinstance(frame, Sequence) or isinstance(frame, str):
         return []
     first = frame[0]
     if isinstance(first, Mapping) and "x" in _names(first):
@@ -285,8 +291,6 @@ def _people_of(frame: Any) -> list[Sequence[Mapping[str, Any]]]:
 
 
 def _landmarks(person: Sequence[Mapping[str, Any]]) -> Person:
-    if len(person) != 33:
-        raise InputError(f"a person of {len(person)} landmarks; MediaPipe has 33")
     low = [{str(key).lower(): value for key, value in landmark.items()} for landmark in person]
     points = np.array([[float(p["x"]), float(p["y"])] for p in low])
     seen = np.array([float(p.get("visibility", p.get("presence", 1.0))) for p in low]).clip(0.0, 1.0)
@@ -294,6 +298,22 @@ def _landmarks(person: Sequence[Mapping[str, Any]]) -> Person:
 
 
 # -------------------------------------------------------------------------------------------------------- shared
+
+
+def _usual(sizes: Iterable[float], default: int, known_ones: str, known: Collection[int] = tuple(_KNOWN)) -> int:
+    """The number of joints of (nearly) all people; people without any do not count.
+
+    Raises:
+        InputError: more than a tenth of them have another number, or it is not known.
+    """
+    counts = Counter(size for size in sizes if size)
+    if not counts:
+        return default
+    size, times = counts.most_common(1)[0]
+    if times < 0.9 * counts.total() or size not in known:
+        listed = ", ".join(f"{size:.4g}" for size in sorted(counts))
+        raise InputError(f"people of {listed} joints; {known_ones}, all people alike")
+    return int(size)
 
 
 def _triples(values: Sequence[float], count: int) -> np.ndarray:

@@ -181,17 +181,19 @@ def seen_motion(
     rate = fps or (video_info(path).fps if video else 0.0)  # of the source
     windows = find_windows(path, WindowOptions(crop, frames=None if limit is None else limit * every))
     times: dict[int, float] = {}
+    told: list[str] = []
 
     def images() -> Iterator[tuple[int, np.ndarray]]:
-        for frame in frames_of(path, every, limit):
+        for frame in frames_of(path, every, limit, told.append):
             times[frame.number] = frame.number / (rate or USUAL_FPS) if fps or math.isnan(frame.time) else frame.time
             yield frame.number, frame.image
 
     smoother = OneEuro((rate or USUAL_FPS) / every) if smooth else None
     frames = (frame.bare() for frame in predictor.stream(images(), windows, smoother, times=times))
     motion = motion_of_record(predictor.record(frames, (rate or USUAL_FPS) / every, str(path), times))
-    assumed = "" if rate else f"the source has no frame rate: {USUAL_FPS:g} frames/s are assumed (--fps)"
-    return replace(motion, taken=(*([assumed] if assumed else []), *motion.taken))
+    if not rate:
+        told.append(f"the source has no frame rate: {USUAL_FPS:g} frames/s are assumed (--fps)")
+    return replace(motion, taken=(*told, *motion.taken))
 
 
 def with_bones(joints: Tensor, lengths: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -86,23 +87,43 @@ def images_of(path: str | Path, every: int = 1, limit: int | None = None) -> Ite
     return ((frame.number, frame.image) for frame in frames_of(path, every, limit))
 
 
-def frames_of(path: str | Path, every: int = 1, limit: int | None = None) -> Iterator[VideoFrame]:
+def frames_of(
+    path: str | Path, every: int = 1, limit: int | None = None, report: Callable[[str], None] = warnings.warn
+) -> Iterator[VideoFrame]:
     """Number, time and (H, W, 3) uint8 RGB of an image, a folder of images of any sizes, or a video.
 
+    Args:
+        path: of the source. every, limit: each n-th frame, and at most so many.
+        report: gets a line for each damaged image of a folder, which is left out.
+
     Raises:
-        InputError: as `io.video`.
+        InputError: as `io.video`; no image of a folder can be read.
     """
     path = Path(path)
     if path.is_dir():
-        files = frame_files(path)
-        if not files:
-            raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-        frames = (VideoFrame(k * every, math.nan, read_image(file)) for k, file in enumerate(files[::every]))
+        frames = _images_of_folder(path, every, report)
     elif is_image(path):
         frames = (VideoFrame(0, math.nan, read_image(path)) for _ in range(1))
     else:
         return itertools.islice(read_timed_frames(path, every=every), limit)
     return itertools.islice(frames, limit)
+
+
+def _images_of_folder(path: Path, every: int, report: Callable[[str], None]) -> Iterator[VideoFrame]:
+    files = frame_files(path)
+    if not files:
+        raise InputError(f"{path}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    damaged: list[InputError] = []
+    for k, file in enumerate(files[::every]):
+        try:
+            image = read_image(file)
+        except InputError as error:
+            damaged.append(error)
+            report(f"{error}; it is skipped")
+            continue
+        yield VideoFrame(k * every, math.nan, image)
+    if len(damaged) == len(files[::every]):
+        raise damaged[0]
 
 
 class Predictor:

@@ -37,15 +37,16 @@ MAX_GAP = 15
 _FIELDS = ("frame", "x", "y", "width", "height")
 _ALIASES = {
     "frame": ("frame_id", "frame_number", "frameid", "image_id"),
-    "x": ("left", "bb_left", "xmin", "x1"),
-    "y": ("top", "bb_top", "ymin", "y1"),
-    "width": ("w", "bb_width"),
-    "height": ("h", "bb_height"),
-    "right": ("xmax", "x2"),
-    "bottom": ("ymax", "y2"),
+    "x": ("left", "bb_left", "bbox_left", "bbox_x", "xmin", "x_min", "x1"),
+    "y": ("top", "bb_top", "bbox_top", "bbox_y", "ymin", "y_min", "y1"),
+    "width": ("w", "bb_width", "bbox_width", "bbox_w"),
+    "height": ("h", "bb_height", "bbox_height", "bbox_h"),
+    "right": ("xmax", "x_max", "x2"),
+    "bottom": ("ymax", "y_max", "y2"),
     "person": ("id", "track_id", "name"),
 }
 """Our column -> what others call it."""
+_SHARES = 2.0  # no person is so few pixels wide and high
 _MOT = ("frame", "person", "x", "y", "width", "height", "counts")
 
 
@@ -73,12 +74,20 @@ def read_boxes(path: str | Path, max_gap: int = MAX_GAP) -> list[Track]:
         data = path.read_bytes()
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         rows = _json_rows(text) if path.suffix.lower() == ".json" else _csv_rows(path, text)
+    except InputError:
+        raise
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a box file ({error})") from error
     people: dict[str, dict[int, list[np.ndarray]]] = {}
     for number, row in enumerate(rows):
         person, frame, box = _box(path, number, row)
         people.setdefault(person, {}).setdefault(frame, []).append(box)
+    sides = [float(box[2:].max()) for boxes in people.values() for found in boxes.values() for box in found]
+    if sides and max(sides) <= _SHARES:
+        raise InputError(
+            f"{path}: no box is wider or higher than {max(sides):.2f}, so these are shares of the image and not pixels; "
+            "multiply x and width by its width, y and height by its height"
+        )
     if not people:
         raise InputError(f"{path}: holds no boxes; expected rows of {', '.join(_FIELDS)}")
     tracks: list[Track] = []
@@ -96,12 +105,14 @@ def read_boxes(path: str | Path, max_gap: int = MAX_GAP) -> list[Track]:
 
 
 def _csv_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
-    """Rows by column; the separator is the one that the first line has most of."""
+    """Rows by column; the separator is the one that the first line has most of, or spaces."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return []
     mark = max(";\t,", key=lines[0].count)
-    table = [[cell.strip().strip('"') for cell in row] for row in csv.reader(lines, delimiter=mark)]
+    spaced = mark not in lines[0]
+    rows = (line.split() for line in lines) if spaced else csv.reader(lines, delimiter=mark)
+    table = [[cell.strip().strip('"') for cell in row] for row in rows]
     if mark != ",":
         table = [[_decimal_point(cell) for cell in row] for row in table]
     if all(_is_number(cell) for cell in table[0]):

@@ -234,3 +234,30 @@ def test_people_without_keypoints_are_skipped_and_counted(tmp_path):
     found = read_keypoints(write(tmp_path / "v_0_keypoints.json", {"people": bodies}))
     assert found.others == 0
     assert any("2 people without a single keypoint are skipped" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["coco", "openpose", "mmpose", "mediapipe"])
+def test_one_person_of_other_joints_does_not_end_all(tmp_path, kind):
+    joints = {"coco": 17, "openpose": 25, "mmpose": 17, "mediapipe": 33}[kind]
+    points = np.random.default_rng(0).uniform(100, 400, (20, joints, 2)).round(1)
+    people = [row if k != 7 else row[:-2] for k, row in enumerate(points.tolist())]
+    flat = [[v for x, y in row for v in (x, y, 0.9)] for row in people]
+    value = {
+        "coco": [{"image_id": k, "keypoints": row} for k, row in enumerate(flat)],
+        "openpose": [{"people": [{"pose_keypoints_2d": row}]} for row in flat],
+        "mmpose": {
+            "instance_info": [{"frame_id": k, "instances": [{"keypoints": row}]} for k, row in enumerate(people)]
+        },
+        "mediapipe": [[{"x": x, "y": y} for x, y in row] for row in people],
+    }[kind]
+    (tmp_path / "k.json").write_text(json.dumps(value))
+    found = read_keypoints(tmp_path / "k.json")
+    assert found.frames.tolist() == [k for k in range(20) if k != 7]
+    assert "1 people of another number of joints" in found.notes[0]
+
+
+def test_detections_of_another_form_are_not_taken_for_landmarks(tmp_path):
+    one = {"name": "person", "confidence": 0.9, "keypoints": {"x": [1.0], "y": [2.0], "visible": [0.9]}}
+    (tmp_path / "k.json").write_text(json.dumps([[one, one], [one]]))
+    with pytest.raises(InputError, match="neither COCO, OpenPose, MediaPipe nor MMPose"):
+        read_keypoints(tmp_path / "k.json")

@@ -72,17 +72,24 @@ def test_nothing_is_overwritten_unless_told(script, model, scenes, tmp_path, cap
     assert run(script.main, [*command, "--overwrite"]) == 0
 
 
-def test_a_folder_of_images_of_several_sizes(script, model, scenes, tmp_path):
+def test_a_folder_of_images_of_several_sizes(script, model, scenes, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()
     shutil.copy(scenes / "a.png", images)
     cv2.imwrite(str(images / "z.jpg"), np.full((30, 80, 3), 99, np.uint8))
+    (images / "m.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     assert run(script.main, arguments(model, images, tmp_path / "out", "--parts", "none")) == 0
+    assert "m.png: not an image that can be read (damaged, or no image); it is skipped" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "poses.npz", "poses.json", "a_overlay.png", "z_overlay.png",
     }  # fmt: skip
     record = load_record(tmp_path / "out" / "poses.npz")
     assert record.windows.tolist() == [[0, -8, 72], [0, -25, 80]]
+    assert record.frames.tolist() == [0, 2]
+    for name in ("a.png", "z.jpg"):
+        (images / name).write_bytes(b"")
+    assert run(script.main, arguments(model, images, tmp_path / "none")) == 2
+    assert "a.png: the file is empty" in capsys.readouterr().err
 
 
 def test_keypoints_are_lifted_by_a_lifter(script, tmp_path, motion_poses, capsys):

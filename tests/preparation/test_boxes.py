@@ -102,6 +102,10 @@ def _text(mark=",", names=("frame", "x", "y", "width", "height"), point="."):
         _text(names=("frame_id", "left", "top", "w", "h")),
         "\ufeff" + _text(),
         "frame,x1,y1,x2,y2\n0,72,1,322,257\n9,80.5,1,330.5,257\n",
+        "frame,x_min,y_min,x_max,y_max\n0,72,1,322,257\n9,80.5,1,330.5,257\n",
+        _text(names=("frame", "bbox_left", "bbox_top", "bbox_width", "bbox_height")),
+        _text(" "),
+        "1 7 72 1 250 256 1 -1 -1 -1\n10 7 80.5 1 250 256 1 -1 -1 -1\n",
         "1,7,72,1,250,256,1,-1,-1,-1\n10,7,80.5,1,250,256,1,-1,-1,-1\n",
         "1,-1,72,1,250,256,0.9,-1,-1,-1\n10,-1,80.5,1,250,256,0.9,-1,-1,-1\n",
         "\n" + _text().replace("\n", "\r\n\r\n"),
@@ -121,6 +125,7 @@ def test_dialects_of_csv_give_the_same_boxes(tmp_path, text, encoding):
     ("text", "words"),
     [
         ("frame,x,y,width,hight\n0,1,2,3,4\n", r"no column 'height'; the first line has frame, x, y, width, hight"),
+        ("frame,x,y,width,height\n0,0.1,0.2,0.3,0.8\n", "shares of the image and not pixels; multiply x and width"),
         ("0,1,2,3,4\n", "5 columns without a header; name them in a first line: frame,x,y,width,height"),
         ("frame,x,y,width,height,person\n0,1,2,3,4,a\n0,1,2,3,5,a\n", "frame 0 has 2 boxes of 'a'"),
     ],
