@@ -227,6 +227,8 @@ def load_table(path: str | Path) -> JointTable:
         InputError: unreadable, unknown keys, or one of our joints without a rule.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a joint table (YAML)")
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
         values["joints"] = {j: (n,) if isinstance(n, str) else tuple(map(str, n)) for j, n in values["joints"].items()}

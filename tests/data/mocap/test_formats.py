@@ -132,6 +132,11 @@ def test_wrong_rules_of_a_table_are_named(tmp_path, rule, told):
         read_bvh_recording(tmp_path / "a.bvh", load_table(tmp_path / "t.yaml"))
 
 
+def test_a_missing_table_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"t\.yaml: no such file; expected a joint table"):
+        load_table(tmp_path / "t.yaml")
+
+
 def test_tables_are_told_apart():
     for table in TABLES.values():
         fitting = [t.name for t in TABLES.values() if t.needed.union(t.telling) <= table.needed.union(table.telling)]
