@@ -14,6 +14,7 @@ from selfsup3d.benchmarks.harness import Benchmark, Result, Settings, check, mea
 from selfsup3d.benchmarks.machine import gemm_peak, peak_memory_mb
 from selfsup3d.benchmarks.training_step import count_flops, made_up_batch, make_system
 from selfsup3d.geometry.camera import orbit_rotation
+from selfsup3d.models.part_guided.network import Appearance
 
 __all__ = ["BENCHMARK", "run"]
 
@@ -31,13 +32,14 @@ def run(settings: Settings) -> Result:
     assert batch.unpaired is not None
     assert batch.unpaired_camera is not None
     assert batch.K is not None
-    appearance = system.encode(batch.source, batch.K).appearance
+    appearance = Appearance(system.encode(batch.source, batch.K).appearance)
     turns = torch.stack([orbit_rotation(2 * math.pi * view / views, 0.2) for view in range(views)]).to(settings.device)
     joints = batch.unpaired @ turns.mT + batch.unpaired_camera.translation[:, None]  # (views, 17, 3)
     K = batch.K.expand(views, 3, 3)
+    many = appearance.map(lambda values: values.expand(views, -1, -1))
 
     def together() -> Tensor:
-        return system.synthesize(appearance.expand(views, -1, -1), joints, K, (size, size)).image
+        return system.synthesize(many, joints, K, (size, size)).image
 
     def one_by_one() -> Tensor:
         calls = (system.synthesize(appearance, joints[v : v + 1], K[v : v + 1], (size, size)) for v in range(views))

@@ -39,6 +39,7 @@ from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.cache import cache_root, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
 from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithPeople
+from selfsup3d.data.synthetic.people_pairs import PeoplePairs
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
@@ -131,6 +132,7 @@ def _part_guided(config: Config) -> System:
         pose_head=settings.pose_head,
         frozen_blocks=settings.frozen_blocks,
         heat_exponent=settings.heat_exponent,
+        textures=settings.textures,
     )
     system = PartGuided(encoder, decoder, puppet, settings)
     if settings.teacher is not None:
@@ -184,17 +186,24 @@ def build_source(config: Config, split: Split) -> Dataset:
 def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
     """Training images with rendered people as their unpaired poses, where the system is pre-trained on them."""
     system = config.system
-    wanted = isinstance(system, PartGuidedConfig) and system.pretrain.source in ("people", "both")
-    if not wanted or isinstance(data, PeopleConfig | ProjectedConfig):
+    if not isinstance(system, PartGuidedConfig) or isinstance(data, PeopleConfig | ProjectedConfig):
+        return source
+    if system.weights.pairs:
+        return WithPeople(source, PeoplePairs(_people_poses(data.prior), data.size))
+    if system.pretrain.source not in ("people", "both"):
         return source
     return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
 
 
-def _people_source(data: PeopleConfig) -> PeopleSource:
+def _people_poses(prior: Path | None) -> PosePool:
     priors: list[tuple[UprightPrior, float]] = [(ProceduralPrior(), 0.4)]
-    if data.prior is not None:
-        priors.append((MocapPrior(data.prior), 0.6))
-    return PeopleSource(PosePool(priors), data.size, data.backgrounds, data.pool, data.reuse)
+    if prior is not None:
+        priors.append((MocapPrior(prior), 0.6))
+    return PosePool(priors)
+
+
+def _people_source(data: PeopleConfig) -> PeopleSource:
+    return PeopleSource(_people_poses(data.prior), data.size, data.backgrounds, data.pool, data.reuse)
 
 
 def build_labelled(config: Config) -> Dataset | None:
@@ -245,6 +254,9 @@ def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
     if split == "train":
         if _needs_labels(config):
             raise InputError("system: rendered people are for pre-training; use pretrain.source: people")
+        pairs = isinstance(config.system, PartGuidedConfig) and config.system.weights.pairs
+        if pairs:
+            return cast(Dataset, PeoplePairs(_people_poses(settings.prior), settings.size, settings.backgrounds))
         return cast(Dataset, _people_source(settings))  # of which training samples alone are asked
     # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
     prepare(None, "quickstart", settings.size, (split,))

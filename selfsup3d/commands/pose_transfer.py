@@ -85,7 +85,7 @@ def _person(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> t
     people = synthesizer.encode(crops)
     silhouette = synthesizer.silhouette(people[:1])[0]
     background = named_background(args.background, crops, synthesizer.size, silhouette)
-    return people.averaged(), crops[0], background
+    return people.merged(), crops[0], background
 
 
 def _grid(synthesizer: Synthesizer, args: argparse.Namespace) -> np.ndarray:

@@ -45,6 +45,10 @@ class LossWeightConfig(Section):
     """L_p: the unpaired pose found again in the decoded image."""
     appearance: NotNegative = 0.2
     """L_a: the appearance found again in the decoded image."""
+    observed: NotNegative = 0.2
+    """With `textures`: the parts of real images learn what the saliency adds to them."""
+    pairs: NotNegative = 0.0
+    """With `textures`: one of two renderings of a synthetic person, decoded in the pose of the other, which it must be."""
     known_pose: NotNegative = 1.0
     """Pose and camera where they are known: of rendered puppets, from a teacher, or from labels."""
 
@@ -120,6 +124,8 @@ class PartGuidedConfig(Section):
     """Composite decoded people over backgrounds before they are encoded."""
     appearance_channels: Width = 24
     """Channels of the appearance per part."""
+    textures: bool = False
+    """The decoder corrects the source's parts, drawn in the target's pose; off = it starts from a colour a part."""
     optimizers: Literal["fused", "per_loss"] = "fused"
     """fused = one optimizer, weighted losses, one forward; per_loss = Algorithm 1 literally, an AdaGrad per loss."""
     stages: StageConfig = StageConfig()
@@ -136,6 +142,10 @@ class PartGuidedConfig(Section):
             )
         if self.pretrain.projected and (self.pose_head != "keypoints" or not self.kinematics):
             raise ValueError("pretrain.projected is for pose_head: keypoints, with kinematics")
+        if self.weights.pairs and self.pretrain.source in ("people", "both"):
+            raise ValueError("weights.pairs and pretrain.source: people both give the unpaired poses: choose one")
+        if self.weights.pairs and not self.textures:
+            raise ValueError("weights.pairs is for a decoder of textures: set textures to true")
         if self.teacher is not None and self.supervision != "teacher":
             raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
         return self

@@ -48,8 +48,11 @@ _TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_trans
 _IMAGE_ROWS = {
     "this system": "",
     "supervised, same network": "supervised",
+    "this system, its person continued over uncovered pixels": "continued",
     "copy the source": "copy_source",
     "mean colour": "mean_colour",
+    "flat parts, continued": "flat_parts",
+    "unlearned warp of the parts, continued": "warp",
 }
 _LABELS = {
     "mean_pose": "mean training pose",
@@ -224,7 +227,7 @@ def _image_tables(result: Mapping[str, Any]) -> list[Table]:
             continue
         rows = []
         for title, key in _IMAGE_ROWS.items():
-            if key == "supervised" and key not in result["baselines"]:
+            if key and key not in ("copy_source", "mean_colour") and key not in result["baselines"]:
                 continue
             numbers = result["baselines"].get(key, {}) if key else result["metrics"]
             rows.append([title, *(_number(numbers.get(n), n, _absent(result, n)) for n in names)])

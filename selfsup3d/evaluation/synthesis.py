@@ -36,6 +36,11 @@ class Synthesizes(Protocol):
         """The person of `source` in the given pose `transfer_joints_3d`."""
         ...
 
+    def continued(self, batch: Batch, method: str) -> dict[str, Tensor]:
+        """By name, what these methods are to be compared with, at the same poses: images whose person goes on beyond
+        their outline ("continued" = the system's own)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Task:
@@ -76,7 +81,8 @@ def synthesis_values(
         lpips: see `evaluation.images.find_lpips`.
 
     Returns:
-        values: (B,) by name: "psnr", "ssim", "lpips" + suffix, and the same under "copy_source/" and "mean_colour/".
+        values: (B,) by name: "psnr", "ssim", "lpips" + suffix, and the same under "copy_source/", "mean_colour/", and
+            what the system's `continued` gives.
         reasons: name of the metric -> why it is missing.
         images: what the system painted, by method.
     """
@@ -96,6 +102,8 @@ def synthesis_values(
         shown = getattr(batch, task.appearance).float()
         images[task.method] = painted
         guesses = {"": painted, "copy_source/": shown, "mean_colour/": mean_colour(shown, _person(batch, task, parts))}
+        if callable(getattr(system, "continued", None)):
+            guesses |= {f"{name}/": image for name, image in system.continued(batch, task.method).items()}  # type: ignore[attr-defined]
         for prefix, image in guesses.items():
             values[prefix + names[0]] = masked_psnr(image, truth, mask)
             values[prefix + names[1]] = masked_ssim(image, truth, mask)

@@ -47,7 +47,7 @@ def panels(network: PartGuidedNetwork, image: np.ndarray, size: int) -> dict[str
         encoding = network.encode(batch, K)
         body = network.pose(encoding)
         maps, _ = network.maps(body.joints, K, (size, size))
-        decoded = network.decoder(encoding.appearance, maps)
+        decoded = network.synthesize(network.appearance(batch, encoding, body), body.joints, K, (size, size))
     large = cv2.resize(small, (_CELL, _CELL), interpolation=cv2.INTER_NEAREST)
     soft = maps[0].amax(0).numpy()[None, None]
     shown = colour_labels(maps.argmax(1)) * torch.from_numpy(soft)

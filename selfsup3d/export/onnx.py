@@ -98,6 +98,7 @@ class DecoderModule(nn.Module):
 
     def __init__(self, system: PartGuided) -> None:
         super().__init__()
+        _refuse_textures(system)
         self.decoder = system.decoder
 
     def forward(self, appearance: Tensor, part_maps: Tensor) -> tuple[Tensor, ...]:
@@ -114,6 +115,7 @@ class PredictionModule(nn.Module):
 
     def __init__(self, system: PartGuided) -> None:
         super().__init__()
+        _refuse_textures(system)
         self.system = system
 
     def forward(self, images: Tensor, K: Tensor) -> tuple[Tensor, ...]:
@@ -127,6 +129,11 @@ class PredictionModule(nn.Module):
         camera = body.camera
         pose = (body.canonical, camera.rotation, camera.translation, body.posed, body.pixels)
         return *pose, decoded.image, decoded.segmentation
+
+
+def _refuse_textures(system: PartGuided) -> None:
+    if system.settings.textures:
+        raise InputError("this model's decoder corrects drawn textures, which ONNX has no part for: export the encoder")
 
 
 def dense_part_maps(geometry: PartGeometry, size: tuple[int, int], edge: float = 1.0) -> Tensor:

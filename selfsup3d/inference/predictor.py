@@ -321,7 +321,11 @@ class Predictor:
         maps, geometry = system.maps(chosen.joints, K, size)
         if self.parts == "decoder" and system.settings.trains_decoder:
             small = F.adaptive_avg_pool2d(images, size)
-            labels = system.decoder(system.encode(small, K).appearance, maps).segmentation.argmax(1)
+            encoding = system.encode(small, K)
+            if system.settings.textures:
+                labels = system.observed(small, encoding, geometry, maps).argmax(1)
+            else:
+                labels = system.decoder(encoding.appearance, maps).segmentation.argmax(1)
         else:
             labels = part_labels(maps, geometry, size, system.puppet).parts
         return output, labels.byte().cpu().numpy()

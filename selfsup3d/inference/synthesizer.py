@@ -5,6 +5,9 @@
     views = synthesizer.novel_view(person, sweep(-90, 90, 7))   # (7, 3, S, S)
     frames = synthesizer.transfer(person, "walk.bvh")           # the motion's poses, streamed
 
+Several images of a person show more of them than one: `Person.merged` makes one person of N. Models whose decoder
+corrects part textures draw them finer than they decode: `scale` times the system's size.
+
 Images are (H, W, 3) uint8 RGB arrays of any size, or (N, 3, S, S) float tensors in [0, 1] of the system's size.
 """
 
@@ -30,9 +33,10 @@ from selfsup3d.inference.predictor import Predictor
 from selfsup3d.inference.windows import cut, whole_frame
 from selfsup3d.io.images import is_image
 from selfsup3d.io.video import is_video
-from selfsup3d.models.part_guided.compositing import composite
+from selfsup3d.models.part_guided.network import Appearance
 from selfsup3d.models.part_guided.pose import BodyPose
 from selfsup3d.models.part_guided.system import PartGuided
+from selfsup3d.puppet.textures import PartTextures
 from selfsup3d.structures.batch import Batch, Camera, PoseOutput, TensorFields
 from selfsup3d.structures.skeleton import joint_index
 
@@ -50,17 +54,20 @@ class Person(TensorFields):
     Attributes:
         appearance: (N, S, C).
         body: pose and camera of each.
+        textures: of the parts, where the system draws any.
     """
 
     appearance: Tensor
     body: BodyPose
+    textures: PartTextures | None = None
 
     def __len__(self) -> int:
         return len(self.appearance)
 
-    def averaged(self) -> Person:
-        """One person: the mean appearance of N images of theirs, with the first one's pose."""
-        return Person(self.appearance.mean(0, keepdim=True), self.body[:1])
+    def merged(self) -> Person:
+        """One person: what N images of theirs show, with the first one's pose."""
+        textures = None if self.textures is None else self.textures.merged()
+        return Person(self.appearance.mean(0, keepdim=True), self.body[:1], textures)
 
 
 @dataclass(frozen=True)
@@ -94,22 +101,37 @@ class Synthesizer:
     """A trained part-guided system, ready to paint: encodes once, decodes in batches, keeps no graph.
 
     Args:
-        system: in evaluation mode, on its device, with a trained decoder.
+        system: in evaluation mode, on its device, with a trained decoder or part textures (`with_textures`).
         size: side of its images, px.
         batch_size: images at a time.
+        scale: images are decoded `scale` times as large as the system's; what is finer is drawn from the textures.
 
     Raises:
-        InputError: its decoder was never trained.
+        InputError: its decoder was never trained, and it draws no textures.
     """
 
-    def __init__(self, system: PartGuided, size: int, batch_size: int = 32) -> None:
-        if not system.decoder_is_trained:
-            raise InputError("the decoder of this model was never trained: it predicts poses, and no images")
-        self.system, self.size, self.batch_size = system, size, batch_size
+    def __init__(self, system: PartGuided, size: int, batch_size: int = 32, scale: int = 1) -> None:
+        if not (system.decoder_is_trained or system.settings.textures):
+            raise InputError(
+                "the decoder of this model was never trained: it predicts poses, and no images; "
+                "with textures it draws the parts of its source as they are"
+            )
+        self.system, self.size, self.batch_size, self.scale = system, size, batch_size, scale
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: torch.device | str = "cpu", batch_size: int = 32) -> Self:
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: torch.device | str = "cpu",
+        batch_size: int = 32,
+        side: int | None = None,
+        textures: bool = False,
+    ) -> Self:
         """Of a run, a released model or a checkpoint.
+
+        Args:
+            side: least side of the decoded images, px; None = the system's own.
+            textures: draw the source's parts, uncorrected, in place of a decoder that has no textures.
 
         Raises:
             InputError: see `training.build.load_system`; or no part-guided system.
@@ -117,7 +139,15 @@ class Synthesizer:
         system, config = load_system(path, device)
         if not isinstance(system, PartGuided):
             raise InputError(f"{path}: a {config.system.kind} cannot paint people; a part_guided system can")
-        return cls(system, int(getattr(evaluated(config), "size", 64)), batch_size)
+        if textures:
+            system = system.with_textures()
+        size = int(getattr(evaluated(config), "size", 64))
+        return cls(system, size, batch_size, 1 if side is None else -(-side // size))
+
+    @property
+    def side(self) -> int:
+        """Of the decoded images, px."""
+        return self.size * self.scale
 
     @property
     def device(self) -> torch.device:
@@ -127,21 +157,23 @@ class Synthesizer:
     # --------------------------------------------------------------------------------------------------- taking apart
 
     def images(self, images: Images) -> Tensor:
-        """(N, 3, S, S) on the device: arrays are cut to the square that holds the whole of them.
+        """(N, 3, side, side) on the device: arrays are cut to the square that holds the whole of them.
 
         Raises:
             InputError: another shape or kind.
         """
         if isinstance(images, Tensor):
             batch = images[None] if images.dim() == 3 else images
-            if batch.dim() != 4 or batch.shape[1:] != (3, self.size, self.size) or not batch.is_floating_point():
-                raise InputError(f"expected a float tensor (N, 3, {self.size}, {self.size}), got {tuple(images.shape)}")
-            return batch.to(self.device)
+            sizes = [(3, side, side) for side in dict.fromkeys((self.size, self.side))]
+            if batch.dim() != 4 or batch.shape[1:] not in sizes or not batch.is_floating_point():
+                expected = " or ".join(f"(N, 3, {side}, {side})" for _, side, _ in sizes)
+                raise InputError(f"expected a float tensor {expected}, got {tuple(images.shape)}")
+            return resized(batch.to(self.device), self.side)
         array = np.asarray(images)
         array = array[None] if array.ndim == 3 else array
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or 0 in array.shape:
             raise InputError(f"expected (H, W, 3) or (N, H, W, 3) uint8, got {np.shape(images)} {array.dtype}")
-        crops = np.stack([cut(image, whole_frame(image), self.size) for image in array])
+        crops = np.stack([cut(image, whole_frame(image), self.side) for image in array])
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
 
     def intrinsics(self, count: int) -> Tensor:
@@ -155,14 +187,17 @@ class Synthesizer:
         Args:
             images: see the module's docstring. K: (N, 3, 3) px of the S-pixel images; None = the usual one.
         """
-        batch = self.images(images)
-        K = self.intrinsics(len(batch)) if K is None else K.to(self.device)
-        found = []
-        for start in range(0, len(batch), self.batch_size):
+        large = self.images(images)
+        K = self.intrinsics(len(large)) if K is None else K.to(self.device)
+        found, textures = [], []
+        for start in range(0, len(large), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            encoding = self.system.encode(batch[rows], K[rows])
-            found.append((encoding.appearance, self.system.pose(encoding)))
-        body = BodyPose(
+            batch = resized(large[rows], self.size)
+            encoding = self.system.encode(batch, K[rows])
+            body = self.system.pose(encoding)
+            found.append((encoding.appearance, body))
+            textures.append(self.system.appearance(batch, encoding, body, large[rows]).textures)
+        bodies = BodyPose(
             torch.cat([b.canonical for _, b in found]),
             Camera(
                 torch.cat([b.camera.rotation for _, b in found]),
@@ -170,12 +205,12 @@ class Synthesizer:
                 K,
             ),
         )
-        return Person(torch.cat([a for a, _ in found]), body)
+        return Person(torch.cat([a for a, _ in found]), bodies, PartTextures.joined(textures))
 
     @torch.inference_mode()
     def pose(self, images: Images, K: Tensor | None = None) -> PoseOutput:
         """Poses, cameras, part segmentation and reconstruction of images (see `PartGuided.predict`)."""
-        batch = self.images(images)
+        batch = resized(self.images(images), self.size)
         K = self.intrinsics(len(batch)) if K is None else K.to(self.device)
         outputs = [
             self.system.predict(Batch(target=batch[start : start + self.batch_size], K=K[start : start + self.batch_size]))
@@ -186,43 +221,54 @@ class Synthesizer:
     # ----------------------------------------------------------------------------------------------- putting together
 
     def paint(self, person: Person, body: BodyPose, background: Tensor | None = None) -> Iterator[Tensor]:
-        """Images (3, S, S) in [0, 1] of a person in T poses under their cameras, one by one.
+        """Images (3, side, side) in [0, 1] of a person in T poses under their cameras, one by one.
 
         Args:
             person: one, or one for each pose.
             body: T poses.
-            background: (3, S, S) or (3,) to lay them over; None = the system's constant colour.
+            background: (3, side, side) or (3,) to lay them over; None = the system's constant colour.
 
         Raises:
             InputError: several people, but not one for each pose; a background of another size.
         """
+        behind = self._background(background)
+        for colour, cover in self.layers(person, body):
+            yield (colour + (1.0 - cover) * behind[0]).clamp(0.0, 1.0)
+
+    def layers(self, person: Person, body: BodyPose) -> Iterator[tuple[Tensor, Tensor]]:
+        """Colours (3, side, side), weighed by the cover, and cover (1, side, side) of a person in T poses, one by one.
+
+        Args:
+            person, body: see `paint`.
+        """
         count = len(body.canonical)
         if len(person) not in (1, count):
             raise InputError(f"{len(person)} people cannot take {count} poses; give one, or one for each")
-        behind = self._background(background)
         for start in range(0, count, self.batch_size):
             rows = slice(start, min(start + self.batch_size, count))
+            own = person if len(person) == 1 else person[rows]
             part = body[rows]
-            appearance = person.appearance.expand(count, -1, -1)[rows]
+            vectors = own.appearance.expand(len(part.canonical), -1, -1)
             with torch.inference_mode():
-                maps, _ = self.system.maps(part.joints, part.camera.K, (self.size, self.size))
-                image = self.system.decoder(appearance, maps).image
-                images = composite(image, maps, self.system.decoder.background, behind)
-            yield from images
+                colour, cover = self.system.decode_large(
+                    Appearance(vectors, own.textures), part.joints, part.camera.K, self.size, self.scale
+                )
+            yield from zip(colour, cover, strict=True)
 
     @torch.inference_mode()
     def silhouette(self, person: Person) -> np.ndarray:
-        """(N, S, S) in [0, 1] where the images are taken to show N people: the puppet in their poses."""
-        maps, _ = self.system.maps(person.body.joints, person.body.camera.K, (self.size, self.size))
+        """(N, side, side) in [0, 1] where the images are taken to show N people: the puppet in their poses."""
+        K = person.body.camera.K * person.body.camera.K.new_tensor([self.scale, self.scale, 1.0])[:, None]
+        maps, _ = self.system.maps(person.body.joints, K, (self.side, self.side))
         return maps.sum(1).clamp(max=1.0).cpu().numpy()
 
     def _background(self, background: Tensor | None) -> Tensor:
         colour = self.system.decoder.background if background is None else background.to(self.device).float()
         if colour.shape == (3,):
             return colour.view(1, 3, 1, 1)
-        if colour.shape != (3, self.size, self.size):
+        if colour.shape != (3, self.side, self.side):
             raise InputError(
-                f"a background has shape {tuple(colour.shape)}; expected (3,) or (3, {self.size}, {self.size})"
+                f"a background has shape {tuple(colour.shape)}; expected (3,) or (3, {self.side}, {self.side})"
             )
         return colour[None]
 
@@ -355,13 +401,28 @@ class Synthesizer:
         camera = Camera(
             rotation, torch.lerp(own.translation, other.translation, one), torch.lerp(own.K, other.K, one[..., None])
         )
-        return Person(torch.lerp(a.appearance[:1], b.appearance[:1], one[..., None]), BodyPose(canonical, camera))
+        textures = None
+        if a.textures is not None and b.textures is not None:
+            textures = a.textures[:1].blended(b.textures[:1], t)
+        return Person(
+            torch.lerp(a.appearance[:1], b.appearance[:1], one[..., None]), BodyPose(canonical, camera), textures
+        )
 
     def _one(self, image: Images | Person) -> Person:
         person = image if isinstance(image, Person) else self.encode(image)
         if len(person) != 1:
-            raise InputError(f"expected one image of the person, got {len(person)}; average them with Person.averaged")
+            raise InputError(
+                f"expected one image of the person, got {len(person)}; make one of them with Person.merged"
+            )
         return person
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images (N, 3, S, S) of another side: averaged where they shrink."""
+    if images.shape[-1] == side:
+        return images
+    how = "area" if side < images.shape[-1] else "bilinear"
+    return torch.nn.functional.interpolate(images, (side, side), mode=how)
 
 
 def _elevation(body: BodyPose) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 from selfsup3d.puppet.coverage import TILE, Tiles, padded, pixel_centres, tile_counts, tile_rows
 from selfsup3d.puppet.transform import NEAR, PartGeometry
 
-__all__ = ["TileStack", "flat_parts", "inverse_depth"]
+__all__ = ["TileStack", "flat_parts", "inverse_depth", "nearness_along"]
 
 
 def flat_parts(geometry: PartGeometry) -> PartGeometry:
@@ -19,17 +19,28 @@ def flat_parts(geometry: PartGeometry) -> PartGeometry:
 
 def inverse_depth(parts: PartGeometry, tiles: Tiles) -> Tensor:
     """(K, TILE²) 1/depth of the part of every tile at its pixels; parts have one leading dimension."""
-    matrix, share = parts.matrix[tiles.shape, 0], parts.share[tiles.shape]
-    start = 1.0 / parts.depth1[tiles.shape].clamp(min=NEAR)
-    end = 1.0 / parts.depth2[tiles.shape].clamp(min=NEAR)
-    nearer, slope = torch.maximum(start, end), (end - start) * share
+    base, slope, low, high = (value[tiles.shape] for value in _depth_line(parts))
+    matrix = parts.matrix[tiles.shape, 0]
     x, y = pixel_centres(tiles, matrix.dtype)
     m = (matrix * slope[:, None])[:, :, None, None]
-    base = share * start + (1 - share) * nearer + slope / 2
     value = m[:, 0] * x + (m[:, 1] * y + (m[:, 2] + base[:, None, None]))  # (K, TILE, TILE)
-    ends = torch.stack((share * start, share * end)) + (1 - share) * nearer
-    low, high = ends.amin(0), ends.amax(0)
     return torch.clamp(value, low[:, None, None], high[:, None, None]).flatten(1)
+
+
+def nearness_along(geometry: PartGeometry, along: Tensor) -> Tensor:
+    """1/depth (..., P, H, W) of every part at pixels with the canonical coordinates u_x `along` (..., P, H, W)."""
+    base, slope, low, high = (value[..., None, None] for value in _depth_line(geometry))
+    return torch.clamp(along * slope + base, low, high)
+
+
+def _depth_line(parts: PartGeometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """1/depth of parts as a line in u_x: value at its middle, slope, least and greatest value; each as `parts.width`."""
+    share = parts.share
+    start, end = 1.0 / parts.depth1.clamp(min=NEAR), 1.0 / parts.depth2.clamp(min=NEAR)
+    nearer, slope = torch.maximum(start, end), (end - start) * share
+    base = share * start + (1 - share) * nearer + slope / 2
+    ends = torch.stack((share * start, share * end)) + (1 - share) * nearer
+    return base, slope, ends.amin(0), ends.amax(0)
 
 
 class TileStack:

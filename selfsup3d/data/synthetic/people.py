@@ -56,12 +56,14 @@ class CutOuts:
     focal: np.ndarray
 
 
-def render_people(streams: RandomStreams, poses: UprightPoses) -> CutOuts:
+def render_people(streams: RandomStreams, poses: UprightPoses, views: RandomStreams | None = None) -> CutOuts:
     """One person for each stream, in the given poses.
 
     Args:
         streams: what bodies, clothes, light and camera are drawn from.
         poses: N upright poses; half of them keep their own bone lengths, the others take the person's.
+        views: the cameras are drawn from these instead, and all poses take the person's bone lengths: calls with the
+            same `streams` show the same people in the same light.
     """
     count = len(streams)
     indices = (streams.bits() >> np.uint64(16)).tolist()
@@ -69,10 +71,13 @@ def render_people(streams: RandomStreams, poses: UprightPoses) -> CutOuts:
     people = People.of([_varied(make_person(code("people", "person", i)), i) for i in indices])
     tilt, joints = poses.tilt.numpy().astype(np.float64), poses.joints.numpy().astype(np.float64)
     upright = joints @ tilt.swapaxes(-1, -2)
-    own = next(unit) < 0.5
+    own = (next(unit) < 0.5) & (views is None)
     scale = np.where(own[:, None], 0.85 + 0.3 * next(unit)[:, None], 1.0)
     upright = np.where(own[:, None, None], upright * scale[..., None], retarget(upright, people.bones))
     upright[..., 2] += 0.085 - upright[..., 2].min(1)[:, None]
+    lamps = unit
+    if views is not None:
+        unit = iter(np.moveaxis(views.uniform(64), 1, 0))
     middle = (upright.min(1) + upright.max(1)) / 2 + 0.06 * (np.stack([next(unit) for _ in range(3)], -1) - 0.5)
     above = next(unit) < 0.3  # a security camera's or a drone's view, or a look up from the floor
     spread = _normal(next(unit), next(unit))
@@ -86,7 +91,7 @@ def render_people(streams: RandomStreams, poses: UprightPoses) -> CutOuts:
     K = np.zeros((count, 3, 3))
     K[:, 0, 0] = K[:, 1, 1] = focal
     K[:, :2, 2], K[:, 2, 2] = RENDER_SIDE / 2, 1.0
-    lights = [_light(*values) for values in zip(*(next(unit) for _ in range(6)), strict=True)]
+    lights = [_light(*values) for values in zip(*(next(lamps) for _ in range(6)), strict=True)]
     image, labels = _cut_out(people, upright, Cameras(K, rotation, translation), lights)
     # Canonical joints and the camera of the body frame: the tilt is undone, the pelvis is at the origin.
     body = (upright - upright[:, :1]) @ tilt

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.data.priors.pose_prior import UprightPrior
-from selfsup3d.data.sampling.dataset import Dataset
+from selfsup3d.data.sampling.dataset import Dataset, Samples
 from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.degradation import degraded, recoloured
 from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people
@@ -27,7 +28,7 @@ from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
-__all__ = ["PeopleSource", "PosePool", "WithPeople"]
+__all__ = ["PeopleSource", "Placed", "PosePool", "WithPeople", "place"]
 
 _POSES, _RENDER = 0x905E, 0x8E4DE8  # seeds of the pose pool and of the cut-outs
 
@@ -73,7 +74,9 @@ class PosePool:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Placed:
+    """A cut-out in an image (S, S, 3): background, labels (S, S), pose and camera."""
+
     image: np.ndarray
     background: np.ndarray
     labels: np.ndarray
@@ -141,7 +144,7 @@ class PeopleSource:
             self._kept.popitem(last=False)
         return people
 
-    def _sample(self, person: CutOuts, other: CutOuts, seed: int) -> _Sample:
+    def _sample(self, person: CutOuts, other: CutOuts, seed: int) -> Placed:
         draw = np.random.Generator(np.random.Philox(key=np.array([seed, 0x9E0], dtype=np.uint64)))
         size = self.image_size
         person = _mirrored(person, self._partner) if draw.random() < 0.5 else person
@@ -162,15 +165,10 @@ class PeopleSource:
         image = image * (1.0 - cover) + np.minimum(colour, 255.0 * cover)
         if draw.random() < 0.3:
             image, labels = self._occluded(image, labels, draw)
-        c, s = np.cos(roll), np.sin(roll)
-        roll_matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
-        focal = float(person.focal) * scale
-        K = np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]], dtype=np.float32)
-        rotation, translation = roll_matrix @ person.rotation, roll_matrix @ person.translation
         if draw.random() < 0.15:
             image = hazy(image, draw)
         recorded = degraded(np.clip(image, 0, 255), draw)
-        return _Sample(recorded, background, labels, person.canonical, rotation, translation, K)
+        return Placed(recorded, background, labels, person.canonical, *_camera(person, scale, centre, roll))
 
     def _passer_by(self, image: np.ndarray, other: CutOuts, draw: np.random.Generator) -> np.ndarray:
         size = image.shape[0]
@@ -208,14 +206,41 @@ class PeopleSource:
         return image * (1.0 - cover) + cover * np.asarray(front, dtype=np.float32), labels
 
 
+def place(person: CutOuts, background: np.ndarray, draw: np.random.Generator) -> Placed:
+    """A cut-out before a background (S, S, 3) uint8, as a crop shows it, and nothing else."""
+    turn, scale, centre, roll = _placed(person, draw, background.shape[0])
+    cut, labels = _warped(person, turn, centre, background.shape[0])
+    cover = cut[..., 3:].astype(np.float32) / 255.0
+    image = background.astype(np.float32) * (1.0 - cover) + np.minimum(cut[..., :3], 255.0 * cover)
+    recorded = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    return Placed(recorded, background, labels, person.canonical, *_camera(person, scale, centre, roll))
+
+
+def _camera(
+    person: CutOuts, scale: float, centre: np.ndarray, roll: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotation, translation and pinhole of a crop of a cut-out."""
+    c, s = np.cos(roll), np.sin(roll)
+    roll_matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+    focal = float(person.focal) * scale
+    K = np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]], dtype=np.float32)
+    return roll_matrix @ person.rotation, roll_matrix @ person.translation, K
+
+
+class _SizedSamples(Samples, Protocol):
+    """Samples of images of one size."""
+
+    image_size: int
+
+
 class WithPeople:
     """Any training images, with rendered people in place of the unpaired poses.
 
     Args:
-        source: of the images. people: of the same size.
+        source: of the images. people: of the same size, or pairs of renderings.
     """
 
-    def __init__(self, source: Dataset, people: PeopleSource) -> None:
+    def __init__(self, source: Dataset, people: _SizedSamples) -> None:
         self.name, self.image_size = source.name, people.image_size
         self._source, self._people = source, people
 
@@ -231,11 +256,12 @@ class WithPeople:
         """The images' batch; the pose, its camera and its background are those of `rendered`."""
         images = self._source.batch(streams)
         people = self._people.batch(streams)
-        names = ("unpaired", "unpaired_camera", "unpaired_background", "rendered", "rendered_parts")
+        names = ["unpaired", "unpaired_camera", "unpaired_background", "rendered", "rendered_parts"]
+        names += ["rendered_source", "rendered_source_K"]  # of pairs
         return replace(images, **{name: getattr(people, name) for name in names})
 
 
-def _stacked(samples: list[_Sample], name: str) -> torch.Tensor:
+def _stacked(samples: list[Placed], name: str) -> torch.Tensor:
     return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
 
 

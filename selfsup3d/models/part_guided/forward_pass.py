@@ -6,10 +6,11 @@ only for what that loss needs: its images alone are decoded, and no graph is kep
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
@@ -23,12 +24,15 @@ from selfsup3d.models.part_guided.encoder import Encoding
 from selfsup3d.models.part_guided.layers import COLOUR
 from selfsup3d.models.part_guided.left_right import assign_limbs, assignment_of
 from selfsup3d.models.part_guided.localizer import crop_around, crop_images, into_crop
-from selfsup3d.models.part_guided.network import PartGuidedNetwork
+from selfsup3d.models.part_guided.network import Appearance, PartGuidedNetwork
+from selfsup3d.models.part_guided.observed_parts import known_parts, observed_parts
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of_joints
 from selfsup3d.models.part_guided.projected_places import other_views, reported
 from selfsup3d.models.part_guided.pseudo_labels import flip_averaged_joints
 from selfsup3d.models.part_guided.puppet_images import known_places, rendered_puppets
 from selfsup3d.puppet.labels import Labels, part_labels, soft_silhouette
+from selfsup3d.puppet.textures import Drawn, joined, visible_parts
+from selfsup3d.puppet.transform import PartGeometry
 from selfsup3d.structures.batch import Batch
 
 __all__ = ["IMAGES", "ForwardPass"]
@@ -82,6 +86,16 @@ class ForwardPass:
         return self.network.encoder(self.source, self.K, freeze_pose=True)
 
     @cached_property
+    def appearance_s(self) -> Appearance:
+        """Appearance of the source."""
+        return self.network.appearance(self.source, self.encoding_s)
+
+    @cached_property
+    def appearance_t(self) -> Appearance:
+        """Appearance of the target."""
+        return self.network.appearance(self.target, self.encoding_t, self.pose_t)
+
+    @cached_property
     def encoding_t(self) -> Encoding:
         """Encoding of the target; the student learns the teacher's pseudo-labels from a strongly augmented copy."""
         given, settings = self.given, self.network.settings
@@ -129,9 +143,14 @@ class ForwardPass:
         return self.network.pose(self.encoding_t, self.lengths)
 
     @cached_property
+    def drawn_t(self) -> tuple[Tensor, PartGeometry]:
+        """Part maps of the target's predicted pose, and the geometry that they come from."""
+        return self.network.maps(self.pose_t.joints, self.K, self.size)
+
+    @cached_property
     def maps_t(self) -> tuple[Tensor, Labels]:
         """Part maps and labels of the target's predicted pose."""
-        maps, geometry = self.network.maps(self.pose_t.joints, self.K, self.size)
+        maps, geometry = self.drawn_t
         return maps, part_labels(maps, geometry, self.size, self.network.puppet)
 
     # ------------------------------------------------------------------------------------------ the unpaired pose
@@ -144,20 +163,35 @@ class ForwardPass:
         return BodyPose(self.need("unpaired"), camera)
 
     @cached_property
+    def drawn_z(self) -> tuple[Tensor, PartGeometry]:
+        """The same of the unpaired pose."""
+        return self.network.maps(self.pose_z.joints, self.pose_z.camera.K, self.size)
+
+    @cached_property
     def maps_z(self) -> tuple[Tensor, Labels]:
         """Part maps and labels of the unpaired pose."""
-        maps, geometry = self.network.maps(self.pose_z.joints, self.pose_z.camera.K, self.size)
+        maps, geometry = self.drawn_z
         return maps, part_labels(maps, geometry, self.size, self.network.puppet)
 
     @cached_property
     def decoded(self) -> dict[str, Decoded]:
         """The images that `losses` need, by name (see `IMAGES`), in one pass of the decoder."""
         names = sorted({name for loss in self.losses for name in IMAGES[loss]})
-        appearance = [(self.encoding_s if name[0] == "s" else self.encoding_t).appearance for name in names]
-        maps = [(self.maps_t if name[1] == "t" else self.maps_z)[0] for name in names]
-        everything = self.network.decoder(torch.cat(appearance), torch.cat(maps))
-        images, parts = everything.image.chunk(len(names)), everything.segmentation.chunk(len(names))
-        return {name: Decoded(image, part) for name, image, part in zip(names, images, parts, strict=True)}
+        appearances = [self.appearance_s if name[0] == "s" else self.appearance_t for name in names]
+        decoded = self.decode(appearances, [name[1] for name in names])
+        return dict(zip(names, decoded, strict=True))
+
+    def decode(self, appearances: Sequence[Appearance], poses: Sequence[str]) -> list[Decoded]:
+        """People of each appearance in the target's pose "t" or the unpaired one "z", in one pass of the decoder."""
+        vectors = torch.cat([appearance.vectors for appearance in appearances])
+        maps = torch.cat([(self.drawn_t if pose == "t" else self.drawn_z)[0] for pose in poses])
+        drawn = [self.draw(appearance, pose) for appearance, pose in zip(appearances, poses, strict=True)]
+        return self.network.decoder(vectors, maps, joined(drawn)).chunk(len(poses))
+
+    def draw(self, appearance: Appearance, pose: str) -> Drawn | None:
+        """An appearance's textures in the target's pose "t" or the unpaired one "z"."""
+        body, (maps, geometry) = (self.pose_t, self.drawn_t) if pose == "t" else (self.pose_z, self.drawn_z)
+        return self.network.draw(appearance, body.joints, geometry, maps)
 
     @cached_property
     def encoding_z(self) -> Encoding:
@@ -166,7 +200,7 @@ class ForwardPass:
         if self.network.settings.optimizers == "fused" and self.adapted == "decoder":
             # One backward serves all losses, and L_I^c and L_seg train the appearance through the image above: the
             # energies must not (Algorithm 1 leaves θ_E as it is), so theirs is decoded from a detached one.
-            decoded = self.network.decoder(self.encoding_s.appearance.detach(), self.maps_z[0])
+            decoded = self.decode([self.appearance_s.detach()], ["z"])[0]
         image = decoded.over(self.need("unpaired_background")) if self.network.settings.composite else decoded.image
         K = self.pose_z.camera.K
         if self.network.settings.optimizers == "per_loss":
@@ -185,13 +219,16 @@ class ForwardPass:
         colour = network.decoder.background
         if loss == "L_I_u":
             saliency = batch.target_saliency if network.settings.saliency else None
+            decoded = self.decoded["st"]
+            if saliency is not None and decoded.person is not None and decoded.cover is not None:
+                behind = batch.target_background
+                over = None if behind is None else decoded.over(behind)
+                return objectives.layers(decoded.person, decoded.cover, self.target, saliency, over)
             foreground = self.maps_t[1].foreground
             if network.settings.foreground == "decoded":
-                logits = self.decoded["st"].segmentation.detach().float()
+                logits = decoded.segmentation.detach().float()
                 foreground = 1.0 - logits.softmax(1)[:, -1:]
-            return objectives.reconstruction(
-                self.decoded["st"].image, self.target, saliency, foreground, colour, self.beta
-            )
+            return objectives.reconstruction(decoded.image, self.target, saliency, foreground, colour, self.beta)
         labels_z = self.maps_z[1]
         if loss == "L_I_c":
             return objectives.consistency(
@@ -286,6 +323,32 @@ class ForwardPass:
         if decoding:
             terms["colours"] = objectives.part_colours(encoding.appearance[..., :COLOUR], image, labels)
         return terms
+
+    def observed_terms(self) -> dict[str, Tensor]:
+        """Terms (B,) of the target's own parts: the segmentation learns what the saliency adds to it."""
+        maps, geometry = self.drawn_t
+        saliency, encoding = self.need("target_saliency"), self.encoding_t
+        given = observed_parts(visible_parts(geometry, maps).detach(), encoding.part_logits, encoding.crop)
+        assert self.network.decoder.segmenter is not None
+        logits = self.network.decoder.segmenter(self.target, given)
+        labels = known_parts(given, saliency).argmax(1)
+        person = 1.0 - logits.softmax(1)[:, -1:]
+        return {
+            "parts": 5.0 * F.cross_entropy(logits, labels, reduction="none").mean((1, 2)),
+            "person": objectives.silhouette(person, saliency),
+        }
+
+    def pair_terms(self) -> dict[str, Tensor]:
+        """Terms (B,) of two renderings of one person: the first, decoded in the pose of the second, is the second."""
+        source, image, labels = (self.need(name) for name in ("rendered_source", "rendered", "rendered_parts"))
+        encoding = self.network.encoder(source, self.need("rendered_source_K").float(), freeze_pose=True)
+        decoded = self.decode([self.network.appearance(source, encoding)], ["z"])[0]
+        assert decoded.person is not None
+        assert decoded.cover is not None
+        mask = (labels != len(self.network.puppet))[:, None].to(image.dtype)
+        terms = objectives.layers(decoded.person, decoded.cover, image, mask)
+        certain = torch.zeros_like(mask)
+        return terms | {"parts": 0.2 * objectives.segmentation(decoded.segmentation, labels, certain)}
 
     def projected_terms(self, views: int) -> dict[str, Tensor]:
         """Terms (B,) of the pose head alone: the unpaired poses from other sides, as a detector would report them."""

@@ -23,6 +23,7 @@ __all__ = [
     "consistency",
     "heatmap_likelihood",
     "joint_distance",
+    "layers",
     "masked_l1",
     "part_colours",
     "pose_energy",
@@ -71,6 +72,40 @@ def reconstruction(
     }
     if saliency is not None:
         terms["salient"] = beta * masked_l1(image, target, saliency)
+    return terms
+
+
+def layers(
+    person: Tensor, cover: Tensor, target: Tensor, mask: Tensor, over: Tensor | None = None
+) -> dict[str, Tensor]:
+    """A decoded person as two layers, colour and cover, against an image and where the person is in it **[ours]**.
+
+    Within the mask colours are compared by their L1 and root mean square distance and by their gradients along x and
+    y; the cover is compared with the mask inside and outside of it apart. In place of L_I^u for a decoder of textures.
+
+    Args:
+        person, target: (B, 3, H, W). cover, mask: (B, 1, H, W), the mask in [0, 1].
+        over: (B, 3, H, W) the person over the target's background: L1 wherever there is a person in either image.
+
+    Returns:
+        terms "colour", "gradient", "cover" and "over", each (B,).
+    """
+    area = mask.mean((1, 2, 3)).clamp_min(_EMPTY)
+    square = (mask * (person - target).square()).mean((1, 2, 3)) / area
+    gradient = torch.zeros_like(square)
+    for axis in (2, 3):
+        both = torch.minimum(mask.narrow(axis, 1, mask.shape[axis] - 1), mask.narrow(axis, 0, mask.shape[axis] - 1))
+        gradient = gradient + masked_l1(person.diff(dim=axis), target.diff(dim=axis), both)
+    difference = (cover - mask).abs()
+    outside = 1.0 - mask
+    inside, beyond = ((m * difference).mean((1, 2, 3)) / m.mean((1, 2, 3)).clamp_min(_EMPTY) for m in (mask, outside))
+    terms = {
+        "colour": masked_l1(person, target, mask) + (square + 1e-6).sqrt(),
+        "gradient": 0.5 * gradient,
+        "cover": 0.3 * (inside + beyond),
+    }
+    if over is not None:
+        terms["over"] = 0.5 * masked_l1(over, target, torch.maximum(mask, cover.detach().clamp(0.0, 1.0)))
     return terms
 
 

@@ -7,8 +7,8 @@ synthesis and pseudo-labels need this file alone; `system` adds the losses and w
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +18,59 @@ from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.geometry.align import procrustes
 from selfsup3d.geometry.camera import default_intrinsics
 from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
-from selfsup3d.models.part_guided.compositing import composite
+from selfsup3d.models.part_guided.compositing import composite, coverage
 from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.models.part_guided.decoder import Decoded, Decoder
 from selfsup3d.models.part_guided.encoder import Encoder, Encoding, PoseCode
+from selfsup3d.models.part_guided.layers import COLOUR
+from selfsup3d.models.part_guided.observed_parts import observed_parts
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of, pose_of_joints
 from selfsup3d.puppet.labels import part_labels
 from selfsup3d.puppet.puppet import Puppet, default_puppet
+from selfsup3d.puppet.textures import (
+    Drawn,
+    PartTextures,
+    complete,
+    draw_textures,
+    sample_textures,
+    texture_size,
+    view_of,
+    visible_parts,
+)
 from selfsup3d.puppet.transform import PartGeometry, part_geometry, part_maps
-from selfsup3d.structures.batch import Batch, PoseOutput
+from selfsup3d.structures.batch import Batch, PoseOutput, TensorFields
 from selfsup3d.structures.skeleton import NUM_JOINTS
 from selfsup3d.viz.parts import colour_labels
 from selfsup3d.viz.view3d import skeleton_views
 
-__all__ = ["PartGuidedNetwork", "intrinsics_of"]
+__all__ = ["Appearance", "PartGuidedNetwork", "intrinsics_of"]
+
+
+@dataclass(frozen=True)
+class Appearance(TensorFields):
+    """What images show of N people, apart from their poses.
+
+    Attributes:
+        vectors: (N, P + 1, C) of each part and of the whole, from the encoder.
+        textures: of the parts, where the decoder is given any.
+    """
+
+    vectors: Tensor
+    textures: PartTextures | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+class Scene(NamedTuple):
+    """A person to decode: source images (N, 3, H, W) seen by `source_K`, the wanted camera-frame joints (N, 17, 3) and
+    their pinhole K, both (N, 3, 3), and the background (N, 3, H, W) or None."""
+
+    source: Tensor
+    source_K: Tensor
+    joints: Tensor
+    K: Tensor
+    background: Tensor | None
 
 
 class PartGuidedNetwork(nn.Module):
@@ -84,9 +123,78 @@ class PartGuidedNetwork(nn.Module):
         geometry = self.geometry(joints, K)
         return part_maps(geometry, size, self.puppet), geometry
 
-    def synthesize(self, appearance: Tensor, joints: Tensor, K: Tensor, size: tuple[int, int]) -> Decoded:
-        """Decode people of an appearance (N, S, C) in camera-frame joints (N, 17, 3) seen by K."""
-        return self.decoder(appearance, self.maps(joints, K, size)[0])
+    def appearance(
+        self, images: Tensor, encoding: Encoding, body: BodyPose | None = None, large: Tensor | None = None
+    ) -> Appearance:
+        """What images (N, 3, H, W) show of people.
+
+        Args:
+            encoding: of the images. body: their poses; None = those of the encoding.
+            large: the same images, larger; the textures are sampled from them.
+        """
+        if not self.settings.textures:
+            return Appearance(encoding.appearance)
+        body = self.pose(encoding) if body is None else body
+        size = (images.shape[-2], images.shape[-1])
+        maps, geometry = self.maps(body.joints, body.camera.K, size)
+        with torch.no_grad():
+            parts = self.observed(images, encoding, geometry, maps).softmax(1)
+        seen = images if large is None else large
+        textures = sample_textures(seen, geometry, parts, view_of(body.joints), texture_size(seen.shape[-1]))
+        return Appearance(encoding.appearance, textures)
+
+    def observed(self, images: Tensor, encoding: PoseCode, geometry: PartGeometry, maps: Tensor) -> Tensor:
+        """Logits (N, P + 1, H, W) of which part each pixel of encoded images shows, background last."""
+        found = observed_parts(visible_parts(geometry, maps), encoding.part_logits, encoding.crop)
+        return found if self.decoder.segmenter is None else self.decoder.segmenter(images, found)
+
+    def draw(self, appearance: Appearance, joints: Tensor, geometry: PartGeometry, maps: Tensor) -> Drawn | None:
+        """The textures of N people, or of one, at N poses with their part maps; None where there are no textures."""
+        if appearance.textures is None:
+            return None
+        fallback = appearance.vectors[:, :-1, :COLOUR].float().expand(len(joints), -1, -1)
+        return draw_textures(complete(appearance.textures, self.puppet, fallback, view_of(joints)), geometry, maps)
+
+    def synthesize(self, appearance: Appearance, joints: Tensor, K: Tensor, size: tuple[int, int]) -> Decoded:
+        """Decode N people in camera-frame joints (N, 17, 3) seen by K."""
+        maps, geometry = self.maps(joints, K, size)
+        return self.decoder(appearance.vectors, maps, self.draw(appearance, joints, geometry, maps))
+
+    def decode_large(
+        self, appearance: Appearance, joints: Tensor, K: Tensor, size: int, scale: int
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N people at `size` px; what is finer, up to `scale` times that, is drawn from their textures.
+
+        Args:
+            appearance: of N people, its textures of N or of one. joints: (N, 17, 3). K: (N, 3, 3) px of `size`.
+
+        Returns:
+            (N, 3, side, side) colours weighed by the cover, and cover (N, 1, side, side) in [0, 1].
+        """
+        maps, _ = self.maps(joints, K, (size, size))
+        if appearance.textures is None:
+            image = self.decoder(appearance.vectors, maps).image
+            colour = self.decoder.background
+            cover = coverage(image, maps, colour)
+            return enlarged(image - (1.0 - cover) * colour.view(1, 3, 1, 1), scale), enlarged(cover, scale)
+        fine, place = self.maps(joints, K * K.new_tensor([scale, scale, 1.0])[:, None], (size * scale, size * scale))
+        drawn = self.draw(appearance, joints, place, fine)
+        assert drawn is not None
+        small = drawn.map(lambda values: nn.functional.avg_pool2d(values, scale))
+        decoded = self.decoder(appearance.vectors, maps, small)
+        person = (drawn.colour + enlarged(decoded.person - small.colour, scale)).clamp(0.0, 1.0)
+        cover = (drawn.coverage + enlarged(decoded.cover - small.coverage, scale)).clamp(0.0, 1.0)
+        return cover * person, cover
+
+    def with_textures(self) -> Self:
+        """This network with a decoder that draws the textures of its source as they are, unless it has textures."""
+        if not self.settings.textures:
+            old = self.decoder
+            self.decoder = Decoder(len(self.puppet), old.channels, old.widths, textures=True).to(self.bone_lengths)
+            self.decoder.background.copy_(old.background)
+            self.decoder.eval()
+            self.settings = self.settings.model_copy(update={"textures": True})
+        return self
 
     def encode(self, images: Tensor, K: Tensor) -> Encoding:
         """Encode images (N, 3, H, W)."""
@@ -128,8 +236,12 @@ class PartGuidedNetwork(nn.Module):
             labels = part_labels(maps, geometry, size, self.puppet).parts
             image, parts = None, nn.functional.one_hot(labels, maps.shape[1] + 1).permute(0, 3, 1, 2).float()
         else:
-            decoded = self.synthesize(encoding.appearance, body.joints, K, size)
+            maps, geometry = self.maps(body.joints, K, size)
+            appearance = self.appearance(target, encoding, body)
+            decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, body.joints, geometry, maps))
             image, parts = decoded.image, decoded.segmentation.softmax(1)
+            if self.settings.textures:  # the image says more of its parts than the pose found in it does
+                parts = self.observed(target, encoding, geometry, maps).softmax(1)
         return PoseOutput(
             pose=body.posed[:, None],
             root=body.camera.translation[:, None],
@@ -143,38 +255,86 @@ class PartGuidedNetwork(nn.Module):
             segmentation=parts,
         )
 
-    @torch.no_grad()
-    def decode_over(self, batch: Batch, joints: Tensor, K: Tensor, background: Tensor | None) -> Tensor:
-        """The person of `batch.source` in camera-frame joints (B, 17, 3), over `background` (B, 3, H, W), or the
-        constant colour if None."""
-        source = batch.need("source", by="PartGuided.decode_over")
-        size = (source.shape[-2], source.shape[-1])
-        maps, _ = self.maps(joints, K, size)
-        image = self.decoder(self.encode(source, intrinsics_of(batch)).appearance, maps).image
-        return image if background is None else composite(image, maps, self.decoder.background, background)
+    def scene(self, batch: Batch, method: str) -> Scene:
+        """What one kind of synthesis is made of: "reconstruct", "transfer" or "novel_view"."""
+        source, K = batch.need("source" if method != "novel_view" else "target", by="PartGuided"), intrinsics_of(batch)
+        if method == "reconstruct":
+            target = batch.need("target", by="PartGuided.reconstruct")
+            return Scene(source, K, self.pose(self.encode(target, K)).joints, K, batch.target_background)
+        if method == "transfer":
+            joints = batch.need("transfer_joints_3d", by="PartGuided.transfer")
+            return Scene(source, K, joints, K, batch.target_background)
+        names = ("joints_3d", "second_view_joints_3d")
+        first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
+        assert batch.second_view_camera is not None
+        predicted = self.pose(self.encode(source, K))
+        rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
+        joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
+        return Scene(source, K, joints, batch.second_view_camera.K, None)
+
+    def decode_scene(self, scene: Scene) -> Tensor:
+        """(N, 3, H, W) a scene's people over its background, or over the constant colour if there is none."""
+        size = (scene.source.shape[-2], scene.source.shape[-1])
+        encoding = self.encode(scene.source, scene.source_K)
+        appearance = self.appearance(scene.source, encoding)
+        maps, geometry = self.maps(scene.joints, scene.K, size)
+        decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, scene.joints, geometry, maps))
+        return decoded.image if scene.background is None else self.composite(decoded, maps, scene.background)
+
+    def composite(self, decoded: Decoded, maps: Tensor, background: Tensor) -> Tensor:
+        """(N, 3, H, W): decoded people over a background (N or 1, 3, H, W); `maps` (N, P, H, W) that they came from."""
+        if decoded.cover is not None:
+            return decoded.over(background)
+        return composite(decoded.image, maps, self.decoder.background, background)
 
     @torch.no_grad()
     def reconstruct(self, batch: Batch) -> Tensor:
         """`target` from the source's appearance and the target's predicted pose, over the target's background if known."""
-        target, K = batch.need("target", by="PartGuided.reconstruct"), intrinsics_of(batch)
-        return self.decode_over(batch, self.pose(self.encode(target, K)).joints, K, batch.target_background)
+        return self.decode_scene(self.scene(batch, "reconstruct"))
 
     @torch.no_grad()
     def transfer(self, batch: Batch) -> Tensor:
         """The person of `source` in `transfer_joints_3d` (the driving pose is given)."""
-        joints = batch.need("transfer_joints_3d", by="PartGuided.transfer")
-        return self.decode_over(batch, joints, intrinsics_of(batch), batch.target_background)
+        return self.decode_scene(self.scene(batch, "transfer"))
 
     @torch.no_grad()
     def novel_view(self, batch: Batch) -> Tensor:
         """`target`'s person from `second_view_camera`, with the pose predicted from `target` rotated between views."""
-        names = ("target", "joints_3d", "second_view_joints_3d")
-        target, first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
-        assert batch.second_view_camera is not None
-        predicted = self.pose(self.encode(target, intrinsics_of(batch)))
-        rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
-        joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
-        return self.decode_over(replace(batch, source=target), joints, batch.second_view_camera.K, None)
+        return self.decode_scene(self.scene(batch, "novel_view"))
+
+    @torch.no_grad()
+    def continued(self, batch: Batch, method: str) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) of the same person in the same pose whose colours go on beyond their outline, so that all
+        of a true person's pixels are compared with some colour of theirs.
+
+        Returns:
+            "continued": this network's own, where it has any; "warp": the source's parts as they are, drawn in the
+            pose; "flat_parts": each part in the mean colour of what the source shows of it.
+        """
+        scene = self.scene(batch, method)
+        size = (scene.source.shape[-2], scene.source.shape[-1])
+        encoding = self.encode(scene.source, scene.source_K)
+        body = self.pose(encoding)
+        maps, geometry = self.maps(body.joints, scene.source_K, size)
+        appearance = self.appearance(scene.source, encoding, body)
+        labels = part_labels(maps, geometry, size, self.puppet).parts
+        parts = nn.functional.one_hot(labels, len(self.puppet) + 1).permute(0, 3, 1, 2).float()
+        plain = sample_textures(scene.source, geometry, parts, view_of(body.joints), texture_size(size[1]))
+        fallback = appearance.vectors[:, :-1, :COLOUR].float()
+        whole = complete(plain, self.puppet, fallback)
+        whole = replace(whole, known=torch.zeros_like(whole.known))  # the puppet's outlines
+        there, place = self.maps(scene.joints, scene.K, size)
+        flat = replace(whole, colour=whole.mean_colour()[..., None, None].expand_as(whole.colour))
+        found = {
+            "warp": draw_textures(whole, place, there).colour,
+            "flat_parts": draw_textures(flat, place, there).colour,
+        }
+        drawn = self.draw(appearance, scene.joints, place, there)
+        if drawn is not None:
+            person = self.decoder(appearance.vectors, there, drawn).person
+            assert person is not None
+            found["continued"] = person
+        return found
 
     @torch.no_grad()
     def panels(self, batch: Batch) -> dict[str, Tensor]:
@@ -183,10 +343,10 @@ class PartGuidedNetwork(nn.Module):
         K = intrinsics_of(batch)
         size = (target.shape[-2], target.shape[-1])
         body = self.pose(self.encode(target, K))
-        appearance = self.encode(source, K).appearance
+        appearance = self.appearance(source, self.encode(source, K))
         maps, geometry = self.maps(body.joints, K, size)
         labels = part_labels(maps, geometry, size, self.puppet).parts
-        decoded = self.decoder(appearance, maps)
+        decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, body.joints, geometry, maps))
         moved = self.synthesize(appearance, body.joints.roll(-1, 0), K.roll(-1, 0), size)
         colour = self.decoder.background
         background = colour.view(1, 3, 1, 1) if batch.target_background is None else batch.target_background
@@ -195,13 +355,20 @@ class PartGuidedNetwork(nn.Module):
             "source": source,
             "target": target,
             "reconstruction": decoded.image,
-            "over the background": composite(decoded.image, maps, colour, background),
+            "over the background": self.composite(decoded, maps, background),
             "puppet": colour_labels(labels, target),
             "parts": colour_labels(decoded.segmentation.argmax(1), None),
             "pose of the next": moved.image,
             "3D front": views[:, 0],
             "3D side": views[:, 1],
         }
+
+
+def enlarged(values: Tensor, scale: int) -> Tensor:
+    """(N, C, H, W) `scale` times as large, interpolated."""
+    if scale == 1:
+        return values
+    return nn.functional.interpolate(values, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 def intrinsics_of(batch: Batch) -> Tensor:

@@ -56,6 +56,7 @@ def build_networks(
     pose_head: PoseHead = "features",
     frozen_blocks: int = 0,
     heat_exponent: float = 1.0,
+    textures: bool = False,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
 
@@ -63,7 +64,7 @@ def build_networks(
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
         channels: C of the appearance. kinematics, pose_head, heat_exponent: see `Encoder`.
-        frozen_blocks: see `TimmBackbone`.
+        frozen_blocks: see `TimmBackbone`. textures: see `Decoder`.
 
     Raises:
         InputError: weights for the preset's own small backbone, which has none; see `TimmBackbone`.
@@ -90,4 +91,4 @@ def build_networks(
         pose_head,
         heat_exponent,
     )
-    return encoder, Decoder(parts, channels, sizes.decoder_widths)
+    return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures)

@@ -46,6 +46,8 @@ class PartGuided(PartGuidedNetwork, Student):
         fields = ["source", "target", "unpaired", "unpaired_camera", "unpaired_background", "seeds", "K"]
         if self.settings.pretrain.source in ("people", "both"):
             fields += ["rendered", "rendered_parts"]
+        if self.settings.weights.pairs and self.settings.trains_decoder:
+            fields += ["rendered", "rendered_parts", "rendered_source", "rendered_source_K"]
         if self.settings.saliency and self.settings.trains_decoder:
             fields += ["target_saliency"]
         if self.settings.supervision == "3d":
@@ -116,7 +118,9 @@ class PartGuided(PartGuidedNetwork, Student):
         """Weighted terms of an update (fused: all terms of the stage; per_loss: one loss, unweighted)."""
         name, _, adapted = update.partition("/")
         frozen = self.stage(progress) == "decoder"
-        losses = (name,) if name in ALGORITHM_1 else ALGORITHM_1
+        losses = (name,) if name in ALGORITHM_1 else tuple(loss for loss, _ in self._image_losses())
+        if name == "joint" and self.settings.adaptation:
+            losses = tuple(dict.fromkeys((*losses, "L_p", "L_a")))
         forward = ForwardPass(
             self, cast("PartGuidedNetwork | None", self.teacher), batch, self.beta_at(progress), frozen, adapted, losses
         )
@@ -125,9 +129,13 @@ class PartGuided(PartGuidedNetwork, Student):
             return _means(forward.pose_terms(), "known_pose", w.known_pose)
         if name in ALGORITHM_1:
             return _means(forward.algorithm_1(name), name, 1.0)
-        terms = _means(forward.algorithm_1("L_I_u"), "L_I_u", w.image)
-        terms |= _means(forward.algorithm_1("L_I_c"), "L_I_c", w.consistency)
-        terms |= _means(forward.algorithm_1("L_seg"), "L_seg", w.segmentation)
+        terms = {}
+        for loss, weight in self._image_losses():
+            terms |= _means(forward.algorithm_1(loss), loss, weight)
+        if self.settings.textures and self.settings.saliency:
+            terms |= _means(forward.observed_terms(), "observed", w.observed)
+        if w.pairs:
+            terms |= _means(forward.pair_terms(), "pairs", w.pairs)
         if name == "joint":
             if self.has_known_poses:
                 terms |= _means(forward.pose_terms(), "known_pose", w.known_pose)
@@ -137,6 +145,12 @@ class PartGuided(PartGuidedNetwork, Student):
                 terms |= _means(forward.algorithm_1("L_p"), "L_p", w.pose)
                 terms |= _means(forward.algorithm_1("L_a"), "L_a", w.appearance)
         return terms
+
+    def _image_losses(self) -> list[tuple[str, float]]:
+        """The losses on decoded images and their weights in the fused mode; what weighs nothing is not decoded."""
+        w = self.settings.weights
+        losses = [("L_I_u", w.image), ("L_I_c", w.consistency), ("L_seg", w.segmentation)]
+        return [(name, weight) for name, weight in losses if weight]
 
     def beta_at(self, progress: float) -> float:
         """β of L_I^u, lowered once **[paper: after 200k steps]**."""
