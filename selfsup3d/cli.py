@@ -61,9 +61,17 @@ class Parser(argparse.ArgumentParser):
         """`--background` of what is rendered: a word or the file of an image."""
         self.add_argument(
             "--background", default=default,
-            help="constant, background, or an image's file; the background of one image is a guess: the person found "
+            help="constant, transparent (PNG, WebM), #rrggbb, background, or an image's file; the background of one image is a guess: the person found "
             "in it is filled in from the surroundings, and what was missed of them stays; a video by a still camera "
             f"shows its background (default: {default})",
+        )  # fmt: skip
+
+    def synthesis(self) -> None:
+        """Flags of commands that make images of people."""
+        self.number("--scale", int, least=1, help="images are so many times the model's size; default: 256 px at least")
+        self.add_argument(
+            "--textures", action="store_true",
+            help="draw the source's parts as they are, where the model's decoder draws none (models of poses alone)",
         )  # fmt: skip
 
     def motion(self, group: argparse._ArgumentGroup | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from selfsup3d.io.images import read_image
 __all__ = ["BACKGROUND_HELP", "named_background", "background_of"]
 
 BACKGROUND_HELP = (
-    "constant, background, or an image's file; the background of one image is a guess: the person found in it is filled in "
+    "constant, #rrggbb, background, or an image's file; the background of one image is a guess: the person found in it is filled in "
     "from the surroundings, and what was missed of them stays; a video by a still camera shows its background"
 )
 """For --help of the scripts that paint."""
@@ -53,19 +54,21 @@ def background_of(images: np.ndarray, size: int, silhouette: np.ndarray | None =
 
 
 def named_background(name: str, crop: np.ndarray, size: int, silhouette: np.ndarray | None = None) -> Tensor | None:
-    """What a script's --background names: None = the system's constant colour, else (3, size, size).
+    """What a script's --background names: None = the system's constant colour, else (3,) or (3, size, size).
 
     Args:
-        name: "constant", "background" (behind the person of `crop`), or an image's file.
+        name: "constant", a colour "#rrggbb", "background" (behind the person of `crop`), or an image's file.
         crop: (S, S, 3), or (T, S, S, 3) of a still camera. size: of the result. silhouette: see `background_of`.
     """
     if name == "constant":
         return None
+    if re.fullmatch("#[0-9a-fA-F]{6}", name):
+        return torch.tensor([int(name[k : k + 2], 16) / 255.0 for k in (1, 3, 5)])
     if name == "background":
         return background_of(crop, size, silhouette)
     path = Path(name)
     if not path.is_file():
-        raise InputError(f"--background {name}: neither constant, background nor an image's file")
+        raise InputError(f"--background {name}: neither constant, #rrggbb, background nor an image's file")
     image = read_image(path)
     side = min(image.shape[:2])
     corner = ((image.shape[1] - side) // 2, (image.shape[0] - side) // 2)

@@ -41,7 +41,7 @@ def write_animation(
 
     Args:
         path: ends in one of `FORMATS`.
-        frames: (H, W, 3) uint8 RGB, all of one size; at least one.
+        frames: (H, W, 3) uint8 RGB, or (H, W, 4) with alpha for ".webm" and ".png"; all of one size; at least one.
         fps: frames per second.
         times: seconds at which each frame is shown, taken one by one after each frame; None = by `fps`. NaN, and what
             does not come after the frame before, is replaced by the time before and 1 / fps.
@@ -58,6 +58,10 @@ def write_animation(
     if suffix not in FORMATS:
         raise InputError(f"{path}: cannot write {suffix or 'a file without suffix'}; use {', '.join(FORMATS)}")
     checked = _checked(frames, path)
+    first = next(checked)
+    if first.shape[2] == 4 and suffix not in (".webm", ".png"):
+        raise InputError(f"{path}: {suffix} has no transparency; use .webm or .png")
+    checked = chain([first], checked)
     with atomic_path(path) as temporary:
         if suffix in _CODECS:
             return _write_video(temporary, path, checked, fps, times)
@@ -70,8 +74,8 @@ def _checked(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
     if first is None:
         raise ValueError(f"{path}: an animation needs at least one frame")
     for frame in chain([first], iterator):
-        if frame.shape != first.shape or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ValueError(f"{path}: expected frames of {first.shape} uint8, got {frame.shape} {frame.dtype}")
+        if frame.shape != first.shape or frame.ndim != 3 or frame.shape[2] not in (3, 4) or frame.dtype != np.uint8:
+            raise ValueError(f"{path}: expected RGB frames of {first.shape} uint8, got {frame.shape} {frame.dtype}")
         yield frame
 
 
@@ -120,7 +124,8 @@ def _write_video(
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         assert isinstance(stream, av.video.stream.VideoStream)
         stream.width, stream.height = even
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        alpha = first.shape[2] == 4
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuva420p" if alpha else "yuv420p"
         if codec != "mjpeg":  # AVI knows whole frames only
             stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
         stream.options = _OPTIONS.get(codec, {})  # type: ignore[assignment]
@@ -128,7 +133,7 @@ def _write_video(
             padded = cv2.copyMakeBorder(
                 frame, 0, even[1] - frame.shape[0], 0, even[0] - frame.shape[1], cv2.BORDER_REPLICATE
             )
-            shown = av.VideoFrame.from_ndarray(padded, format="rgb24")  # type: ignore[arg-type]
+            shown = av.VideoFrame.from_ndarray(padded, format="rgba" if alpha else "rgb24")  # type: ignore[arg-type]
             if codec != "mjpeg":
                 last = max(round(next(clock) * _TICKS), last + 1)
                 shown.pts, shown.time_base = last, Fraction(1, _TICKS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsup3d.io.files import atomic_path
 from selfsup3d.viz.colours import Colour
 
-__all__ = ["sheet", "tile", "to_uint8", "write_png", "write_title"]
+__all__ = ["labelled", "sheet", "tile", "to_uint8", "with_alpha", "write_png", "write_title"]
 
 _PAPER: Colour = (255, 255, 255)
 _INK: Colour = (30, 30, 30)
@@ -27,8 +27,10 @@ def to_uint8(image: Tensor) -> np.ndarray:
 def tile(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 2, paper: Colour = _PAPER) -> np.ndarray:
     """Images in rows and columns; a cell is as large as the largest image, smaller ones lie in its middle.
 
+    Where an image has an alpha channel the sheet has one, and the paper is transparent.
+
     Args:
-        rows: images (H, W, 3) uint8; rows may be of different length.
+        rows: images (H, W, 3 or 4) uint8; rows may be of different length.
         gap: px between cells and around them.
         paper: colour between them.
 
@@ -40,13 +42,32 @@ def tile(rows: Sequence[Sequence[np.ndarray]], *, gap: int = 2, paper: Colour = 
         raise ValueError("a sheet needs at least one image")
     height, width = max(p.shape[0] for p in images), max(p.shape[1] for p in images)
     columns = max(len(row) for row in rows)
-    canvas = np.full((gap + len(rows) * (height + gap), gap + columns * (width + gap), 3), paper, np.uint8)
+    shape = (gap + len(rows) * (height + gap), gap + columns * (width + gap))
+    canvas = np.full((*shape, 3), paper, np.uint8)
+    clear = any(image.shape[2] == 4 for image in images)
+    if clear:
+        canvas = with_alpha(canvas, np.zeros(shape, np.uint8))
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             h, w = image.shape[:2]
             y, x = gap + r * (height + gap) + (height - h) // 2, gap + c * (width + gap) + (width - w) // 2
-            canvas[y : y + h, x : x + w] = image
+            canvas[y : y + h, x : x + w] = with_alpha(image) if clear else image
     return canvas
+
+
+def with_alpha(image: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 4) of an image (H, W, 3) and alpha (H, W) uint8, None = opaque; an image that has one keeps it."""
+    if image.shape[2] == 4:
+        return image
+    alpha = np.full(image.shape[:2], 255, np.uint8) if alpha is None else alpha
+    return np.concatenate([image, alpha[..., None]], 2)
+
+
+def labelled(image: np.ndarray, text: str) -> np.ndarray:
+    """An image (H, W, 3 or 4) with a line of text above it."""
+    head = np.full((18, image.shape[1], 3), _PAPER, np.uint8)
+    write_title(head, text, 4, 13, image.shape[1] - 8)
+    return np.concatenate([with_alpha(head) if image.shape[2] == 4 else head, image])
 
 
 def sheet(
@@ -93,14 +114,15 @@ def sheet(
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all.
+    """Write (H, W, 3) uint8 RGB or (H, W, 4) RGBA as PNG, whole or not at all.
 
     Raises:
         OSError: OpenCV could not encode or write it.
     """
     path = Path(path)
     with atomic_path(path.with_suffix(".png")) as temporary:
-        if not cv2.imwrite(str(temporary), np.ascontiguousarray(image[..., ::-1])):
+        order = [2, 1, 0, 3][: image.shape[2]]
+        if not cv2.imwrite(str(temporary), np.ascontiguousarray(image[..., order])):
             raise OSError(f"{path}: could not be written as PNG")
 
 

@@ -1,7 +1,9 @@
 import cv2
 import pytest
+import torch
 
 from selfsup3d.cli import run
+from selfsup3d.io import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +20,8 @@ def test_a_sheet_of_views_and_the_way_round(script, model, scenes, tmp_path, cap
     assert run(script.main, arguments(model, scenes / "a.png", tmp_path, *more)) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "views.png"), str(tmp_path / "views.gif")]
     sheet = cv2.imread(str(tmp_path / "views.png"))
-    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 5 * 130)  # image, pose and 3 views of 128 px, in two rows
-    views = [sheet[2:130, 2 + 130 * k : 130 + 130 * k] for k in (2, 3, 4)]
+    assert sheet.shape[:2] == (2 + 2 * 276, 2 + 5 * 258)  # image, pose and 3 views of 256 px with titles, in two rows
+    views = [sheet[20:276, 2 + 258 * k : 258 + 258 * k] for k in (2, 3, 4)]
     assert (views[0] != views[1]).any()
     assert (views[1] != views[2]).any()
     animation = cv2.VideoCapture(str(tmp_path / "views.gif"))
@@ -59,7 +61,31 @@ def test_the_way_round_as_a_film_of_the_person_in_a_box(script, model, scenes, t
     assert [frame.shape for frame in frames] == [(64, 64, 3)] * 6  # there and back
     assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "whole", *more[:-2])) == 0
     sheets = [cv2.imread(str(tmp_path / name / "views.png")) for name in ("box", "whole")]
-    assert (sheets[0][2:66, 2:66] != sheets[1][2:66, 2:66]).any()  # the box was cut out
+    assert (sheets[0][20:84, 2:66] != sheets[1][20:84, 2:66]).any()  # the box was cut out
+
+
+def test_several_images_and_a_video_over_nothing_at_all(script, model, scenes, tmp_path):
+    more = ["--image", str(scenes / "a.png"), str(scenes / "b.png"), str(scenes / "walk.avi"), "--scale", "1"]
+    more += ["--background", "transparent", "--video", "webm", "--count", "2", "--frames", "3", "--textures"]
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path, *more)) == 0
+    sheet = cv2.imread(str(tmp_path / "views.png"), cv2.IMREAD_UNCHANGED)
+    assert sheet.shape[2] == 4
+    views = sheet[20:84, 2 + 2 * 66 :, 3]
+    assert views.min() == 0  # the background
+    assert (views > 200).any()  # the person
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "gif", *more, "--video", "gif")) == 2
+
+
+def test_a_model_of_poses_alone_draws_textures(script, model, scenes, tmp_path, capsys):
+    from selfsup3d.builders.systems import load_system
+
+    system, config = load_system(model)
+    torch.nn.init.zeros_(system.decoder.to_image.weight)  # as if it was never trained
+    pretrained.save_pretrained(tmp_path / "poses", system, config.to_dict(), "poses alone")
+    more = ["--count", "1", "--video", "none", "--scale", "1"]
+    assert run(script.main, arguments(tmp_path / "poses", scenes / "a.png", tmp_path / "out", *more)) == 2
+    assert "with textures it draws the parts" in capsys.readouterr().err
+    assert run(script.main, arguments(tmp_path / "poses", scenes / "a.png", tmp_path / "out", *more, "--textures")) == 0
 
 
 def test_a_box_of_another_frame_or_place_is_told(script, model, scenes, tmp_path, capsys):
@@ -67,7 +93,7 @@ def test_a_box_of_another_frame_or_place_is_told(script, model, scenes, tmp_path
         (tmp_path / "b.csv").write_text(f"frame,x,y,width,height\n{row}\n")
         command = arguments(model, scenes / "a.png", tmp_path / "out", "--boxes", str(tmp_path / "b.csv"))
         assert run(script.main, command) == 2
-        assert "b.csv: no box of frame 0 that lies in" in capsys.readouterr().err
+        assert "b.csv: no box of a frame that lies in" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 

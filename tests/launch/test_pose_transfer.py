@@ -1,5 +1,6 @@
 import json
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def count_frames(path):
 def test_a_image_drives_a_image(script, model, scenes, tmp_path, capsys):
     assert run(script.main, arguments(model, [scenes / "a.png"], [scenes / "b.png"], tmp_path)) == 0
     sheet = cv2.imread(str(tmp_path / "transfer.png"))
-    assert sheet.shape[:2] == (2 + 2 * 130, 2 + 2 * 130)
+    assert sheet.shape[:2] == (2 + 2 * 276, 2 + 2 * 258)
     assert capsys.readouterr().out.strip() == str(tmp_path / "transfer.png")
     assert run(script.main, arguments(model, [scenes / "a.png"], [scenes / "b.png"], tmp_path)) == 2
     assert "exists already" in capsys.readouterr().err
@@ -45,9 +46,9 @@ def test_a_grid_of_people_and_poses(script, model, scenes, tmp_path):
     command = arguments(model, people, [scenes / "b.png", scenes / "a.png"], tmp_path, "--scale", "1")
     assert run(script.main, command) == 0
     sheet = cv2.imread(str(tmp_path / "grid.png"))
-    assert sheet.shape[:2] == (2 + 3 * 66, 2 + 3 * 66)
-    assert (sheet[2:66, 2:66] == 255).all()  # the corner is empty
-    assert (sheet[68:132, 68:132] != sheet[134:198, 68:132]).any()  # the people differ
+    assert sheet.shape[:2] == (2 + 3 * 84, 2 + 3 * 66)
+    assert (sheet[20:84, 2:66] == 255).all()  # the corner is empty
+    assert (sheet[104:168, 68:132] != sheet[188:252, 68:132]).any()  # the people differ
 
 
 def test_a_video_drives_a_video(script, model, scenes, tmp_path):
@@ -65,6 +66,21 @@ def test_recorded_motion_drives_a_image(script, model, scenes, tmp_path, motion_
         command = arguments(model, [scenes / "a.png"], [tmp_path / name], out, "--video", "gif", *more)
         assert run(script.main, command) == 0
         assert count_frames(out / "transfer.gif") == 6
+
+
+def test_a_motion_drives_one_person_of_several_images_as_a_transparent_video(
+    script, model, scenes, tmp_path, motion_poses
+):
+    write_bvh(tmp_path / "m.bvh", motion_poses.numpy()[:, :, [1, 2, 0]] * [1, -1, -1], 20.0)
+    people = [scenes / "a.png", scenes / "walk.avi", "--one-person"]
+    more = ["--limit", "3", "--scale", "1", "--textures", "--background", "transparent"]
+    command = arguments(model, people, [tmp_path / "m.bvh"], tmp_path / "out", *more)
+    assert run(script.main, command) == 2  # mp4 has no transparency
+    assert run(script.main, [*command, "--video", "webm"]) == 0
+    with av.open(str(tmp_path / "out" / "transfer.webm")) as container:
+        stream = container.streams.video[0]
+        assert (stream.metadata | container.metadata).get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1"
+        assert sum(1 for _ in container.decode(stream)) == 3
 
 
 def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsys):

@@ -7,6 +7,9 @@
         --lifter runs/martinez --output out/
     selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg b.jpg --driving c.jpg d.jpg --output out/
 
+    selfsup3d pose-transfer --checkpoint runs/v1 --appearance a.jpg a2.jpg a.mp4 --one-person --driving walk.bvh \\
+        --output out/ --background transparent --video webm
+
 --driving is an image, a video, poses.npz of selfsup3d predict, motion capture (.npz, .bvh, .amc, .c3d) or keypoints.
 One image gives transfer.png beside its sources, a motion gives transfer.<video>; several appearances or several driving
 images give grid.png: one row an appearance, one column a pose.
@@ -21,6 +24,7 @@ from typing import get_args
 from selfsup3d.cli import Parser, image_size
 from selfsup3d.config.choices import KeypointFormat, WindowMode
 from selfsup3d.errors import InputError
+from selfsup3d.io.images import is_image
 
 __all__ = ["parse"]
 
@@ -30,6 +34,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.checkpoint()
     parser.add_argument("--appearance", type=Path, nargs="+", required=True, help="images or videos of the person A")
     parser.add_argument("--driving", type=Path, nargs="+", required=True, help="what gives the poses")
+    parser.add_argument("--one-person", action="store_true", help="all --appearance are of one person")
     parser.output()
     parser.add_argument("--camera", choices=("driving", "appearance"), default="driving", help="whose view")
     parser.background("background")
@@ -48,10 +53,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.number("--every", int, least=1, default=1, help="each n-th frame of a motion")
     parser.number("--limit", int, least=1, help="at most so many frames of a motion")
     parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
-    parser.number("--scale", int, least=1, default=2, help="whole factor by which images are enlarged")
+    parser.synthesis()
     parser.device()
     args = parser.parse_args(argv)
     for path in (*args.appearance, *args.driving):
         if not path.exists():
             raise InputError(f"{path}: no such file")
+    if (
+        args.background == "transparent"
+        and args.video != "webm"
+        and len(args.driving) == 1
+        and not is_image(args.driving[0])
+    ):
+        raise InputError(f"--background transparent: {args.video} has no transparency; use --video webm")
     return args
