@@ -29,7 +29,7 @@ from selfsup3d.inference.keypoint_files import KeypointSequence, read_keypoints
 from selfsup3d.inference.lifting import lift_keypoints
 from selfsup3d.inference.predictor import Predictor, images_of
 from selfsup3d.inference.records import PoseRecord
-from selfsup3d.inference.synthesizer import Orbit, Synthesizer
+from selfsup3d.inference.synthesizer import Orbit, Person, Synthesizer
 from selfsup3d.inference.windows import WindowOptions, cut, find_windows, whole_frame
 from selfsup3d.io.images import read_image
 from selfsup3d.models.lifters.base import require_lifter
@@ -105,68 +105,81 @@ class ImageModel:
 
     def novel_view(
         self,
-        image: Image,
+        image: Image | Sequence[Image],
         azimuth: float | Sequence[float],
         elevation: float | Sequence[float] = 0.0,
         distance: float = 1.0,
         background: str = "constant",
+        side: int | None = None,
     ) -> np.ndarray:
         """(V, S, S, 3) uint8 RGB images of the person as V other cameras see them.
 
         Args:
-            image: of one person, looked at as a whole.
+            image: of one person, looked at as a whole; several show more of them, the first gives the pose.
             azimuth, elevation: degrees from the view of the image; the viewer walks to the right, and up. Two lists
                 must be equally long; one number stands for all.
             distance: times the distance in the image.
-            background: "constant", "background" (a guess of the image's own), or an image's file.
+            background: "constant", "#rrggbb", "background" (a guess of the image's own), or an image's file.
+            side: least S, px; None = the model's own.
 
         Raises:
             InputError: the model has no trained decoder; what cannot be read; angles that are not finite.
         """
-        synthesizer = self._synthesizer()
+        synthesizer = self._synthesizer(side)
         azimuths, elevations = np.atleast_1d(azimuth).tolist(), np.atleast_1d(elevation).tolist()
         if len(azimuths) > 1 and len(elevations) > 1 and len(azimuths) != len(elevations):
             raise InputError(f"{len(azimuths)} azimuths and {len(elevations)} elevations; give equally many, or one")
         count = max(len(azimuths), len(elevations))
         pairs = zip(azimuths * (count // len(azimuths)), elevations * (count // len(elevations)), strict=True)
         orbits = [Orbit(float(around), float(up), distance) for around, up in pairs]
-        crop = self._crop(image)
-        behind = self._background(synthesizer, crop, background)
-        return to_uint8(synthesizer.novel_view(crop, orbits, behind))
+        person, behind = self._person(synthesizer, image, background)
+        return to_uint8(synthesizer.novel_view(person, orbits, behind))
 
-    def transfer(self, image: Image, driving: Image | Sequence[Image], background: str = "constant") -> np.ndarray:
+    def transfer(
+        self,
+        image: Image | Sequence[Image],
+        driving: Image | Sequence[Image],
+        background: str = "constant",
+        side: int | None = None,
+    ) -> np.ndarray:
         """(T, S, S, 3) uint8 RGB images of the person of `image` in the poses of `driving`.
 
         Args:
-            image: of one person, looked at as a whole.
+            image: of one person, looked at as a whole; several show more of them.
             driving: what gives the poses: motion capture (.bvh, .amc, .c3d, .npz), predicted poses (.npz), a video, an
                 image, a list of images.
-            background: see `novel_view`.
+            background, side: see `novel_view`.
 
         Raises:
             InputError: the model has no trained decoder; what cannot be read or cannot drive.
         """
-        synthesizer = self._synthesizer()
-        crop = self._crop(image)
-        behind = self._background(synthesizer, crop, background)
-        poses = driving if isinstance(driving, str | Path) else np.stack([self._crop(one) for one in _listed(driving)])
-        return to_uint8(torch.stack(list(synthesizer.transfer(crop, poses, behind))))
+        synthesizer = self._synthesizer(side)
+        person, behind = self._person(synthesizer, image, background)
+        poses = driving
+        if not isinstance(driving, str | Path):
+            poses = np.stack([self._crop(one, synthesizer.side) for one in _listed(driving)])
+        return to_uint8(torch.stack(list(synthesizer.transfer(person, poses, behind))))
 
-    def _synthesizer(self) -> Synthesizer:
+    def _synthesizer(self, side: int | None) -> Synthesizer:
         if not isinstance(self.system, PartGuided):
             raise InputError(f"{self.name}: a {self.config.system.kind} makes no images; a part_guided model does")
         try:
-            return Synthesizer(self.system, self.size)
+            return Synthesizer(self.system, self.size, scale=1 if side is None else -(-side // self.size))
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
-    def _crop(self, image: Image) -> np.ndarray:
+    def _crop(self, image: Image, side: int) -> np.ndarray:
         pixels = _pixels(image)
-        return cut(pixels, whole_frame(pixels), self.size)
+        return cut(pixels, whole_frame(pixels), side)
 
-    def _background(self, synthesizer: Synthesizer, crop: np.ndarray, name: str) -> Tensor | None:
-        silhouette = synthesizer.silhouette(synthesizer.encode(crop))[0] if name == "background" else None
-        return named_background(name, crop, self.size, silhouette)
+    def _person(
+        self, synthesizer: Synthesizer, image: Image | Sequence[Image], background: str
+    ) -> tuple[Person, Tensor | None]:
+        """The person of one or several images, and the background."""
+        crops = np.stack([self._crop(one, synthesizer.side) for one in _listed(image)])
+        people = synthesizer.encode(crops)
+        silhouette = synthesizer.silhouette(people[:1])[0] if background == "background" else None
+        return people.merged(), named_background(background, crops[0], synthesizer.side, silhouette)
 
 
 class KeypointModel:

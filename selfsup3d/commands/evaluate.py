@@ -29,11 +29,11 @@ from selfsup3d.evaluation.images import find_lpips
 from selfsup3d.evaluation.lifting import lifted_frames
 from selfsup3d.evaluation.protocols import Protocol, dataset_protocol
 from selfsup3d.evaluation.records import load_frames, save_frames
-from selfsup3d.evaluation.report import difference, save_result, text
+from selfsup3d.evaluation.report import difference, markdown, save_result, text
 from selfsup3d.experiments.calibrate import calibrate
 from selfsup3d.experiments.latent_report import write_latent_report
 from selfsup3d.experiments.release import run_baselines
-from selfsup3d.io.files import write_json
+from selfsup3d.io.files import write_json, write_text
 from selfsup3d.io.pretrained import locate_model
 from selfsup3d.models.cross_modal.system import CrossModalVAE
 from selfsup3d.models.part_guided.system import PartGuided
@@ -139,6 +139,8 @@ def _save(
     """What is asked for in files."""
     if args.json is not None:
         write_json(args.json, result)
+    if args.markdown is not None:
+        write_text(args.markdown, markdown(result))
     if args.per_frame is not None:
         save_frames(args.per_frame, frames)
     if args.report is not None:

@@ -16,13 +16,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.windows import cut, whole_frame
 from selfsup3d.io.images import read_image
 
-__all__ = ["BACKGROUND_HELP", "named_background", "background_of"]
-
-BACKGROUND_HELP = (
-    "constant, #rrggbb, background, or an image's file; the background of one image is a guess: the person found in it is filled in "
-    "from the surroundings, and what was missed of them stays; a video by a still camera shows its background"
-)
-"""For --help of the scripts that paint."""
+__all__ = ["named_background", "background_of"]
 
 _FEWEST_FRAMES = 5  # from which a background can be told from a person who moves
 

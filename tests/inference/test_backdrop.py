@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from selfsup3d.errors import InputError
 from selfsup3d.inference.backdrop import background_of, named_background
@@ -30,7 +31,8 @@ def test_named_backgrounds(tmp_path, image):
     assert named_background("background", image, SIZE).shape == (3, SIZE, SIZE)
     write_png(tmp_path / "b.png", np.full((20, 50, 3), 51, np.uint8))
     assert float(named_background(str(tmp_path / "b.png"), image, SIZE).mean()) == pytest.approx(0.2)
-    with pytest.raises(InputError, match="neither constant, background nor an image"):
+    torch.testing.assert_close(named_background("#ff0080", image, SIZE), torch.tensor([1.0, 0.0, 128 / 255]))
+    with pytest.raises(InputError, match="neither constant, #rrggbb, background nor an image"):
         named_background("beach", image, SIZE)
 
 

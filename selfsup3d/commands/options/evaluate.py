@@ -128,6 +128,7 @@ def add_measuring(parser: Parser) -> None:
     parser.number("--limit", int, least=1, help="at most so many frames, evenly spaced")
     parser.number("--batch-size", int, least=1, default=64, help="frames at a time")
     parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--markdown", type=Path, help="write its tables there")
     parser.device("auto", "cpu")
 
 

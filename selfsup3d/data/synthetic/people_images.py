@@ -208,7 +208,7 @@ class PeopleSource:
 
 def place(person: CutOuts, background: np.ndarray, draw: np.random.Generator) -> Placed:
     """A cut-out before a background (S, S, 3) uint8, as a crop shows it, and nothing else."""
-    turn, scale, centre, roll = _placed(person, draw, background.shape[0])
+    turn, scale, centre, roll, _ = _placed(person, draw, background.shape[0])
     cut, labels = _warped(person, turn, centre, background.shape[0])
     cover = cut[..., 3:].astype(np.float32) / 255.0
     image = background.astype(np.float32) * (1.0 - cover) + np.minimum(cut[..., :3], 255.0 * cover)

@@ -32,7 +32,9 @@ def make_system():
             PatchResNet((16, 32), (1, 1)), width=16, hidden=32, channels=8, appearance_width=8, kinematics=kinematics
         )
         system = PartGuided(
-            encoder, Decoder(10, 8, (16, 16, 8)), settings=PartGuidedConfig(stages=fractions, **variant)
+            encoder,
+            Decoder(10, 8, (16, 16, 8), textures=variant.get("textures", False)),
+            settings=PartGuidedConfig(stages=fractions, **variant),
         )
         if variant.get("supervision") == "teacher":
             teacher = make(kinematics=kinematics)

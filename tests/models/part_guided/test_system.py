@@ -27,6 +27,8 @@ VARIANTS = [
     {"frames": "gram_schmidt"},
     {"optimizers": "per_loss"},
     {"foreground": "decoded"},
+    {"textures": True},
+    {"textures": True, "saliency": False, "optimizers": "per_loss"},
 ]
 
 
