@@ -47,13 +47,14 @@ def main(argv: list[str]) -> int:
     if many and not all(is_image(path) for path in args.driving):
         raise InputError("a grid needs images as --driving; give one motion at a time")
     target = args.output / ("grid.png" if many else f"transfer.{args.video}" if motion else "transfer.png")
-    refuse_overwrite([target], args.overwrite)
+    files = [target, args.output / "transfer.png"] if motion and args.stills else [target]
+    refuse_overwrite(files, args.overwrite)
     synthesizer = open_synthesizer(args)
     if motion:
         _write_motion(target, synthesizer, args)
     else:
         write_png(target, _grid(synthesizer, args))
-    print(target)
+    print("\n".join(map(str, files)))
     return 0
 
 
@@ -93,6 +94,16 @@ def _write_motion(target: Path, synthesizer: Synthesizer, args: argparse.Namespa
             yield np.concatenate([with_alpha(one) for one in drawn] if shown.transparent else drawn, axis=1)
 
     write_animation(target, frames(), motion.fps or USUAL_FPS)
+    if args.stills:
+        chosen = torch.linspace(0, len(posed) - 1, min(args.stills, len(posed))).round().long()
+        images = list(rendered(synthesizer, shown, body[chosen]))
+        poses = [draw_pose_3d(posed[k], size=synthesizer.side) for k in chosen.tolist()]
+        names = [f"frame {k + 1} of {len(posed)}" for k in chosen.tolist()]
+        head = [labelled(shown.crop, "image"), *map(labelled, poses, names)]
+        write_png(
+            args.output / "transfer.png",
+            tile([head, [labelled(np.full_like(shown.crop, 255), ""), *(labelled(i, "in this pose") for i in images)]]),
+        )
 
 
 def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> Motion:

@@ -37,9 +37,11 @@ __all__ = [
     "visible_parts",
 ]
 
-_HIDDEN = 1e-3  # weight below which a texel counts as never seen
-_MIRROR = 0.05  # weight of the mirror partner's texel beside one that was seen **[ours]**
-_VIEW = 4.0  # a source seen from the other side counts exp(-2 · 4) of one seen from the same side **[ours]**
+_HIDDEN = 2e-4  # weight below which a texel counts as never seen
+_MIRROR = 5e-3  # weight of the mirror partner's texel beside one that was seen **[ours]**
+_OTHERS = 0.015  # weight of sources beside the best one of a part: they fill what it hides **[ours]**
+_BEST = 16.0  # power by which the best source of a part stands above the others **[ours]**
+_VIEW = 4.0  # a source seen from the other side scores exp(-4) of one seen from the same side **[ours]**
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def complete(textures: PartTextures, puppet: Puppet, fallback: Tensor, view: Ten
     Returns:
         Textures of N people; N of `fallback`.
     """
-    shares, facing = _shares(textures, view, len(fallback))  # (N, S)
+    shares, facing = _shares(textures, view, len(fallback))
     shown = _over_images(shares, textures.shown)
     empty = _over_images(shares, textures.empty)
     value = _over_images(shares, textures.shown * textures.colour)
@@ -195,12 +197,29 @@ def complete(textures: PartTextures, puppet: Puppet, fallback: Tensor, view: Ten
 
 
 def _shares(textures: PartTextures, view: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """(count, S) weight of each image, 1 for the best; and (count, S) in [0, 1] how far it shows the wanted side."""
+    """(count, S, P, 1, 1, 1) weight of each image for each part, and (count, S, 1, 1, 1, 1) in [0, 1] how far it shows
+    the wanted side.
+
+    The image that shows most of a part from the wanted side gives nearly all of it, 1 being the best one's weight: a
+    mean of images that do not fit exactly is blurred. The others fill what it hides.
+    """
+    whole = textures.shown.mean((3, 4, 5))  # (N, S, P)
     if view is None:
-        same = textures.shown.new_ones(count, textures.shown.shape[1])
-        return same, same
-    alike = (textures.view * view[:, None]).sum(-1)  # (N, S), cosine
-    return torch.exp(_VIEW * (alike - alike.amax(1, keepdim=True))), torch.exp(_VIEW / 2 * (alike - 1.0))
+        facing = whole.new_ones(count, whole.shape[1])
+    else:
+        facing = torch.exp(_VIEW / 2 * ((textures.view * view[:, None]).sum(-1) - 1.0))
+    score = (whole + _HIDDEN) * facing[..., None]
+    ratio = score / score.amax(1, keepdim=True)
+    weight = ratio**_BEST + _OTHERS * ratio
+    return weight.detach()[..., None, None, None], facing[..., None, None, None, None]
+
+
+def _over_images(weight: Tensor, values: Tensor) -> Tensor:
+    """Weights (N, S, P or 1, 1, 1, 1) and values (N or 1, S, P, ...) -> (N, P, ...), summed over S."""
+    total = weight[:, 0] * values[:, 0]
+    for s in range(1, values.shape[1]):
+        total = total + weight[:, s] * values[:, s]
+    return total
 
 
 def view_of(joints: Tensor) -> Tensor:
@@ -213,13 +232,6 @@ def view_of(joints: Tensor) -> Tensor:
         up = F.normalize(neck - pelvis, dim=-1)
         forward = F.normalize(torch.linalg.cross(left - right, up), dim=-1)
         return torch.stack([forward, torch.linalg.cross(up, forward), up], 1)[..., 2]
-
-
-def _over_images(shares: Tensor, values: Tensor) -> Tensor:
-    """(N, S) and (N or 1, S, ...) -> (N, ...), summed over S."""
-    if len(values) == 1:
-        return torch.tensordot(shares, values[0], 1)
-    return torch.einsum("ns,ns...->n...", shares, values)
 
 
 def fill_holes(value: Tensor, mass: Tensor, fallback: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def test_a_motion_drives_one_person_of_several_images_as_a_transparent_video(
 ):
     write_bvh(tmp_path / "m.bvh", motion_poses.numpy()[:, :, [1, 2, 0]] * [1, -1, -1], 20.0)
     people = [scenes / "a.png", scenes / "walk.avi", "--one-person"]
-    more = ["--limit", "3", "--scale", "1", "--textures", "--background", "transparent"]
+    more = ["--limit", "3", "--scale", "1", "--textures", "--background", "transparent", "--stills", "2"]
     command = arguments(model, people, [tmp_path / "m.bvh"], tmp_path / "out", *more)
     assert run(script.main, command) == 2  # mp4 has no transparency
     assert run(script.main, [*command, "--video", "webm"]) == 0
@@ -81,6 +81,8 @@ def test_a_motion_drives_one_person_of_several_images_as_a_transparent_video(
         stream = container.streams.video[0]
         assert (stream.metadata | container.metadata).get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1"
         assert sum(1 for _ in container.decode(stream)) == 3
+    stills = cv2.imread(str(tmp_path / "out" / "transfer.png"), cv2.IMREAD_UNCHANGED)
+    assert stills.shape == (2 + 2 * 84, 2 + 3 * 66, 4)
 
 
 def test_keypoints_drive_through_a_lifter(script, model, scenes, tmp_path, capsys):

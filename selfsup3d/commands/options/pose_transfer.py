@@ -53,6 +53,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.number("--every", int, least=1, default=1, help="each n-th frame of a motion")
     parser.number("--limit", int, least=1, help="at most so many frames of a motion")
     parser.add_argument("--video", choices=("gif", "webm", "mp4"), default="mp4", help="of a motion")
+    parser.number("--stills", int, least=1, help="also write a sheet of so many poses of a motion (transfer.png)")
     parser.synthesis()
     parser.device()
     args = parser.parse_args(argv)
