@@ -158,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in args.models:
         system, config = load_system(path)
         name = path.parent.name if path.name == "model" else path.name
+        name = path.as_posix() if name in rows else name
         rows[name] = [measure(system, args.mocap, args.split, c, args.stride, args.limit) for c in conditions()]
         size = sum(p.numel() for p in system.parameters()) / 1e6
         facts[name] = (

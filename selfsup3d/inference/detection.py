@@ -23,6 +23,7 @@ __all__ = ["Detected", "ahead", "detect_people", "windows_of_detector"]
 Item = TypeVar("Item")
 
 _AHEAD = 8  # frames that are decoded before they are asked for
+_OUT_OF_SIGHT = 2.0  # seconds after which whoever comes is somebody else
 _LEAST = 8  # frames of a track that counts, where a longer one is there
 
 
@@ -98,7 +99,12 @@ def detect_people(frames: Iterable[VideoFrame], detector: PoseDetector, clock: C
             missing: detectors guess joints that lie outside the image.
     """
     found = Detected(skeleton=detector.skeleton)
+    before: tuple[int, float] | None = None
     for frame in clock.watch("read", ahead(frames)):
+        if before is not None and frame.time > before[1]:
+            step = frame.number - before[0]
+            found.tracker.patience = max(step, round(_OUT_OF_SIGHT * step / (frame.time - before[1])))
+        before = (frame.number, frame.time)
         with clock.stage("detect"):
             try:
                 people = detector.detect(frame.image, frame.time)

@@ -16,7 +16,8 @@ __all__ = ["Person", "PersonTrack", "Tracker", "box_of", "main_track", "track_pe
 
 _REACH = 1.0  # bodies that a person may move between two frames
 _DRIFT = 0.1  # bodies a frame that they may move besides, while they are out of sight
-_PATIENCE = 150  # frames out of sight after which a track without an id ends
+_FARTHEST = 2.0  # bodies that they may move in all: who comes in elsewhere is somebody else
+_PATIENCE = 150  # frames out of sight after which a track without an id ends, where times are not known
 _STEADY = 10  # frames over which a motion is continued while nobody sees it
 _OVERLAP = 0.5  # weight of the box overlap beside the joint distance
 _SIZES = 2.0  # two bodies that differ by more than this factor are two people
@@ -90,9 +91,15 @@ class PersonTrack:
 
 
 class Tracker:
-    """Gives every person of every frame a track; frames come in order."""
+    """Gives every person of every frame a track; frames come in order.
 
-    def __init__(self) -> None:
+    Attributes:
+        tracks: everybody's, in order of appearance. duplicates: people that repeat another's id in their frame.
+        patience: frames out of sight after which a track without an id ends; whoever comes then is somebody else.
+    """
+
+    def __init__(self, patience: int = _PATIENCE) -> None:
+        self.patience = patience
         self.tracks: list[PersonTrack] = []
         self.duplicates = 0
         self._named: dict[str, PersonTrack] = {}
@@ -127,13 +134,13 @@ class Tracker:
         """Best pairs first; each person and each track once."""
         named = {id(track) for track in self._named.values()}
         alive = [
-            track for track in self.tracks if id(track) not in named and 0 < number - track.frames[-1] <= _PATIENCE
+            track for track in self.tracks if id(track) not in named and 0 < number - track.frames[-1] <= self.patience
         ]
         pairs = []
         for t, track in enumerate(alive):
             expected, gap = track.predicted(number), number - track.frames[-1]
             for k in nameless:
-                cost = _cost(expected, people[k], _REACH + _DRIFT * (gap - 1))
+                cost = _cost(expected, people[k], min(_REACH + _DRIFT * (gap - 1), _FARTHEST))
                 if cost is not None:
                     pairs.append((cost, t, k))
         found, used, taken = [], set(), set()

@@ -58,6 +58,30 @@ def test_people_keep_their_ids_through_crossing_and_hiding():
     assert found.times[10] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(1.0, 1), (4.0, 2)])
+def test_whoever_comes_long_after_somebody_has_left_is_somebody_else(seconds, count):
+    class OneAfterTheOther(Scripted):
+        def detect(self, image, time):
+            return [] if 1.0 < time < 1.0 + seconds else [Person(BODY + 100.0, np.full(17, 0.9))]
+
+    people, others = detect_people(frames(150), OneAfterTheOther(), Clock()).sequences()
+    assert len(people) == count
+    assert others == 0
+    assert sorted(int(person.frames[0]) for person in people) == [0, 125][:count]
+
+
+def test_whoever_comes_in_on_the_other_side_is_somebody_else():
+    class Two(Scripted):
+        def detect(self, image, time):
+            self.count += 1
+            shown = self.count <= 20 or self.count > 30
+            place = 0.0 if self.count <= 20 else 500.0
+            return [Person(BODY + place, np.full(17, 0.9))] if shown else []
+
+    people, _ = detect_people(frames(60), Two(), Clock()).sequences()
+    assert [len(person) for person in people] == [30, 20]
+
+
 def test_what_was_found_before_a_failure_is_kept():
     found = detect_people(frames(), Scripted(dies_at=20), Clock())
     assert "the graph stopped" in str(found.failure)
