@@ -111,8 +111,8 @@ def _csv_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
         return []
     mark = max(";\t,", key=lines[0].count)
     spaced = mark not in lines[0]
-    rows = (line.split() for line in lines) if spaced else csv.reader(lines, delimiter=mark)
-    table = [[cell.strip().strip('"') for cell in row] for row in rows]
+    split = [line.split() for line in lines] if spaced else list(csv.reader(lines, delimiter=mark))
+    table = [[cell.strip().strip('"') for cell in row] for row in split]
     if mark != ",":
         table = [[_decimal_point(cell) for cell in row] for row in table]
     if all(_is_number(cell) for cell in table[0]):
