@@ -4,6 +4,8 @@ import torch
 
 from selfsup3d.builders.systems import build_source, build_system
 from selfsup3d.config.run import Config
+from selfsup3d.data.saliency.saliency import Saliency
+from selfsup3d.data.sampling.clip_store import finish_store, save_clip
 from selfsup3d.errors import InputError
 from selfsup3d.structures.random import RandomStreams
 
@@ -56,3 +58,34 @@ def test_rendered_people_alone_are_their_own_images():
     assert torch.equal(batch.rendered, batch.target)
     losses = build_system(config).train()(batch, "pretrain", 0.0)
     assert all(value.isfinite() for value in losses.values())
+
+
+def keypoint_store(folder, keypoints):
+    """A finished store of one clip of 32 px, as prepare-data --detector writes it, or without keypoints."""
+    frames = np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), np.uint8)
+    marked = np.concatenate([np.full((9, 17, 2), 12.0), np.ones((9, 17, 1))], -1) if keypoints else None
+    save_clip(
+        folder, "clip_00000", frames, Saliency(frames[..., 0], frames[0], "detector", True, 0.5), keypoints=marked
+    )
+    finish_store(folder, ["clip_00000"], {})
+    return folder
+
+
+def test_prepared_clips_with_a_detectors_keypoints_train_the_2d_variant(tmp_path):
+    def config(folder, size=32, **system):
+        settings = {"kind": "part_guided", "supervision": "2d", **system}
+        return Config.model_validate({"system": settings, "data": {"kind": "videos", "root": folder, "size": size}})
+
+    marked = keypoint_store(tmp_path / "marked", True)
+    batch = build_source(config(marked), "train").batch(RandomStreams(0, 0, np.arange(4)))
+    assert batch.joints_2d.shape == (4, 17, 2)
+    assert (batch.confidence == 1).all()
+    system = build_system(config(marked))
+    terms = system.losses(batch, "pretrain", 0.0)
+    assert terms["known_pose/labelled_2d"] > 0
+    with pytest.raises(InputError, match="has no keypoints; prepare the clips with a detector"):
+        build_source(config(keypoint_store(tmp_path / "bare", False)), "train")
+    with pytest.raises(InputError, match=r"clips of 32 px, data\.size is 64; set --data\.size 32"):
+        build_source(config(marked, size=64), "train")
+    with pytest.raises(InputError, match="videos have no 3D labels"):
+        build_source(config(marked, supervision="3d"), "train")
