@@ -155,8 +155,9 @@ class ImageModel:
         """
         synthesizer = self._synthesizer(side)
         person, behind = self._person(synthesizer, image, background)
-        poses = driving
-        if not isinstance(driving, str | Path):
+        if isinstance(driving, str | Path):
+            poses: np.ndarray | str | Path = driving
+        else:
             poses = np.stack([self._crop(one, synthesizer.side) for one in _listed(driving)])
         return to_uint8(torch.stack(list(synthesizer.transfer(person, poses, behind))))
 

@@ -107,8 +107,8 @@ class CrossModalConfig(Section):
     blocks: Layers = 2
     """Of two hidden layers each, after a first one: 2 are the five layers of the thesis."""
     upsampling: bool = False
-    """Pose decoders begin with a linear layer of their own from the latent to the width (the thesis); off = the first of
-    their hidden layers does it."""
+    """Pose decoders begin with a linear layer of their own from the latent to the width (what we take the
+    thesis' up-sampling layer for); off = the first of their hidden layers does it."""
     residual: bool = False
     """Blocks of the pose networks have a skip."""
     norm: Literal["none", "batch", "layer"] = "none"

@@ -242,12 +242,21 @@ def export_program(module: Exported, path: str | Path, size: int) -> None:
 
     Args:
         module: in evaluation mode, on the CPU. path: of the file, usually .pt2. size: side of its images, px.
+
+    Raises:
+        InputError: this version of torch would fix the number of samples (2.12 does for encoders, 2.14 does not).
     """
     count = torch.export.Dim("count", min=1)
     with torch.no_grad():
-        program = torch.export.export(
-            module, example_inputs(module, size), dynamic_shapes=({0: count}, {0: count}), strict=False
-        )
+        try:
+            program = torch.export.export(
+                module, example_inputs(module, size), dynamic_shapes=({0: count}, {0: count}), strict=False
+            )
+        except torch._dynamo.exc.UserError as error:
+            raise InputError(
+                f"torch {torch.__version__} cannot export a program that takes any number of images; install torch 2.14 or "
+                "newer, or export ONNX"
+            ) from error
     with atomic_path(path) as temporary:
         torch.export.save(program, str(temporary))
 

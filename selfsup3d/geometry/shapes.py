@@ -41,6 +41,5 @@ def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
 
 def batch_first(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:
     """(*first `dims`, N) -> (*batch, *first), contiguous: undoes `batch_last`."""
-    # Not `contiguous`, which asks whether a copy is needed: under torch.export that is a condition on N.
-    rows = tensor.flatten(0, dims - 1).t().clone(memory_format=torch.contiguous_format)
+    rows = tensor.flatten(0, dims - 1).t().contiguous()
     return rows.view(*batch, *tensor.shape[:dims])

@@ -61,9 +61,9 @@ class ClipMarker:
         if sequence is not None:
             marked[sequence.frames] = np.concatenate([sequence.joints, sequence.confidence[..., None]], -1)
         people = dict(zip(track.frames, track.people, strict=True))
-        if any(person.mask is None for person in people.values()):
-            return ClipKeypoints(marked)
         masks = np.zeros(frames.shape[:3], np.uint8)
         for number, person in people.items():
+            if person.mask is None:
+                return ClipKeypoints(marked)
             masks[number] = person.mask
         return ClipKeypoints(marked, masks)

@@ -172,7 +172,8 @@ class PoseRecord:
     @classmethod
     def joined(cls, records: list[Self]) -> Self:
         """One record of several in a row; all but the arrays is the first one's."""
-        return replace(records[0], **{n: np.concatenate([getattr(r, n) for r in records]) for n in _ARRAYS})
+        arrays: dict[str, Any] = {n: np.concatenate([getattr(r, n) for r in records]) for n in _ARRAYS}
+        return replace(records[0], **arrays)
 
 
 _NEEDED = ("joints_3d", "joints_2d", "root", "frames", "windows")

@@ -265,10 +265,10 @@ def _write(
     saliency = clip.saliency
     facts: dict[str, Any] = {}
     if marked is not None:
-        found = (marked.joints[..., 2] > 0).any(1)
+        found = np.asarray(marked.joints[..., 2] > 0).any(1)
         facts["frames_with_keypoints"] = int(found.sum())
         if marked.masks is not None:  # where the detector finds nobody, the usual mask stays
-            masks = np.where(found[:, None, None], marked.masks, saliency.saliency)
+            masks = np.where(np.asarray(found)[:, None, None], marked.masks, saliency.saliency)
             saliency = with_masks(saliency, clip.frames, masks, "detector")
     save_clip(output, name, clip.frames, saliency, meta, size=size, keypoints=None if marked is None else marked.joints)
     return {

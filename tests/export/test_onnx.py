@@ -88,6 +88,9 @@ def test_the_example_of_the_help_runs_and_the_tensors_are_what_they_say(system, 
     assert json.loads(facts["default_K"]) == np.asarray(default_intrinsics(SIZE)).tolist()
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14), reason="older versions of torch fix the number"
+)
 @pytest.mark.parametrize("kinematics", [True, False])
 def test_the_exported_encoder_takes_any_number_of_images(system, tmp_path, kinematics):
     """`len` of a tensor would fix the number to that of the example."""

@@ -24,7 +24,6 @@ from typing import get_args
 from selfsup3d.cli import Parser, image_size
 from selfsup3d.config.choices import KeypointFormat, WindowMode
 from selfsup3d.errors import InputError
-from selfsup3d.io.images import is_image
 
 __all__ = ["parse"]
 
@@ -60,11 +59,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for path in (*args.appearance, *args.driving):
         if not path.exists():
             raise InputError(f"{path}: no such file")
-    if (
-        args.background == "transparent"
-        and args.video != "webm"
-        and len(args.driving) == 1
-        and not is_image(args.driving[0])
-    ):
+    if args.background == "transparent" and args.video != "webm" and len(args.driving) == 1:
+        from selfsup3d.io.images import is_image  # decoders are loaded where a file is looked into
+
+        if is_image(args.driving[0]):
+            return args
         raise InputError(f"--background transparent: {args.video} has no transparency; use --video webm")
     return args

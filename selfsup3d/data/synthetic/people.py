@@ -8,6 +8,7 @@ training images of it as one likes: turned, mirrored, cropped, lit, occluded, ov
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +135,7 @@ def _varied(person: Person, index: int) -> Person:
         pattern[cloth] = np.where(draw.random(len(cloth)) < 0.7, PATTERNS.index("plain"), pattern[cloth])
     below = draw.choice(4, p=(0.66, 0.14, 0.12, 0.08))  # nothing, a skirt, a coat or dress, shorts and bare legs
     hair = draw.choice(3, p=(0.62, 0.26, 0.12))  # as the benchmark has it, long, none
-    hairs = (
+    hairs: tuple[dict[str, Any], ...] = (
         {},
         {"tail": draw.uniform(0.18, 0.5), "volume": draw.uniform(1.03, 1.2), "bun": 0.0, "brim": 0.0},
         {"tail": 0.0, "volume": 0.0, "bun": 0.0, "brim": 0.0},

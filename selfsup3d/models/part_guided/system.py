@@ -129,7 +129,7 @@ class PartGuided(PartGuidedNetwork, Student):
             return _means(forward.pose_terms(), "known_pose", w.known_pose)
         if name in ALGORITHM_1:
             return _means(forward.algorithm_1(name), name, 1.0)
-        terms = {}
+        terms: dict[str, Tensor] = {}
         for loss, weight in self._image_losses():
             terms |= _means(forward.algorithm_1(loss), loss, weight)
         if self.settings.textures and self.settings.saliency:
