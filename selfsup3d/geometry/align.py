@@ -18,7 +18,9 @@ from torch import Tensor
 from selfsup3d.geometry.rotation import rotate
 from selfsup3d.geometry.shapes import check_shape, working_dtype
 
-__all__ = ["Similarity", "align", "aligned_distances", "nearest_rotation", "procrustes"]
+__all__ = [
+    "Similarity", "align", "aligned_distances", "nearest_rotation", "procrustes", "reprojecting_root", "robust_root",
+]  # fmt: skip
 
 SMALLEST_SPREAD = 1e-12
 """A source whose mean squared distance to its middle is below this (1 micrometre, in metres) has no scale."""
@@ -139,3 +141,41 @@ def _check(source: Tensor, target: Tensor, weights: Tensor | None) -> None:
         raise ValueError(f"source and target must both be (..., J, 3): {tuple(source.shape)} and {tuple(target.shape)}")
     if weights is not None:
         check_shape(weights, (source.shape[-2],), "weights")
+
+
+def reprojecting_root(pose: Tensor, plane: Tensor, weight: Tensor) -> Tensor:
+    """Where a root-relative pose re-projects best onto its keypoints: (N, 3) metres.
+
+    x (Z + p_z) = X + p_x, and y alike, for every joint: linear least squares in the root (X, Y, Z). Two joints that
+    count are the least; of fewer the result means nothing.
+
+    Args:
+        pose: (N, J, 3) metres, camera axes. plane: (N, J, 2) keypoints at depth 1 (`normalize_pixels`).
+        weight: (N, J) of each joint's equations, 0 = left out.
+    """
+    zero, one = torch.zeros_like(plane[..., 0]), torch.ones_like(plane[..., 0])
+    rows = torch.cat(
+        (torch.stack((one, zero, -plane[..., 0]), -1), torch.stack((zero, one, -plane[..., 1]), -1)), 1
+    )  # (N, 2J, 3)
+    goal = torch.cat((plane[..., 0] * pose[..., 2] - pose[..., 0], plane[..., 1] * pose[..., 2] - pose[..., 1]), 1)
+    twice = torch.cat((weight, weight), 1)[..., None]
+    rows, goal = rows * twice, goal[..., None] * twice
+    normal = rows.transpose(1, 2) @ rows + 1e-9 * torch.eye(3, device=rows.device)
+    root: Tensor = torch.linalg.solve(normal, rows.transpose(1, 2) @ goal)[..., 0]
+    return root
+
+
+def robust_root(pose: Tensor, plane: Tensor, weight: Tensor, root: Tensor, nearest: float = 0.5) -> Tensor:
+    """`reprojecting_root`, joints counting the less the farther they stay off: three rounds with Cauchy's weights.
+
+    Args:
+        root: (N, 3) kept where the best one is nearer to the camera than `nearest` metres or not finite.
+    """
+    counted, found = weight, root
+    for _ in range(3):
+        found = reprojecting_root(pose, plane, counted.sqrt())
+        placed = pose + found[:, None]
+        off = (placed[..., :2] / placed[..., 2:].clamp_min(1e-3) - plane).norm(dim=-1)
+        counted = weight / (1.0 + (off / off.median(1, keepdim=True).values.clamp_min(1e-6)).square())
+    good = torch.isfinite(found).all(1) & (found[:, 2] >= nearest)
+    return torch.where(good[:, None], found, root)

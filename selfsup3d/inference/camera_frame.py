@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup3d.geometry import align
 from selfsup3d.geometry.camera import default_intrinsics, normalize_pixels
 from selfsup3d.models.lifters.base import require_lifter
 from selfsup3d.models.lifters.keypoint_lifter import KeypointLifter
@@ -98,27 +99,13 @@ def lift_people(
 
 
 def reprojecting_root(pose: Tensor, batch: Batch) -> Tensor:
-    """(B, 3) metres: where poses (B, 17, 3) re-project best onto the (middle frame's) keypoints of a batch with K.
-
-    x (Z + p_z) = X + p_x, and y alike, for every visible joint: linear least squares in the root (X, Y, Z). Two
-    visible joints are the least; of fewer the result means nothing.
-    """
+    """(B, 3) metres: where poses (B, 17, 3) re-project best onto the (middle frame's) keypoints of a batch with K."""
     assert batch.joints_2d is not None
     assert batch.K is not None
-    joints, visible = batch.joints_2d, _visible(batch)
+    joints = batch.joints_2d
     if joints.dim() == 4:
         joints = joints[:, joints.shape[1] // 2]
-    plane = normalize_pixels(joints, batch.K)  # (B, 17, 2)
-    zero, one = torch.zeros_like(plane[..., 0]), torch.ones_like(plane[..., 0])
-    rows = torch.cat(
-        (torch.stack((one, zero, -plane[..., 0]), -1), torch.stack((zero, one, -plane[..., 1]), -1)), 1
-    )  # (B, 34, 3)
-    goal = torch.cat((plane[..., 0] * pose[..., 2] - pose[..., 0], plane[..., 1] * pose[..., 2] - pose[..., 1]), 1)
-    weight = torch.cat((visible, visible), 1)[..., None]
-    rows, goal = rows * weight, goal[..., None] * weight
-    normal = rows.transpose(1, 2) @ rows + 1e-9 * torch.eye(3, device=rows.device)
-    root: Tensor = torch.linalg.solve(normal, rows.transpose(1, 2) @ goal)[..., 0]
-    return root
+    return align.reprojecting_root(pose, normalize_pixels(joints, batch.K), _visible(batch))
 
 
 def _visible(batch: Batch) -> Tensor:

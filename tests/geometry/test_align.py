@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import procrustes as scipy_procrustes
 
-from selfsup3d.geometry.align import align, aligned_distances, procrustes
+from selfsup3d.geometry.align import align, aligned_distances, procrustes, reprojecting_root, robust_root
 from selfsup3d.geometry.rotation import random_rotation
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
@@ -207,3 +207,20 @@ class TestGradients:
             (gradient,) = torch.autograd.grad((align(source, target) - target).square().sum(), source)
             source = (source - 0.1 * gradient).detach().requires_grad_()
         assert (align(source, target) - target).norm(dim=-1).mean() < 0.01
+
+
+def test_a_robust_root_is_found_in_spite_of_joints_far_off_and_kept_where_none_is():
+    pose = bodies(5)
+    root = torch.tensor([0.2, -0.1, 3.0], dtype=torch.float64) + 0.3 * bodies(5, seed=1)[:, 0]
+    placed = pose + root[:, None]
+    plane = placed[..., :2] / placed[..., 2:]
+    weight = torch.ones(5, 17, dtype=torch.float64)
+    torch.testing.assert_close(reprojecting_root(pose, plane, weight), root, atol=1e-6, rtol=0)
+    noisy = plane + 0.002 * bodies(5, seed=2)[..., :2]
+    noisy[:, :2] += torch.tensor([[0.1, -0.05], [0.0, 0.15]], dtype=torch.float64)  # two seen somewhere else
+    start = root + 1.0
+    plain, robust = reprojecting_root(pose, noisy, weight), robust_root(pose, noisy, weight, start)
+    assert ((robust - root).norm(dim=-1) < 0.5 * (plain - root).norm(dim=-1)).all()
+    weight[:, :2] = 0.0  # nobody asks those
+    torch.testing.assert_close(reprojecting_root(pose, noisy, weight), root, atol=0.05, rtol=0)
+    assert torch.equal(robust_root(pose, noisy, weight, start, nearest=100.0), start)
