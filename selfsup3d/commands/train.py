@@ -13,6 +13,7 @@ from selfsup3d.config.datasets import VideosConfig
 from selfsup3d.config.part_guided import PartGuidedConfig
 from selfsup3d.config.run import Config
 from selfsup3d.data.sampling.clip_pairs import PairSource
+from selfsup3d.data.synthetic.people_images import WithPeople
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines
 from selfsup3d.evaluation.report import text
@@ -93,6 +94,7 @@ def _self_train(
     settings = config.system
     if not isinstance(settings, PartGuidedConfig) or settings.supervision != "teacher":
         return None
+    source = source.images if isinstance(source, WithPeople) else source  # rendered people have their own labels
     if not isinstance(source, PairSource) or not isinstance(config.data, VideosConfig):
         return None
     path = settings.teacher or config.weights

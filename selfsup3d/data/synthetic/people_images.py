@@ -242,7 +242,7 @@ class WithPeople:
 
     def __init__(self, source: Dataset, people: _SizedSamples) -> None:
         self.name, self.image_size = source.name, people.image_size
-        self._source, self._people = source, people
+        self.images, self._people = source, people
 
     def __len__(self) -> int:
         """Evaluation frames of the images."""
@@ -250,11 +250,11 @@ class WithPeople:
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames of the images, as they are."""
-        return self._source.frames(indices)
+        return self.images.frames(indices)
 
     def batch(self, streams: RandomStreams) -> Batch:
         """The images' batch; the pose, its camera and its background are those of `rendered`."""
-        images = self._source.batch(streams)
+        images = self.images.batch(streams)
         people = self._people.batch(streams)
         names = ["unpaired", "unpaired_camera", "unpaired_background", "rendered", "rendered_parts"]
         names += ["rendered_source", "rendered_source_K"]  # of pairs
