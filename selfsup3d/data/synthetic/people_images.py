@@ -246,7 +246,7 @@ class WithPeople:
 
     def __len__(self) -> int:
         """Evaluation frames of the images."""
-        return len(self._source)
+        return len(self.images)
 
     def frames(self, indices: np.ndarray) -> Batch:
         """Evaluation frames of the images, as they are."""
