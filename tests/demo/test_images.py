@@ -130,4 +130,4 @@ def test_what_cannot_be_answered_is_told_and_leaves_no_files(answers, tmp_path):
         png(width, height, 1, bytes((1 + (width + 7) // 8) * height))
         with pytest.raises(InputError, match=told):
             answers.look(tmp_path / "a.png", "whole")
-    assert not answers.folder.exists()
+    assert not answers.results.folder.exists()
