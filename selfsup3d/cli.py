@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from selfsup3d.config.choices import UP_AXES
 from selfsup3d.errors import InputError, RunFailedError
-from selfsup3d.io.names import printable
+from selfsup3d.io.names import printable_streams
 from selfsup3d.io.resources import locate_model, shipped_models
 
 __all__ = ["Parser", "image_size", "refuse_overwrite", "run", "set_environment"]
@@ -170,8 +170,13 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     Use as `sys.exit(run(main))`. Errors that are not the person's keep their traceback.
     """
     set_environment()
+    with printable_streams():  # names of files may hold a terminal's commands
+        return _run(main, list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
     try:
-        return main(list(sys.argv[1:] if argv is None else argv)) or 0
+        return main(argv) or 0
     except InputError as error:
         return _complain(str(error), 2)
     except (FloatingPointError, RunFailedError) as error:
@@ -194,5 +199,5 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
 
 def _complain(message: str, code: int) -> int:
     if os.environ.get("RANK", "0") == "0":  # every process of a run fails alike; one message is enough
-        print(printable(message), file=sys.stderr, flush=True)  # names of files may hold a terminal's commands
+        print(message, file=sys.stderr, flush=True)
     return code

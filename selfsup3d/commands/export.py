@@ -25,6 +25,7 @@ from selfsup3d.export.onnx import (
 )
 from selfsup3d.inference.records import load_record
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.models.part_guided.system import PartGuided
 
 __all__ = ["main"]
@@ -73,7 +74,7 @@ def _export_model(args: argparse.Namespace) -> int:
 
 def _result(path: Path) -> dict[str, Any]:
     try:
-        report = parse_json(path.read_text(encoding="utf-8"))
+        report = parse_json(read_within(path, DOCUMENT).decode())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

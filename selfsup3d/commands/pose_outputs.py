@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from selfsup3d.export.trc import write_trc
 from selfsup3d.inference.ground import put_on_ground
 from selfsup3d.inference.records import PoseRecord
 from selfsup3d.inference.timeline import steady_motion
+from selfsup3d.io.names import file_name
 
 __all__ = ["refuse_standing", "write_animations", "write_people"]
 
@@ -52,7 +52,7 @@ def write_people(args: argparse.Namespace, people: Sequence[PoseRecord]) -> list
     written: list[Path] = []
     for record in people:
         person = record.person if len(people) > 1 else ""
-        place = args.output / (f"person_{_plain(person)}.npz" if person else "poses.npz")
+        place = args.output / (f"person_{file_name(person)}.npz" if person else "poses.npz")
         record.save(place)
         record.save_json(place.with_suffix(".json"))
         kinds = [kind for kind in EXPORTS if getattr(args, kind)]
@@ -64,12 +64,8 @@ def write_people(args: argparse.Namespace, people: Sequence[PoseRecord]) -> list
 def _name(person: str, kind: str) -> str:
     """Of an exported file."""
     if kind == "angles":
-        return f"person_{_plain(person)}_angles.csv" if person else "angles.csv"
-    return f"person_{_plain(person)}.{kind}" if person else f"pose.{kind}"
-
-
-def _plain(person: str) -> str:
-    return re.sub(r"[^\w-]", "_", person)
+        return f"person_{file_name(person)}_angles.csv" if person else "angles.csv"
+    return f"person_{file_name(person)}.{kind}" if person else f"pose.{kind}"
 
 
 def write_animations(

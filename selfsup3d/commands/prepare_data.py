@@ -29,6 +29,7 @@ from selfsup3d.inference.clip_keypoints import ClipMarker
 from selfsup3d.io.files import write_json
 from selfsup3d.preparation.datasets import fit_backgrounds, prepare_mocap, shard_clips, shard_index
 from selfsup3d.preparation.index_sheet import check_sheet
+from selfsup3d.preparation.verification import verify_stores
 from selfsup3d.preparation.videos import Marker, prepare_clips
 
 __all__ = ["main"]
@@ -38,6 +39,10 @@ _SHOWN = 20
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
+    if args.dataset == "prepared" or (args.dataset == "videos" and args.verify):
+        return _verify(args)
+    if args.dataset == "mocap" and args.verify:
+        raise InputError("--verify: of motion capture there is nothing to compare; leave it out")
     if args.dataset == "mocap":
         return _mocap(args)
     if args.dataset == "videos":
@@ -76,6 +81,26 @@ def main(argv: list[str]) -> int:
         ).items():
             print(f"{args.shards / split}: {count} crops")
     return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Compare stores with their checksums; 2 where something is missing, damaged or altered."""
+    if not args.verify:
+        raise InputError(
+            "--dataset prepared: there is nothing to prepare; add --verify to compare it with its checksums"
+        )
+    faulty = 0
+    for store in verify_stores(args.root if args.dataset == "prepared" else _output(args)):
+        print(f"{store.folder}: {store.count} {store.holds}, {len(store.faults)} faults")
+        if store.unknown:
+            print(
+                f"  {store.unknown} were prepared by a version that wrote no checksums: nothing is known of their values"
+            )
+        faulty += bool(store.faults)
+        if store.faults:
+            told = "\n".join(f"  {path}: {fault}" for path, fault in store.faults.items())
+            print(f"{store.folder}: not as it was prepared\n{told}\n  {store.remedy}", file=sys.stderr)
+    return 2 if faulty else 0
 
 
 def _tree(args: argparse.Namespace) -> tuple[Tree, dict[str, Any]]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from selfsup3d.config.run import Config
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_yaml
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.io.resources import find_config, shipped_configs
 
 __all__ = ["explain", "load_config", "nearest", "read_yaml", "validate"]
@@ -24,11 +25,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: no such file, not text, not YAML, or not a mapping.
     """
     try:
-        value = parse_yaml(path.read_text(encoding="utf-8"))
+        value = parse_yaml(read_within(path, DOCUMENT).decode())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_siblings(path)}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except InputError:
+        raise
     except ValueError as error:  # also bytes that are not UTF-8
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if value is None:

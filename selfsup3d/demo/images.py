@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from selfsup3d.errors import InputError
 from selfsup3d.inference.windows import whole_frame
 from selfsup3d.io.images import decode_image
+from selfsup3d.io.limits import refuse_pipes
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "SUFFIXES", "Framing", "read_upload", "window_of"]
 
@@ -49,6 +50,7 @@ def read_upload(path: str | Path, name: str | None = None) -> np.ndarray:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{called} is not an image that can be read: {_SEND}")
     try:
+        refuse_pipes(path)
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{called} is larger than {MAX_BYTES // 2**20} MB: make it smaller first")
         with warnings.catch_warnings():

@@ -16,6 +16,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.evaluation.keypoint_baselines import keypoint_features
 from selfsup3d.evaluation.metrics import root_relative, valid_joints
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.skeleton import FK_PARENTS, NUM_JOINTS
 
@@ -183,7 +184,7 @@ def supervised_bound(path: str | Path, taken: Mapping[str, Any]) -> Numbers:
     path = Path(path)
     path = path / "metrics.json" if path.is_dir() else path
     try:
-        other = parse_json(path.read_text(encoding="utf-8"))
+        other = parse_json(read_within(path, DOCUMENT).decode())
         differing = [key for key in taken if other[key] != taken[key]]
         metrics = dict(other["metrics"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.limits import open_npz
 
 __all__ = ["Records", "load_frames", "save_frames"]
 
@@ -96,7 +97,7 @@ def load_frames(path: str | Path) -> dict[str, np.ndarray]:
         InputError: not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             values = {name: data[name] for name in data.files}
         strange = [name for name, value in values.items() if not isinstance(value, np.ndarray)]
         if strange:  # numpy gives the bytes of what it cannot read

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import open_npz
 from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
 __all__ = ["APART", "VISIBLE", "Accuracy2D", "Reference2D", "joined", "load_reference", "measure_2d", "numbers_2d"]
@@ -69,7 +70,7 @@ def load_reference(path: str | Path) -> dict[str, Reference2D]:
     path = Path(path)
     expected = "expected NAME/pixels (N, 17, 2) and NAME/visibility (N, 17) for each clip"
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             arrays = {name: np.asarray(data[name], np.float64) for name in data.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {expected} in an npz") from None

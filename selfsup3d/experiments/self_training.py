@@ -20,6 +20,7 @@ from selfsup3d.data.sampling.clip_pairs import PairSource
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.images import iou
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.limits import open_npz
 from selfsup3d.models.part_guided.assignment_path import best_path, movement_cost
 from selfsup3d.models.part_guided.averaging import Reading, averaged_reading
 from selfsup3d.models.part_guided.network import PartGuidedNetwork, intrinsics_of
@@ -82,8 +83,11 @@ class PseudoLabels:
             InputError: damaged or of another shape.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
-                found = cls(data["joints"], data["weight"], data["signals"], str(data["teacher"]))
+            with open_npz(path) as data:
+                joints, weight, signals = (
+                    np.asarray(data[name], np.float32) for name in ("joints", "weight", "signals")
+                )
+                found = cls(joints, weight, signals, str(data["teacher"]))
         except Exception as error:  # whatever numpy raises for a damaged file
             raise InputError(
                 f"{path}: damaged pseudo-labels ({error}); delete the file, they are made again"

@@ -19,6 +19,7 @@ from selfsup3d.inference.keypoint_formats import READERS, Parsed, guess_format
 from selfsup3d.inference.people import Person, PersonTrack, Tracker, track_people
 from selfsup3d.io.images import file_kind, find_images, natural_key
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import read_within
 from selfsup3d.structures.joint_formats import FOREIGN
 
 __all__ = ["KeypointSequence", "holds_keypoints", "read_keypoints", "read_people", "sequence_of"]
@@ -238,7 +239,7 @@ def _folder(path: Path, format: KeypointFormat | None) -> tuple[list[tuple[str, 
 
 def _load(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        data = read_within(path)
         wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
         return parse_json(data.decode("utf-16" if wide else "utf-8-sig"))
     except FileNotFoundError:

@@ -106,8 +106,8 @@ def fill_gaps(keypoints: KeypointSequence, limit: int) -> KeypointSequence:
     step = max(int(np.median(np.diff(frames))), 1) if len(frames) > 1 else 1
     every = [frames[:1]]
     for before, after in itertools.pairwise(frames):
-        inside = np.arange(before + step, after, step)
-        every += [inside if after - before - 1 <= limit * step else inside[:0], np.array([after])]
+        short = after - before - 1 <= limit * step
+        every += [np.arange(before + step, after if short else before, step), np.array([after])]
     numbers = np.concatenate(every)
     joints = np.zeros((len(numbers), *keypoints.joints.shape[1:]), np.float32)
     confidence = np.zeros((len(numbers), keypoints.joints.shape[1]), np.float32)

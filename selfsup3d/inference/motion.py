@@ -31,6 +31,7 @@ from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.timeline import USUAL_FPS, steady_motion
 from selfsup3d.inference.windows import WindowOptions, find_windows
 from selfsup3d.io.images import is_image
+from selfsup3d.io.limits import open_npz
 from selfsup3d.io.video import video_info
 from selfsup3d.structures.batch import TensorFields
 
@@ -102,7 +103,7 @@ def load_motion(
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected predicted poses or motion capture")
     if "joints_3d" in _keys(path):
-        return motion_of_record(load_record(path), fps)
+        return motion_of_record(replace(load_record(path), source=str(path)), fps)
     capture = load_mocap(path, "all")
     names = capture.names
     if sequence is not None and sequence not in names:
@@ -114,7 +115,7 @@ def load_motion(
 
 def _keys(path: Path) -> list[str]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             return list(data.files)
     except Exception as error:  # whatever numpy raises for a damaged file
         raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error

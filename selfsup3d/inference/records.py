@@ -13,6 +13,7 @@ import numpy as np
 
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.limits import open_npz
 from selfsup3d.structures.batch import Unit
 from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
@@ -211,7 +212,7 @@ def load_record(path: str | Path) -> PoseRecord:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             missing = [name for name in (*_NEEDED, "unit", "fps", "joint_names") if name not in data.files]
             if missing:
                 raise InputError(f"{path}: no predicted poses (selfsup3d predict writes them): lacks {missing[0]}")
@@ -227,9 +228,30 @@ def load_record(path: str | Path) -> PoseRecord:
         raise
     except Exception as error:  # whatever numpy raises for a damaged file
         raise InputError(f"{path}: cannot be read as an npz without pickled objects ({error})") from error
+    _check_arrays(path, arrays)
+    if not 0 <= fps < 1e6:
+        raise InputError(f"{path}: {fps:g} frames per second")
     joints = arrays["joints_3d"]
     if names != H36M_17.joint_names or joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3) or not len(joints):
         raise InputError(f"{path}: joints_3d has shape {joints.shape} and {len(names)} names; expected (T, 17, 3)")
     if not np.isfinite(joints).all() or unit not in get_args(Unit):
         raise InputError(f"{path}: joints that are not finite, or the unknown unit {unit!r}")
     return PoseRecord(**arrays, fps=fps, unit=unit, view=view, source=source, person=person, **camera)  # type: ignore[arg-type]
+
+
+_ROWS = {
+    "joints_3d": (NUM_JOINTS, 3), "joints_2d": (NUM_JOINTS, 2), "root": (3,), "frames": (), "windows": (3,),
+    "confidence": (NUM_JOINTS,), "times": (),
+}  # fmt: skip
+"""Array -> shape of one frame's."""
+
+
+def _check_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise where an array is none (numpy gives the bytes of what it cannot read), or of another kind or shape."""
+    count = len(arrays["frames"]) if isinstance(arrays["frames"], np.ndarray) and arrays["frames"].ndim else 0
+    for name, value in arrays.items():
+        kinds = "iu" if name == "frames" else "iuf"
+        expected = (count, *_ROWS[name])
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or value.shape != expected:
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else "damaged"
+            raise InputError(f"{path}: {name} is {found}; expected numbers {expected}")

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import read_within
 from selfsup3d.io.quiet_codecs import silent
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "over_white",
     "read_image",
     "refuse_giants",
-    "refuse_pipes",
 ]
 
 IMAGE_SUFFIXES = (
@@ -184,9 +184,8 @@ def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
         InputError: missing, empty, not an image, or one of more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
-    refuse_pipes(path)
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = np.frombuffer(read_within(path), dtype=np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return decode_image(data, str(path), upright)
@@ -219,16 +218,6 @@ def decode_image(data: np.ndarray, name: str, upright: bool = True) -> np.ndarra
     if image is None:  # kinds that only Pillow knows
         return _decode_pillow(data, name, upright)
     return _to_rgb8(_turned(image, data) if upright else image)
-
-
-def refuse_pipes(path: Path) -> None:
-    """A named pipe would be waited for, maybe for ever.
-
-    Raises:
-        InputError: it is one, or a folder or a device.
-    """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a file, but a folder, a pipe or a device")
 
 
 def refuse_giants(name: str | Path, data: np.ndarray) -> None:
@@ -271,8 +260,7 @@ def _decode_heif(data: np.ndarray, name: str, upright: bool) -> np.ndarray:
 def _decode_pillow(data: np.ndarray, name: str, upright: bool) -> np.ndarray:
     refuse_giants(name, data)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data.tobytes())) as opened:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data.tobytes())) as opened:
             image: Image.Image = ImageOps.exif_transpose(opened) if upright else opened
             if image.mode.startswith(("I", "F")):
                 return _to_rgb8(np.asarray(image))

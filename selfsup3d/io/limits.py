@@ -4,9 +4,12 @@ before anything is allocated."""
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,17 @@ import numpy as np
 
 from selfsup3d.errors import InputError
 
-__all__ = ["BUDGET", "check_mat", "refuse_inflated", "refuse_inflated_entries", "stored_array"]
+__all__ = [
+    "BUDGET",
+    "DOCUMENT",
+    "check_mat",
+    "open_npz",
+    "read_within",
+    "refuse_inflated",
+    "refuse_inflated_entries",
+    "refuse_pipes",
+    "stored_array",
+]
 
 BUDGET = 4 << 30
 """Bytes that one file may become in memory: the largest data set's index needs about one gigabyte."""
@@ -22,6 +35,54 @@ _FREE = 64 << 20
 """Bytes that any file may become, however small it is."""
 _RATIO = 100
 """Beyond those, how many times its own size: packed poses and masks stay below thirty."""
+
+
+DOCUMENT = 16 << 20
+"""Bytes of a config, a listing or a record."""
+_LARGEST = 512 << 20
+"""Bytes of a file that is read at once: the largest known one, COCO's keypoints, has 250 MB."""
+
+
+def refuse_pipes(path: Path) -> None:
+    """A named pipe would be waited for, maybe for ever.
+
+    Raises:
+        InputError: it is one, or a folder or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a file, but a folder, a pipe or a device")
+
+
+def read_within(path: str | Path, most: int = _LARGEST) -> bytes:
+    """A whole file.
+
+    Raises:
+        InputError: a pipe or a device, or of more than `most` bytes.
+        OSError: it is not there or cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():  # opening it tells
+        refuse_pipes(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise InputError(f"{path}: has {size:,} bytes; files of up to {most:,} are read")
+        return file.read(size)  # as much memory as is asked for is taken at once
+
+
+@contextmanager
+def open_npz(path: str | Path) -> Iterator[Any]:
+    """numpy's reader of an npz without pickled objects, after all that it declares was compared with what it holds.
+
+    Raises:
+        InputError: no file, or it declares more. Whatever zipfile and numpy raise for a damaged one.
+    """
+    path = Path(path)
+    refuse_pipes(path)
+    with zipfile.ZipFile(path) as archive:
+        refuse_inflated_entries(path, archive.infolist())
+    with np.load(path, allow_pickle=False) as data:
+        yield data
 
 
 def refuse_inflated(where: str | Path, declared: int, held: int) -> None:
@@ -49,6 +110,8 @@ def stored_array(dataset: Any, where: str | Path) -> np.ndarray:
     """
     if not hasattr(dataset, "dtype") or dataset.dtype.hasobject or dataset.dtype.kind not in "biuf":
         raise InputError(f"{where}: expected an array of numbers")
+    if dataset.external or dataset.is_virtual or not str(where).startswith(str(dataset.file.filename)):
+        raise InputError(f"{where}: its values lie in another file, which is not followed")
     refuse_inflated(where, math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize, dataset.id.get_storage_size())
     return np.asarray(dataset[()])
 

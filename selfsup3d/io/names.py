@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from selfsup3d.errors import InputError
 
-__all__ = ["clean_component", "clean_relative", "fitting", "printable"]
+__all__ = ["clean_component", "clean_relative", "file_name", "fitting", "printable", "printable_streams"]
 
 _PATTERN = re.compile(r"\{(?::0?\d{1,2}d)?\}")  # of a frame's number
 _LONGEST = 200  # bytes of a name: file systems end at 255, and suffixes are added
@@ -60,6 +64,15 @@ def fitting(name: str) -> str:
     return name.encode()[: _LONGEST - 10].decode(errors="ignore") + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
+def file_name(name: str) -> str:
+    """A name from a file as a part of a file's name: letters, digits, "_" and "-", of a length that fits; names that
+    differ stay apart."""
+    plain = re.sub(r"[^\w-]", "_", name)
+    return fitting(
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
+    )
+
+
 def printable(text: str) -> str:
     """Text without what steers a terminal: control characters and directions of writing become visible escapes."""
     return "".join(
@@ -67,3 +80,35 @@ def printable(text: str) -> str:
         letter.encode("unicode_escape", "surrogatepass").decode()
         for letter in text
     )  # fmt: skip
+
+
+class _Stream:
+    """A text stream through which nothing but text reaches the terminal, whoever prints: messages, progress bars,
+    libraries. What bars themselves send (a return at the beginning, moves to the line above) passes."""
+
+    _BAR = re.compile(r"\n*(?:\x1b\[A)*")
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As of any text stream."""
+        if not self._BAR.fullmatch(text):
+            start = "\r" if text.startswith("\r") else ""
+            end = "\r" if len(text) > 1 and text.endswith("\r") else ""
+            text = start + printable(text.removeprefix("\r").removesuffix("\r" if end else "")) + end
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def printable_streams() -> Iterator[None]:
+    """Names that hold a terminal's commands cannot give them: within, stdout and stderr write them as visible escapes."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Stream(stream) for stream in before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -25,6 +25,7 @@ from selfsup3d import __version__
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_folder, write_json, write_text
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.io.resources import CONFIG, WEIGHTS, locate_model
 
 __all__ = [
@@ -130,7 +131,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], int]:
     """
     path = folder / CONFIG
     try:
-        header = parse_json(path.read_text(encoding="utf-8"))
+        header = parse_json(read_within(path, DOCUMENT).decode())
         version, config = header["format"], header["config"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -381,7 +381,7 @@ def _read_entry(raw: bytes, name: str) -> Any:
                 raise ValueError(f"shape {shape} of {len(raw)} bytes")
             stream.seek(0)
             return np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # numpy's parser of headers meets damage with errors of any kind
         raise InputError(f"{name}: not a readable array ({error})") from None
     value = loads(raw[stream.tell() :], name)
     if not isinstance(value, np.ndarray) or value.shape != shape:

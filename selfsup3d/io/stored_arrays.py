@@ -71,11 +71,15 @@ class StoredArray:
         Raises:
             FatalInputError: it was altered after it was written.
         """
-        if self.sha256 is not None and file_digest(self.path) != self.sha256:
+        if self.altered():
             raise FatalInputError(
                 f"{self.path}: was altered after it was prepared; delete {self.path.parent} and prepare the data again"
             )
         self._checked = True
+
+    def altered(self) -> bool:
+        """Whether the file differs from its checksum; without one nothing can be said, which is False."""
+        return self.sha256 is not None and file_digest(self.path) != self.sha256
 
     def _mapped(self) -> np.ndarray:
         try:

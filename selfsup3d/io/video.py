@@ -17,7 +17,8 @@ import av
 import numpy as np
 
 from selfsup3d.errors import InputError
-from selfsup3d.io.images import IMAGE_SUFFIXES, MAX_PIXELS, file_kind, frame_files, over_white, read_image, refuse_pipes
+from selfsup3d.io.images import IMAGE_SUFFIXES, MAX_PIXELS, file_kind, frame_files, over_white, read_image
+from selfsup3d.io.limits import refuse_pipes
 
 __all__ = [
     "VIDEO_SUFFIXES",

@@ -27,6 +27,7 @@ import numpy as np
 
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import read_within
 from selfsup3d.preparation.tracks import Track, follow
 
 __all__ = ["MAX_GAP", "find_box_file", "read_boxes"]
@@ -58,7 +59,7 @@ def find_box_file(video: str | Path) -> Path | None:
     candidates = [here.parent / f"{stem}.boxes.{kind}" for kind in ("json", "csv")]
     if video.is_dir():
         candidates += [video / f"boxes.{kind}" for kind in ("json", "csv")]
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if os.path.isfile(file)), None)  # of an over-long name, too
 
 
 def read_boxes(path: str | Path, max_gap: int = MAX_GAP) -> list[Track]:
@@ -71,7 +72,7 @@ def read_boxes(path: str | Path, max_gap: int = MAX_GAP) -> list[Track]:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_within(path)
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         rows = _json_rows(text) if path.suffix.lower() == ".json" else _csv_rows(path, text)
     except InputError:
@@ -98,9 +99,11 @@ def read_boxes(path: str | Path, max_gap: int = MAX_GAP) -> list[Track]:
         elif person:
             raise InputError(f"{path}: frame {crowded} has {len(boxes[crowded])} boxes of {person!r}; keep one of them")
         else:
-            every = range(min(boxes), max(boxes) + 1)
-            followed = follow([np.array(boxes.get(f, [])).reshape(-1, 4) for f in every], patience=max_gap)
-            tracks += [Track(track.first + every[0], track.boxes) for track in followed]
+            frames = np.array(sorted(boxes))
+            for run in np.split(frames, np.flatnonzero(np.diff(frames) > max_gap) + 1):  # nobody is followed across
+                every = range(int(run[0]), int(run[-1]) + 1)
+                followed = follow([np.array(boxes.get(f, [])).reshape(-1, 4) for f in every], patience=max_gap)
+                tracks += [Track(track.first + every[0], track.boxes) for track in followed]
     return tracks
 
 
@@ -120,6 +123,9 @@ def _csv_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
             raise InputError(
                 f"{path}: {len(table[0])} columns without a header; name them in a first line: {','.join(_FIELDS)}"
             )
+        short = next((number for number, row in enumerate(table) if len(row) < 6), None)
+        if short is not None:
+            raise InputError(f"{path}: row {short} has {len(table[short])} columns, the first has {len(table[0])}")
         rows = [dict(zip(_MOT, row, strict=False)) for row in table]
         rows = [row for row in rows if row.get("counts") != "0"]  # MOT's mark of boxes to be ignored
         return [{**row, "frame": float(row["frame"]) - 1.0, "person": _mot_name(row["person"])} for row in rows]
@@ -177,7 +183,7 @@ def _box(path: Path, number: int, row: Mapping[str, Any]) -> tuple[str, int, np.
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: row {number} needs numbers for {', '.join(_FIELDS)} ({error!r})") from error
     frame, _, _, width, height = values
-    if not all(math.isfinite(v) for v in values) or width <= 0 or height <= 0 or frame < 0 or frame != int(frame):
+    if not all(math.isfinite(v) for v in values) or width <= 0 or height <= 0 or not 0 <= frame < 1e9 or frame % 1:
         raise InputError(f"{path}: row {number}: frame {frame:g}, width {width:g} and height {height:g} make no box")
     return str(row.get("person") or ""), int(frame), np.array(values[1:])
 

@@ -22,6 +22,7 @@ from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import visible_files, write_json
 from selfsup3d.io.images import frame_files, natural_key
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import read_within
 from selfsup3d.io.names import clean_relative
 from selfsup3d.io.video import VIDEO_SUFFIXES, is_video
 from selfsup3d.preparation.boxes import find_box_file
@@ -114,7 +115,7 @@ def find_clips(folder: str | Path) -> list[ClipSource]:
 
 def _listed_clips(folder: Path, listing: Path) -> list[ClipSource]:
     try:
-        entries = parse_json(listing.read_text(encoding="utf-8"))
+        entries = parse_json(read_within(listing).decode())
         items = sorted(entries.items())
         found = [_listed_clip(folder, name, facts) for name, facts in items]
     except InputError:
@@ -198,7 +199,7 @@ def prepare_clips(
             r["error"] or f"{r['name']}: {r['dropped'][0]['reason'] if r['dropped'] else 'empty'}" for r in records
         ]
         raise InputError(f"{source}: no person was found in {len(sources)} videos; {reasons[0]}")
-    finish_store(output, names, {"source": str(source), "key": key, "sources": _fingerprint(sources)})
+    finish_store(output, names, {"source": str(Path(source).resolve()), "key": key, "sources": _fingerprint(sources)})
     return ClipStore(output)
 
 

@@ -29,6 +29,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
 from selfsup3d.io.files import atomic_folder, remove_folder, write_json
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.io.pretrained import nonfinite
 from selfsup3d.io.stored_arrays import file_digest
 from selfsup3d.models.system import System
@@ -115,7 +116,7 @@ class TrainingState:
         except (KeyError, ValueError) as error:
             raise InputError(f"{folder / _OPTIMIZERS}: does not fit this system: {error}") from None
         try:
-            state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+            state = parse_json(read_within(folder / _STATE, DOCUMENT).decode())
             self.step, self.bad_steps, scaler = int(state["step"]), int(state["bad_steps"]), state["scaler"]
         except (OSError, ValueError, TypeError, KeyError):
             raise InputError(f"{folder / _STATE}: damaged, or not the state of a run") from None
@@ -203,7 +204,7 @@ def _rename(folder: Path, word: str) -> None:
 def check(folder: Path, contents: bool = True) -> str | None:
     """What is wrong with a checkpoint's files, or None; without `contents` their names and sizes alone are compared."""
     try:
-        files = parse_json((folder / _MANIFEST).read_text(encoding="utf-8"))
+        files = parse_json(read_within(folder / _MANIFEST, DOCUMENT).decode())
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         return f"{_MANIFEST} is missing"

@@ -1,9 +1,12 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from selfsup3d.errors import InputError
-from selfsup3d.io.names import clean_component, clean_relative, fitting, printable
+from selfsup3d.io.names import clean_component, clean_relative, file_name, fitting, printable, printable_streams
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,39 @@ def test_over_long_names_are_cut_and_stay_apart():
     assert fitting("walk") == "walk"
 
 
+def test_people_of_any_name_get_files_of_their_own(tmp_path):
+    people = ["anna", "a/b", "a_b", "a b", "../x", "x" * 400, "x" * 401, "\udcff", "ж 1", "0"]
+    for person in people:
+        (tmp_path / f"person_{file_name(person)}.json").touch()
+    assert len(list(tmp_path.iterdir())) == len(people)
+    assert file_name("anna") == "anna"
+
+
 def test_escape_codes_become_visible():
     assert printable("a\x1b]0;title\x07\u202eb\r") == "a\\x1b]0;title\\x07\\u202eb\\r"
     assert printable("Łódź 中\n\tx") == "Łódź 中\n\tx"
     assert printable("\udcff") == "\\udcff"
+
+
+def test_whoever_prints_a_name_the_terminal_gets_text(capsys):
+    evil = "a\x1b]0;title\x07\rb\x9b2J\udcff"
+    with printable_streams():
+        print(f"{evil}: skipped")
+        tqdm.write(f"skipped: {evil}", file=sys.stderr)
+        for _ in tqdm(range(2), desc=evil, mininterval=0):
+            pass
+    told = capsys.readouterr()
+    for text in told:
+        assert not {"\x1b", "\x07", "\x9b"} & set(text.replace("\x1b[A", ""))
+        assert "\\x1b]0;title\\x07" in text
+        assert "\rb" not in text
+    assert "100%" in told.err
+
+
+def test_bars_keep_their_moves(capsys):
+    with printable_streams():
+        bars = [tqdm(range(1), position=k, mininterval=0) for k in range(2)]
+        for bar in bars:
+            bar.update()
+            bar.close()
+    assert "\x1b[A" in capsys.readouterr().err

@@ -2,6 +2,10 @@
 
 import importlib
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +16,8 @@ from selfsup3d.cli import run
 from selfsup3d.data.datasets.frame_index import load_index
 from selfsup3d.data.mocap.mocap import load_mocap
 from selfsup3d.data.sampling.shards import ShardSource
+from selfsup3d.data.synthetic.cache import prepare
+from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.structures.random import RandomStreams
 from tests.data.generators import h36m as generate_h36m
@@ -198,9 +204,95 @@ def test_videos_and_their_shards(tmp_path, capsys):
     assert batch.joints_3d is None
 
 
+@pytest.fixture
+def prepared(tmp_path, capsys):
+    """A folder with a store of two clips, its shards, and a rendered split with its ground truth."""
+    for name in "ab":
+        frames, _ = make_toy_clip(frames=12, size=64)
+        (tmp_path / "my videos" / name).mkdir(parents=True)
+        for number, frame in enumerate(frames):
+            cv2.imwrite(str(tmp_path / "my videos" / name / f"{number:03d}.png"), frame[..., ::-1])
+    where = ("--output", tmp_path / "all" / "clips", "--size", 32, "--crop", "whole", "--max-fps", 12)
+    assert call("--dataset", "videos", "--root", tmp_path / "my videos", *where, "--shards", tmp_path / "all/s") == 0
+    prepare(tmp_path / "all" / "synthetic", "tiny-test", 32, ("val",), workers=0, progress=False)
+    capsys.readouterr()
+    return tmp_path / "all"
+
+
+def verify(root, capsys):
+    code = call("--dataset", "prepared", "--root", root, "--verify")
+    return code, *capsys.readouterr()
+
+
+def test_what_was_prepared_is_compared_with_its_checksums(prepared, capsys):
+    code, out, err = verify(prepared, capsys)
+    assert (code, err) == (0, "")
+    assert f"{prepared / 'clips'}: 2 clips, 0 faults" in out
+    assert f"{prepared / 's'}: 1 shards, 0 faults" in out
+    assert re.search(r"synthetic/\S+/32/val: 2 clips, 0 faults", out)
+
+
+@pytest.mark.parametrize("part", ["frames", "saliency", "background", "meta.json", "folder", "store.json"])
+def test_the_remedy_of_an_altered_store_is_a_command_that_works(prepared, capsys, part):
+    clip, listing = prepared / "clips" / "clip_00001_00", prepared / "clips" / "store.json"
+    before = {path: path.read_bytes() for path in prepared.joinpath("clips").rglob("*.npy")}
+    match part:
+        case "folder":
+            shutil.rmtree(clip)
+        case "meta.json":
+            (clip / part).write_text("{")
+        case "store.json":
+            listing.write_text("{")
+        case _:
+            np.save(clip / f"{part}.npy", 255 - np.load(clip / f"{part}.npy"))
+    code, _, err = verify(prepared, capsys)
+    assert code == 2
+    assert str(listing if part == "store.json" else clip) in err
+    remedy = err.splitlines()[-1].strip()
+    remove, _, again = remedy.partition(" && " if " && " in remedy else "; ")
+    for path in shlex.split(remove)[2:]:
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
+    if part == "store.json":  # what the store was made of stood in it: the person knows
+        again = shlex.join(["selfsup3d", "prepare-data", "--dataset", "videos", "--root", str(prepared.parent / "my videos"),
+                            "--output", str(prepared / "clips"), "--size", "32", "--crop", "whole", "--max-fps", "12"])  # fmt: skip
+    assert call(*shlex.split(again)[2:]) == 0
+    assert before == {path: path.read_bytes() for path in before}
+    assert verify(prepared, capsys)[0] == 0
+
+
+def test_altered_shards_and_ground_truth_are_named(prepared, capsys):
+    (shard,), (truth, _) = prepared.joinpath("s").glob("*.tar"), sorted(prepared.rglob("val_truth/*.npz"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    np.savez(truth, **{name: -array if name == "joints_3d" else array for name, array in np.load(truth).items()})
+    code, _, err = verify(prepared, capsys)
+    assert code == 2
+    assert f"{shard}: altered after it was written" in err
+    assert f"{truth}: altered after it was rendered" in err
+    with pytest.raises(InputError, match=r"altered after it was written; .*delete"):
+        ShardSource(prepared / "s", 32).frames(np.arange(1))
+    shutil.rmtree(prepared / "s")
+    truth.unlink()
+    prepare(prepared / "synthetic", "tiny-test", 32, ("val",), workers=0, progress=False)
+    assert verify(prepared, capsys)[0] == 0
+
+
+def test_a_store_without_checksums_is_counted(prepared, capsys):
+    meta = prepared / "clips" / "clip_00000_00" / "meta.json"
+    meta.write_text(json.dumps({k: v for k, v in json.loads(meta.read_text()).items() if k != "sha256"}))
+    code, out, err = verify(prepared / "clips", capsys)
+    assert (code, err) == (0, "")
+    assert "1 were prepared by a version that wrote no checksums" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--dataset", "prepared", "--root", "."), "add --verify"),
+        (("--dataset", "prepared", "--root", ".", "--verify"), "nothing that was prepared"),
+        (("--dataset", "videos", "--root", ".", "--verify"), "--output is missing"),
+        (("--dataset", "mocap", "--root", ".", "--verify"), "nothing to compare"),
         (("--dataset", "coco", "--root", "x"), "invalid choice"),
         (("--dataset", "h36m"), "--root"),
         (("--dataset", "h36m", "--root", "absent"), "absent: no such folder"),

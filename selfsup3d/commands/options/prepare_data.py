@@ -10,9 +10,11 @@
     selfsup3d prepare-data --dataset videos --root VIDEOS --output clips/ --size 64 --detector mediapipe \\
         --detector-weights pose_landmarker_full.task
     selfsup3d prepare-data --dataset h36m --root H36M --backgrounds --shards shards/ --size 256
+    selfsup3d prepare-data --dataset prepared --root ~/.cache/selfsup3d --verify
 
-No image is copied, except into --shards. An interrupted run goes on where it stopped. --verify only lists what is
-missing, where people get it and under which licence.
+No image is copied, except into --shards. An interrupted run goes on where it stopped. --verify only looks: of a dataset
+it lists what is missing, where people get it and under which licence; clips and shards that were prepared ("prepared":
+all in --root; "videos": those in --output) are compared with their checksums, and what was altered is named.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ __all__ = ["parse"]
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
-    names = ("h36m", "mpi_inf_3dhp", "3dpw", "mocap", "videos")
+    names = ("h36m", "mpi_inf_3dhp", "3dpw", "mocap", "videos", "prepared")
     parser.add_argument("--dataset", choices=names, required=True)
     parser.add_argument("--root", type=Path, required=True, help="the dataset's folder")
     parser.add_argument("--output", type=Path, help="index (npz); mocap: the npz; videos: the folder of clips (needed)")
-    parser.add_argument("--verify", action="store_true", help="only list what is missing and where to get it")
+    parser.add_argument("--verify", action="store_true", help="only look: what is missing, damaged or was altered")
     parser.add_argument("--check", type=Path, help="write counts, statistics and a sheet with projected joints there")
     parser.number("--rows", int, least=1, default=12, help="of the sheet (default: 12)")
     parser.number("--workers", int, least=0, default=0, help="processes; 0 = this one")

@@ -21,6 +21,7 @@ from selfsup3d.data.saliency.saliency import THRESHOLD, clean_mask, grow, soften
 from selfsup3d.errors import InputError
 from selfsup3d.io.crops import Frames, Reduced, warp_view
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.limits import open_npz
 from selfsup3d.io.names import clean_component, fitting
 
 __all__ = ["Backgrounds", "estimate_background", "saliency_of_crop"]
@@ -126,7 +127,7 @@ def _small(frames: Frames, take: Take, frame: int) -> np.ndarray:
 
 def _read(path: Path, take: Take) -> tuple[Reduced, Reduced]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             background, noise = data["background"], data["noise"]
         if (
             background.ndim != 3

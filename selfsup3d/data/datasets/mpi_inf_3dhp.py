@@ -23,7 +23,7 @@ from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
 from selfsup3d.io.images import read_image
-from selfsup3d.io.limits import check_mat, stored_array
+from selfsup3d.io.limits import check_mat, read_within, stored_array
 from selfsup3d.io.video import video_info
 from selfsup3d.structures.joint_formats import FOREIGN, ForeignSkeleton
 
@@ -129,7 +129,7 @@ def read_calibration(path: Path) -> dict[int, tuple[np.ndarray, tuple[int, int]]
     Raises:
         InputError: damaged, or a lens that distorts (the dataset's do not).
     """
-    lines = path.read_text(encoding="latin1").splitlines()[_HEADER:]
+    lines = read_within(path).decode("latin1").splitlines()[_HEADER:]
     cameras: dict[int, tuple[np.ndarray, tuple[int, int]]] = {}
     try:
         for start in range(0, len(lines) - _LINES + 1, _LINES):

@@ -7,6 +7,7 @@ first in some copies: sides are told by where its joints lie on the model at res
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from selfsup3d.data.mocap.amass import choose_body, gender_of, one_shape
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import atomic_path
+from selfsup3d.io.limits import read_within
 from selfsup3d.io.safe_pickle import load_npz, load_pickle
 
 __all__ = ["SurfaceModel", "load_surface_model", "regress_joints", "regressor_in_our_order", "write_regressed"]
@@ -181,6 +183,6 @@ def _regress_sequence(
 
 def _load_regressor(path: Path) -> np.ndarray:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        return np.asarray(np.load(io.BytesIO(read_within(path)), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a regressor as .npy ({error})") from error

@@ -18,6 +18,7 @@ import numpy as np
 from selfsup3d.data.mocap.hierarchy import euler_to_matrix
 from selfsup3d.data.mocap.recording import NO_RATE, Recording, to_y_up
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import read_within
 from selfsup3d.structures.joint_formats import FOREIGN
 
 __all__ = ["AsfSkeleton", "bone_ends", "read_amc", "read_asf", "read_asf_amc"]
@@ -65,7 +66,7 @@ class AsfSkeleton:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    return path.read_text(encoding="latin1").replace("\r", "")
+    return read_within(path).decode("latin1").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _sections(text: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from selfsup3d.data.mocap.hierarchy import Hierarchy, euler_to_matrix
 from selfsup3d.data.mocap.joint_tables import JointTable, find_table, rest_up
 from selfsup3d.data.mocap.recording import HEAD_LENGTH, Recording, to_y_up, with_head
 from selfsup3d.errors import InputError
+from selfsup3d.io.limits import read_within
 
 __all__ = ["Bvh", "read_bvh", "read_bvh_recording"]
 
@@ -82,7 +83,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    text = read_within(path).decode("utf-8-sig", errors="replace")
     try:
         parts = re.split(r"(?:^|(?<=\}))\s*MOTION\b", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
         if len(parts) != 2:

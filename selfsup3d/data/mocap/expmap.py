@@ -20,6 +20,7 @@ from selfsup3d.data.mocap.joint_tables import CGSPEED
 from selfsup3d.data.mocap.recording import NO_RATE, Recording, to_y_up
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.rotation import axis_angle_to_matrix
+from selfsup3d.io.limits import read_within
 
 __all__ = ["default_hierarchy", "read_expmap"]
 
@@ -74,15 +75,16 @@ def _table(path: Path, width: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     rows: list[np.ndarray] = []
-    for number, line in enumerate(path.read_text(encoding="latin1").splitlines(), 1):
+    for number, line in enumerate(read_within(path).decode("latin1").splitlines(), 1):
         if not line.strip():
             continue
+        cells = line.replace(",", " ").split()
         try:
-            row = np.array(line.replace(",", " ").split(), dtype=np.float64)
+            row = np.array(cells if len(cells) == width else [], dtype=np.float64)
         except ValueError:
             raise InputError(f"{path}: line {number} holds something that is no number") from None
         if len(row) != width or not np.isfinite(row).all():
-            raise InputError(f"{path}: line {number} has {len(row)} columns; expected {width} finite numbers")
+            raise InputError(f"{path}: line {number} has {len(cells)} columns; expected {width} finite numbers")
         rows.append(row)
     if not rows:
         raise InputError(f"{path}: the file is empty")

@@ -18,6 +18,7 @@ from selfsup3d.config.choices import UP_AXES
 from selfsup3d.data.mocap.hierarchy import Hierarchy
 from selfsup3d.errors import InputError
 from selfsup3d.io.json_yaml import parse_yaml
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = ["TABLES", "JointTable", "find_table", "load_table", "rest_up"]
@@ -230,7 +231,7 @@ def load_table(path: str | Path) -> JointTable:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a joint table (YAML)")
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_within(path, DOCUMENT).decode())
         values["joints"] = {j: (n,) if isinstance(n, str) else tuple(map(str, n)) for j, n in values["joints"].items()}
         for name, convert in _TYPES.items():
             if name in values:

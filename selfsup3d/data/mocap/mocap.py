@@ -21,6 +21,7 @@ import torch
 
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import body_frame, canonicalize
+from selfsup3d.io.limits import open_npz
 from selfsup3d.structures.skeleton import FK_PARENTS, H36M_17, NUM_JOINTS, joint_index
 
 __all__ = ["TEST_SUBJECTS", "VALIDATION_SUBJECTS", "MotionCapture", "Split", "check_poses", "load_mocap", "z_up"]
@@ -127,7 +128,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such file; expected a motion-capture npz (positions, offsets, subjects ...)")
     required = ("positions", "offsets", "subjects", "joint_names", "up_axis")
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open_npz(path) as data:
             missing = [key for key in required if key not in data.files]
             if missing:
                 raise InputError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(data.files)}")

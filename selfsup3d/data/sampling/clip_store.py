@@ -32,6 +32,7 @@ from selfsup3d.data.saliency.saliency import Saliency, video_saliency
 from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.files import write_json
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.io.names import clean_component
 from selfsup3d.io.stored_arrays import StoredArray, file_digest, refuse_limit
 from selfsup3d.structures.skeleton import NUM_JOINTS
@@ -40,6 +41,7 @@ __all__ = [
     "STORE",
     "Clip",
     "ClipStore",
+    "altered_clips",
     "clip_is_ready",
     "finish_store",
     "save_clip",
@@ -257,21 +259,39 @@ class ClipStore:
         """Number of frames of all clips."""
         return sum(len(clip) for clip in self.clips)
 
-    def verify(self) -> int:
-        """Compare every file with the checksum that was written when it was prepared.
 
-        Returns:
-            Clips without checksums (of older versions): nothing can be said of them.
+def altered_clips(root: str | Path) -> tuple[list[Clip], dict[Path, str]]:
+    """Compare every file of a finished store with the checksum that was written when it was prepared.
 
-        Raises:
-            InputError: a file was altered afterwards.
-        """
-        for clip in self.clips:
-            for part in _PARTS:
-                getattr(clip, part).verify()
-            if clip.keypoints is not None:
-                clip.keypoints.verify()
-        return sum(not clip.meta.get("sha256") for clip in self.clips)
+    Returns:
+        The clips that are as they were (or of which nothing is known: `meta` holds no sha256), and folder -> what is
+        wrong of those that are missing, damaged or altered.
+
+    Raises:
+        InputError: no finished store.
+    """
+    whole: list[Clip] = []
+    faults: dict[Path, str] = {}
+    for folder in (Path(root) / name for name in _read_store(Path(root))[1]):
+        try:
+            clip = _read_clip(folder)
+            altered = [array.path.name for array in _arrays(clip) if array.altered()]
+        except FatalInputError:  # the machine's, not the clip's
+            raise
+        except InputError as error:
+            faults[folder] = str(error).removeprefix(f"{folder}: ").split(";")[0]
+            continue
+        if altered:
+            faults[folder] = f"{', '.join(altered)} altered after it was prepared"
+        else:
+            whole.append(clip)
+    return whole, faults
+
+
+def _arrays(clip: Clip) -> list[StoredArray]:
+    """All that a clip's folder stores."""
+    every = [getattr(clip, part) for part in _PARTS]
+    return every if clip.keypoints is None else [*every, clip.keypoints]
 
 
 def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -281,7 +301,7 @@ def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not file.is_file():
         raise InputError(f"{root}: no store.json: not prepared clips, or the preparation was cut off; run it again")
     try:
-        record = parse_json(file.read_text(encoding="utf-8"))
+        record = parse_json(read_within(file, DOCUMENT).decode())
         names, settings = tuple(record["clips"]), dict(record["settings"])
     except OSError as error:
         refuse_limit(error)
@@ -295,7 +315,7 @@ def _read_store(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _read_clip(folder: Path) -> Clip:
     try:
-        meta = parse_json((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = parse_json(read_within(folder / "meta.json", DOCUMENT).decode())
         known = meta.get("sha256") or {}
         frames, saliency, background = (StoredArray(folder / f"{part}.npy", known.get(part)) for part in _PARTS)
         keypoints = None

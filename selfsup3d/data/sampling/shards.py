@@ -28,17 +28,20 @@ from selfsup3d.data.sampling.augmentation import Augmentation
 from selfsup3d.data.sampling.clip_pairs import CameraPrior
 from selfsup3d.data.sampling.dataset import training_sample
 from selfsup3d.data.sampling.shards_write import LISTING, Record, webdataset_library
-from selfsup3d.errors import InputError
+from selfsup3d.errors import FatalInputError, InputError
 from selfsup3d.io.json_yaml import first_fault, parse_json
+from selfsup3d.io.limits import read_within
 from selfsup3d.io.names import clean_component
 from selfsup3d.io.quiet_codecs import silent
+from selfsup3d.io.stored_arrays import file_digest
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import NUM_JOINTS
 
-__all__ = ["ShardSource", "lanes_of"]
+__all__ = ["ShardSource", "altered_shards", "lanes_of"]
 
 _LANES = 8
+_REMEDY = "copy it again, or delete {folder} and write it anew (selfsup3d prepare-data --shards)"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class ShardSource:
                 f"{self.folder}: its crops have {listing.size} px; ask for at most that (data.size {size})"
             )
         self._names = [shard.name for shard in listing.shards]
+        self._digests = {number: shard.sha256 for number, shard in enumerate(listing.shards) if shard.sha256}
         self._counts = np.array([shard.samples for shard in listing.shards])
         self._labels = labels
         self._priors = pose_prior, camera_prior
@@ -180,6 +184,9 @@ class ShardSource:
 
     def _load(self, number: int) -> _Shard:
         path = self.folder / self._names[number]
+        expected = self._digests.pop(number, None)  # compared once
+        if expected is not None and path.is_file() and file_digest(path) != expected:
+            raise FatalInputError(f"{path}: was altered after it was written; {_REMEDY.format(folder=self.folder)}")
         samples = [{k: v for k, v in s.items() if isinstance(v, bytes)} for s in _stream(path)]
         if len(samples) != self._counts[number]:
             raise InputError(
@@ -200,6 +207,25 @@ class ShardSource:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": OrderedDict()}  # workers read for themselves
+
+
+def altered_shards(folder: str | Path) -> tuple[dict[Path, str | None], dict[Path, str]]:
+    """Compare every shard with the checksum that was written beside it.
+
+    Returns:
+        Shard -> its checksum (None where an older version wrote none), and shard -> what is wrong.
+
+    Raises:
+        InputError: no finished shards there.
+    """
+    shards = {Path(folder) / shard.name: shard.sha256 for shard in _read_listing(Path(folder)).shards}
+    faults = {}
+    for path, digest in shards.items():
+        if not path.is_file():
+            faults[path] = "missing"
+        elif digest is not None and file_digest(path) != digest:
+            faults[path] = "altered after it was written"
+    return shards, faults
 
 
 def lanes_of(samples_per_step: int, split_by: int, shards: int) -> int:
@@ -256,6 +282,7 @@ def _stream(path: Path) -> Iterator[dict[str, Any]]:
 class _Listed(BaseModel):
     name: Annotated[str, AfterValidator(lambda name: clean_component(name, "name of a shard"))]
     samples: int = Field(ge=1, le=10_000_000)
+    sha256: str | None = Field(default=None, max_length=64)  # absent in shards of older versions
 
 
 class _Listing(BaseModel):
@@ -302,7 +329,7 @@ class _Sample(BaseModel):
 def _read_listing(folder: Path) -> _Listing:
     path = folder / LISTING
     try:
-        listing = _Listing.model_validate(parse_json(path.read_text(encoding="utf-8")))
+        listing = _Listing.model_validate(parse_json(read_within(path).decode()))
         for shard in listing.shards:  # a sample takes two headers and two blocks of 512 bytes at least
             file = folder / shard.name
             if file.is_file() and shard.samples * 2048 > file.stat().st_size:

@@ -14,6 +14,7 @@ import numpy as np
 from selfsup3d.data.datasets.dataset_tree import need_package
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json
+from selfsup3d.io.stored_arrays import file_digest
 
 __all__ = ["FORMAT", "LISTING", "Record", "webdataset_library", "write_shards"]
 
@@ -91,7 +92,10 @@ def write_shards(
             size = record.crop.shape[0]
     if not counts:
         raise InputError(f"{folder}: there is nothing to write")
-    shards = [{"name": f"shard-{n:06d}.tar", "samples": count} for n, count in enumerate(counts)]
+    shards = [
+        {"name": path.name, "samples": count, "sha256": file_digest(path)}
+        for path, count in zip(sorted(folder.glob("shard-*.tar")), counts, strict=True)
+    ]
     listing = {"format": FORMAT, "dataset": dataset, "size": size, "notes": dict(notes or {}), "shards": shards}
     write_json(folder / LISTING, listing)
     mark.unlink()
@@ -121,7 +125,8 @@ def _finite(values: np.ndarray) -> list[Any]:
 
 
 def _encode(suffix: str, image: np.ndarray) -> bytes:
-    good, data = cv2.imencode(suffix, image[..., ::-1] if image.ndim == 3 else image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix == ".jpg" else []
+    good, data = cv2.imencode(suffix, image[..., ::-1] if image.ndim == 3 else image, quality)
     if not good:
         raise OSError(f"a crop of shape {image.shape} could not be encoded as {suffix}")
     return data.tobytes()

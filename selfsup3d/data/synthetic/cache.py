@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from selfsup3d.data.sampling.clip_store import clip_is_ready, finish_store, store_is_finished, write_clip
+from selfsup3d.data.sampling.clip_store import Clip, clip_is_ready, finish_store, store_is_finished, write_clip
 from selfsup3d.data.synthetic.background import View, render_background
 from selfsup3d.data.synthetic.body import People
 from selfsup3d.data.synthetic.render import Cameras, Rendered, render
@@ -35,7 +35,17 @@ from selfsup3d.geometry.kinematics import body_frame, bone_lengths, canonicalize
 from selfsup3d.io.files import atomic_path
 from selfsup3d.io.stored_arrays import file_digest
 
-__all__ = ["SIZES", "SplitFolders", "cache_root", "clip_name", "draw_scene", "folders", "prepare", "truth_of"]
+__all__ = [
+    "SIZES",
+    "SplitFolders",
+    "altered_truth",
+    "cache_root",
+    "clip_name",
+    "draw_scene",
+    "folders",
+    "prepare",
+    "truth_of",
+]
 
 SIZES = (16, 32, 64, 96, 128, 256)
 """Image sizes that can be rendered; 16 and 32 are for tests and thumbnails."""
@@ -239,6 +249,23 @@ def prepare(
         if not store_is_finished(places.clips, names):
             finish_store(places.clips, names, {"preset": preset.name, "split": split, **prepared})
     return where
+
+
+def altered_truth(clips: Iterable[Clip], store: Path) -> dict[Path, str]:
+    """Ground truth that is missing or differs from its checksum: file -> what is wrong; {} for what was not rendered.
+
+    Args:
+        clips: whole ones of a store. store: its folder.
+    """
+    faults = {}
+    for clip in clips:
+        digest = clip.meta.get("truth_sha256")
+        path = store.with_name(f"{store.name}_truth") / f"{clip.name}.npz"
+        if digest is not None and not path.is_file():
+            faults[path] = "missing"
+        elif digest is not None and file_digest(path) != digest:
+            faults[path] = "altered after it was rendered"
+    return faults
 
 
 def _is_ready(places: SplitFolders, clip: int, prepared: dict[str, Any]) -> bool:

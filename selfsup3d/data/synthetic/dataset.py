@@ -22,6 +22,7 @@ from selfsup3d.data.sampling.clip_store import ClipStore
 from selfsup3d.data.synthetic.cache import SplitFolders, folders
 from selfsup3d.data.synthetic.spec import Preset, preset_named
 from selfsup3d.errors import FatalInputError, InputError
+from selfsup3d.io.limits import open_npz
 from selfsup3d.io.stored_arrays import file_digest, refuse_limit
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
@@ -91,7 +92,7 @@ class SyntheticTruth:
         missing = [n for n in self._store.names if not self._file(n).is_file()]
         if missing:
             raise InputError(
-                f"{self._file(missing[0])}: ground truth is missing; render again (prepare-data, or a training run)"
+                f"{self._file(missing[0])}: ground truth is missing; the next training run or evaluation renders it again"
             )
         self._digests = {clip.name: clip.meta.get("truth_sha256") for clip in self._store}
         self._load = lru_cache(maxsize=_OPEN_CLIPS)(self._read)
@@ -108,7 +109,7 @@ class SyntheticTruth:
         try:
             if known is not None and file_digest(path) != known:
                 raise FatalInputError(f"{path}: was altered after it was rendered; delete it and render again")
-            with np.load(path, allow_pickle=False) as stored:
+            with open_npz(path) as stored:
                 return {name: stored[name] for name in stored.files if name != "depth"}
         except OSError as error:
             refuse_limit(error)

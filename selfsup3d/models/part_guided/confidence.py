@@ -22,6 +22,7 @@ from torch import Tensor
 from selfsup3d.errors import InputError
 from selfsup3d.io.files import write_json
 from selfsup3d.io.json_yaml import parse_json
+from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.models.part_guided.averaging import ASSIGNMENTS, Reading
 from selfsup3d.structures.batch import TensorFields
 from selfsup3d.structures.skeleton import NUM_JOINTS, joint_index
@@ -93,7 +94,7 @@ class Calibration(TensorFields):
         if not path.is_file():
             return None
         try:
-            header: Mapping[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+            header: Mapping[str, Any] = parse_json(read_within(path, DOCUMENT).decode())
             bias, weights = (torch.tensor(header[name], dtype=torch.float32) for name in ("bias", "weights"))
             fits = tuple(header["signals"]) == SIGNALS and header["within_mm"] == WITHIN * 1000
             source = str(header["source"])

@@ -21,7 +21,7 @@ from selfsup3d.data.datasets.dataset_tree import need_package
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import apply_intrinsics, distort
 from selfsup3d.io.json_yaml import parse_json
-from selfsup3d.io.limits import stored_array
+from selfsup3d.io.limits import DOCUMENT, read_within, stored_array
 
 __all__ = ["CAMERAS", "SUBJECTS", "H36mCamera", "find_cameras", "load_cameras", "project_h36m"]
 
@@ -104,6 +104,8 @@ def load_cameras(path: str | Path) -> Cameras:
         cameras = readers[path.suffix](path)
     except InputError:
         raise
+    except (RecursionError, MemoryError):  # of Python's parser
+        raise InputError(f"{path}: not readable as Human3.6M cameras (nested too deeply)") from None
     except (OSError, KeyError, ValueError, TypeError, IndexError, SyntaxError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: not readable as Human3.6M cameras ({error})") from error
     for (subject, name), camera in cameras.items():
@@ -124,7 +126,7 @@ def _camera(name: str, R: Any, T: Any, f: Any, c: Any, k: Any, p: Any, size: Any
 
 def _from_metadata(path: Path) -> Cameras:
     """`w0`: 6 extrinsics at 6 (11 cam + subject - 1), 9 intrinsics at 264 + 9 cam; angles about x, y, z, T in mm."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_within(path, DOCUMENT).decode(errors="replace")
     if "<!ENTITY" in text:
         raise InputError(f"{path}: defines XML entities, which Human3.6M's file does not; get it again")
     root = ElementTree.fromstring(text)
@@ -179,7 +181,7 @@ def _from_h5(path: Path) -> Cameras:
 def _from_python(path: Path) -> Cameras:
     """VideoPose3D's source file: two tables of literals."""
     tables: dict[str, Any] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(read_within(path, DOCUMENT).decode()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("h36m_cameras_intrinsic_params", "h36m_cameras_extrinsic_params"):
@@ -189,7 +191,7 @@ def _from_python(path: Path) -> Cameras:
 
 def _from_json(path: Path) -> Cameras:
     """{"intrinsics": [4 x {...}], "extrinsics": {"S1": [4 x {...}], ...}} with the keys of VideoPose3D's tables."""
-    tables = parse_json(path.read_text(encoding="utf-8"))
+    tables = parse_json(read_within(path, DOCUMENT).decode())
     return _from_tables(tables["intrinsics"], tables["extrinsics"])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from selfsup3d.data.datasets.dataset_tree import first_existing, make_rows, need_package
 from selfsup3d.data.datasets.frame_index import Rows, Take
 from selfsup3d.data.datasets.h36m.cameras import CAMERAS, Cameras, project_h36m
+from selfsup3d.data.datasets.h36m.cdf_check import check_cdf
 from selfsup3d.data.datasets.intrinsics import fit_intrinsics
 from selfsup3d.errors import InputError
 from selfsup3d.io.limits import stored_array
@@ -160,6 +161,7 @@ def _cdf(path: Path, dimensions: int) -> np.ndarray:
         import cdflib
     except ImportError:
         raise need_package("cdflib", path) from None
+    check_cdf(path)
     try:
         pose = np.asarray(cdflib.CDF(str(path)).varget("Pose"), dtype=np.float64)
     except Exception as error:  # the package raises whatever a damaged header leads it to

@@ -1,0 +1,51 @@
+"""What a CDF's header declares, looked at before cdflib believes it: it follows counts and chains however long they are."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from selfsup3d.errors import InputError
+from selfsup3d.io.limits import read_within, refuse_inflated
+
+__all__ = ["check_cdf"]
+
+_MANY = 100  # variables or attributes; Human3.6M's files have one
+_V3, _V2 = (b"\xcd\xf3\x00\x01",), (b"\xcd\xf2\x60\x02", b"\xcd\xf2\x60\x00")
+_COMPRESSED = b"\xcc\xcc\x00\x01"
+
+
+def check_cdf(path: Path) -> None:
+    """Counts of variables and attributes, chains and records of a CDF (versions 2.6 and 3), by its specification.
+
+    Raises:
+        InputError: cut off, or counts, chains or sizes that no file of poses has.
+    """
+    data = read_within(path)
+    if data[:4] not in (*_V3, *_V2):
+        raise InputError(f"{path}: not a readable CDF (of version 2.6 or 3)")
+    word, size = ("q", 8) if data[:4] in _V3 else ("i", 4)
+    try:
+        if data[4:8] == _COMPRESSED:
+            refuse_inflated(path, struct.unpack_from(f">{word}", data, 8 + 2 * size + 4)[0], len(data))
+            return
+        place = struct.unpack_from(f">{word}", data, 8 + size + 4)[0]  # of the global descriptor
+        first_r, first_z = struct.unpack_from(f">2{word}", data, place + size + 4)
+        counts = struct.unpack_from(">5i", data, place + size + 4 + 4 * size)
+        if place < 0 or not all(0 <= counts[k] <= _MANY for k in (0, 1, 4)):
+            raise InputError(f"{path}: declares {counts[0] + counts[4]:,} variables and {counts[1]:,} attributes")
+        for first, count in ((first_r, counts[0]), (first_z, counts[4])):
+            _check_variables(path, data, first, count, word, size)
+    except struct.error:
+        raise InputError(f"{path}: not a readable CDF (cut off, or damaged)") from None
+
+
+def _check_variables(path: Path, data: bytes, place: int, count: int, word: str, size: int) -> None:
+    """The chain of `count` variables that begins at a byte."""
+    for _ in range(count):
+        if place < 0:
+            raise InputError(f"{path}: not a readable CDF (damaged)")
+        (following,) = struct.unpack_from(f">{word}", data, place + size + 4)
+        _, records = struct.unpack_from(">2i", data, place + 2 * size + 4)
+        refuse_inflated(path, max(records, 0) + 1, len(data))  # a record takes a byte at least
+        place = following
