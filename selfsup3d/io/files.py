@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 __all__ = [
     "atomic_folder",
@@ -18,6 +21,7 @@ __all__ = [
     "remove_folder",
     "remove_partial",
     "visible_files",
+    "write_array",
     "write_json",
     "write_text",
 ]
@@ -40,6 +44,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; the result gets the usual rights
         os.replace(temporary, path)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -48,6 +54,16 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an npy file. numpy itself writes past Python's files and tells of a full disk without saying what or where.
+
+    Raises:
+        OSError: it cannot be written whole.
+    """
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)  # type: ignore[call-overload]
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -78,6 +94,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         else:
             os.replace(temporary, path)
         _sync(path.parent)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -136,6 +154,13 @@ def visible_files(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
 def _is_file_or_broken_link(path: str) -> bool:
     """Links that lead nowhere count, so that whoever opens them can tell."""
     return os.path.isfile(path) or not os.path.exists(path)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file it is about: writing to a full disk fails without a name."""
+    if error.filename is None and error.errno is not None:
+        error.filename = str(path)
+    return error
 
 
 def _sync(path: Path) -> None:

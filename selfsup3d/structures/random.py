@@ -1,7 +1,8 @@
 """Random draws that depend on (seed, step, global sample index) and on nothing else.
 
-A rank, a worker or a resumed run that asks for the same sample gets the same numbers, so that process count, worker
-count and interruptions leave a run unchanged. Values are hashes of counters (splitmix64: Steele, Lea & Flood 2014,
+A rank, a worker or a resumed run that asks for the same sample gets the same numbers, so that a run has the same samples
+for any number of processes and workers, and interruptions leave it unchanged. (Sums over more processes are rounded in
+another order: see assets/results/reliability.md for how far weights drift apart.) Values are hashes of counters (splitmix64: Steele, Lea & Flood 2014,
 "Fast splittable pseudorandom number generators"), computed for a whole batch at once.
 """
 

@@ -346,8 +346,8 @@ NESTED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "JSON keypoints": ("a.json", read_people, DEEP),
     "JSON boxes": ("a.boxes.json", read_boxes, DEEP),
     "JSON cameras": ("cameras.json", load_cameras, DEEP),
-    "YAML config": ("a.yaml", load_config, DEEP),
-    "YAML table": ("a.yaml", load_table, DEEP),
+    "YAML config": ("a.yaml", load_config, "[" * 5000),
+    "YAML table": ("a.yaml", load_table, "[" * 5000),
     "YAML of aliases": ("a.yaml", load_config, "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))),
     "YAML object": ("a.yaml", load_config, "a: !!python/object/apply:os.system ['touch canary']\n"),

@@ -30,7 +30,7 @@ import numpy as np
 from selfsup3d.config.choices import SaliencyMethod
 from selfsup3d.data.saliency.saliency import Saliency, video_saliency
 from selfsup3d.errors import FatalInputError, InputError
-from selfsup3d.io.files import write_json
+from selfsup3d.io.files import write_array, write_json
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.limits import DOCUMENT, read_within
 from selfsup3d.io.names import clean_component
@@ -173,13 +173,17 @@ def save_clip(
         if keypoints is not None:
             arrays[_KEYPOINTS] = keypoints
         for part, array in arrays.items():
-            np.save(temporary / f"{part}.npy", array)
+            write_array(temporary / f"{part}.npy", array)
         digests = {part: file_digest(temporary / f"{part}.npy") for part in arrays}
         write_json(temporary / "meta.json", {**record, "sha256": digests})
         temporary.chmod(0o755)
         if (root / name).exists():
             shutil.rmtree(root / name)
         os.replace(temporary, root / name)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(root / name)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return root / name
