@@ -176,7 +176,7 @@ def page(record: dict[str, Any]) -> str:
             for d in doors
         ), "",
         "## Faults of the machine", "",
-        "Commands are run as people run them. The last line that they print stands beside.", "",
+        "Commands are run as people run them. The line that they print stands beside.", "",
         "| Fault | Came of it |", "|---|---|",
         *(
             f"| {f['name']} | {_cell(f['fault'] or ('could not be made here: ' + f['unavailable'] if 'unavailable' in f else f['result']))} |"

@@ -100,13 +100,8 @@ class Ended:
     code: int
     told: str
 
-    @property
-    def last(self) -> str:
-        """The last line."""
-        return (self.told.strip().splitlines() or [""])[-1]
-
     def says(self, code: int, words: str) -> str:
-        """The last line, if the command ended as it should.
+        """The last line with those words, if the command ended as it should.
 
         Raises:
             AssertionError: another code, a traceback, or other words.
@@ -114,7 +109,7 @@ class Ended:
         assert "Traceback" not in self.told, self.told[-3000:]
         assert self.code == code, (self.code, self.told[-3000:])
         assert words in self.told, self.told[-3000:]
-        return self.last
+        return next(line for line in reversed(self.told.strip().splitlines() or [""]) if words in line)
 
 
 def command(
@@ -303,9 +298,18 @@ sys.exit(run(main))
 
 def an_unknown_user(place: Place) -> str:
     """A user without an entry in the list of users and without a home, as containers run."""
-    hidden = 'mount --bind /dev/null /etc/passwd && unset HOME && exec "$0" "$@"'
+    hidden = 'mount --bind /dev/null /etc/passwd && mount --bind /dev/null /etc/nsswitch.conf && unset HOME && exec "$0" "$@"'
     unknown = ("unshare", "-m", "bash", "-c", hidden)
-    if subprocess.run([*unknown, "true"], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        [
+            *unknown,
+            sys.executable,
+            "-c",
+            "import os, pwd\ntry: pwd.getpwuid(os.getuid())\nexcept KeyError: raise SystemExit(0)\nraise SystemExit(1)",
+        ],
+        capture_output=True,
+        check=False,
+    ).returncode:
         raise Unavailable("no right to hide the list of users")
     output = place.new("nobody")
     nowhere = {"MPLCONFIGDIR": "/nonexistent/x"}
@@ -313,7 +317,11 @@ def an_unknown_user(place: Place) -> str:
     train(place, output / "run", wrap=unknown, **nowhere).says(0, "")
     where = ("--root", place.videos, "--output", output / "clips", "--size", 32, "--crop", "whole")
     command("prepare-data", "--dataset", "videos", *where, wrap=unknown, **nowhere).says(0, "2 clips")
-    told = train(place, output / "other", "--data.root", "None", wrap=unknown, **nowhere).says(2, "SELFSUP3D_CACHE")
+    homeless = place.folder / "homeless.yaml"
+    homeless.write_text(place.recipe.read_text().replace(f', root: "{place.folder / "cache"}"', ""))
+    told = command("train", "--config", homeless, "--output-dir", output / "other", wrap=unknown, **nowhere).says(
+        2, "SELFSUP3D_CACHE"
+    )
     return f"predict, train and prepare-data work; without a place for rendered data: {told}"
 
 
