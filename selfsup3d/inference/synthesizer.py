@@ -194,7 +194,7 @@ class Synthesizer:
             rows = slice(start, start + self.batch_size)
             batch = resized(large[rows], self.size)
             encoding = self.system.encode(batch, K[rows])
-            body = self.system.pose(encoding)
+            body = self.system.posed(batch, K[rows], encoding)
             found.append((encoding.appearance, body))
             textures.append(self.system.appearance(batch, encoding, body, large[rows]).textures)
         bodies = BodyPose(

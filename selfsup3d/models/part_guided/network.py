@@ -204,6 +204,13 @@ class PartGuidedNetwork(nn.Module):
         """Images (N, 3, S, S) under every left/right assignment, as `averaging` and `second_crop` say."""
         return averaged_reading(self, images, K, self.averaging, lengths, second_crop=self.second_crop)
 
+    def posed(self, images: Tensor, K: Tensor, encoding: Encoding, lengths: Tensor | None = None) -> BodyPose:
+        """The pose of encoded images, read as `averaging` and `second_crop` say."""
+        if self.averaging == "none" and not self.second_crop:
+            return self.pose(encoding, lengths)
+        reading = self.read(images, K, lengths)
+        return pose_of_joints(reading.at(reading.likeliest()).joints, K)
+
     def confidence(self, reading: Reading, assignment: Tensor) -> Tensor | None:
         """(N, 17) the probability that each joint lies within 150 mm, None where the model was not calibrated."""
         return None if self.calibration is None else self.calibration(reading, assignment)
@@ -260,14 +267,14 @@ class PartGuidedNetwork(nn.Module):
         source, K = batch.need("source" if method != "novel_view" else "target", by="PartGuided"), intrinsics_of(batch)
         if method == "reconstruct":
             target = batch.need("target", by="PartGuided.reconstruct")
-            return Scene(source, K, self.pose(self.encode(target, K)).joints, K, batch.target_background)
+            return Scene(source, K, self.posed(target, K, self.encode(target, K)).joints, K, batch.target_background)
         if method == "transfer":
             joints = batch.need("transfer_joints_3d", by="PartGuided.transfer")
             return Scene(source, K, joints, K, batch.target_background)
         names = ("joints_3d", "second_view_joints_3d")
         first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
         assert batch.second_view_camera is not None
-        predicted = self.pose(self.encode(source, K))
+        predicted = self.posed(source, K, self.encode(source, K))
         rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
         joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
         return Scene(source, K, joints, batch.second_view_camera.K, None)
@@ -276,7 +283,8 @@ class PartGuidedNetwork(nn.Module):
         """(N, 3, H, W) a scene's people over its background, or over the constant colour if there is none."""
         size = (scene.source.shape[-2], scene.source.shape[-1])
         encoding = self.encode(scene.source, scene.source_K)
-        appearance = self.appearance(scene.source, encoding)
+        body = self.posed(scene.source, scene.source_K, encoding)
+        appearance = self.appearance(scene.source, encoding, body)
         maps, geometry = self.maps(scene.joints, scene.K, size)
         decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, scene.joints, geometry, maps))
         return decoded.image if scene.background is None else self.composite(decoded, maps, scene.background)
@@ -314,7 +322,7 @@ class PartGuidedNetwork(nn.Module):
         scene = self.scene(batch, method)
         size = (scene.source.shape[-2], scene.source.shape[-1])
         encoding = self.encode(scene.source, scene.source_K)
-        body = self.pose(encoding)
+        body = self.posed(scene.source, scene.source_K, encoding)
         maps, geometry = self.maps(body.joints, scene.source_K, size)
         appearance = self.appearance(scene.source, encoding, body)
         labels = part_labels(maps, geometry, size, self.puppet).parts
