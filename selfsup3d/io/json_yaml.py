@@ -13,6 +13,7 @@ from pydantic import ValidationError
 __all__ = ["first_fault", "parse_json", "parse_yaml"]
 
 _LONGEST = 100  # characters of a number
+_DEEPEST = 100  # lists and mappings of YAML in one another
 _LARGEST = 1 << 20  # characters of YAML; a config is a page or two, and PyYAML is slow
 
 
@@ -65,6 +66,8 @@ def first_fault(error: Exception) -> str:
 class _Loader(yaml.SafeLoader):
     """The safe loader of PyYAML with two repairs: `1e-4` is a number, and a repeated key is an error."""
 
+    _depth = 0
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A dict; PyYAML would let the last of two equal keys win."""
         seen: set[Hashable] = set()
@@ -89,7 +92,13 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported", mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call, no-any-return]
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        try:
+            return super().compose_node(parent, index)  # type: ignore[no-untyped-call, no-any-return]
+        finally:
+            self._depth -= 1
 
 
 _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]

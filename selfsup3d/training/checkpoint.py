@@ -30,6 +30,7 @@ from selfsup3d.io import pretrained
 from selfsup3d.io.files import atomic_folder, remove_folder, write_json
 from selfsup3d.io.json_yaml import parse_json
 from selfsup3d.io.limits import DOCUMENT, read_within
+from selfsup3d.io.names import clean_component
 from selfsup3d.io.pretrained import nonfinite
 from selfsup3d.io.stored_arrays import file_digest
 from selfsup3d.models.system import System
@@ -205,7 +206,7 @@ def check(folder: Path, contents: bool = True) -> str | None:
     """What is wrong with a checkpoint's files, or None; without `contents` their names and sizes alone are compared."""
     try:
         files = parse_json(read_within(folder / _MANIFEST, DOCUMENT).decode())
-        expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
+        expected = {clean_component(n, _MANIFEST): (entry["size"], entry["sha256"]) for n, entry in files.items()}
     except FileNotFoundError:
         return f"{_MANIFEST} is missing"
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

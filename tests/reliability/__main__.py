@@ -159,7 +159,7 @@ def page(record: dict[str, Any]) -> str:
         *(f"| {k['name']} | {k['kills']} | {k['fault'] or k['result']} |" for k in killed), "",
         "## Hostile files", "",
         f"Each is read in a process of its own. Refused means one line that names the file (InputError), within {LONGEST:g} s "
-        f"and {MOST / 1e6:.0f} MB beyond what the process held; nothing of the file ran, and nothing was written.", "",
+        f"and {MOST / 1e6:.0f} MB beyond what the process, with its libraries imported, held; nothing of the file ran, and nothing was written.", "",
         "| Class | Files | Refused | Longest, s | Most memory, MB |", "|---|---|---|---|---|",
         *(
             f"| {kind} | {len(cases)} | {sum(not c['fault'] for c in cases)} | {max(c['cpu_s'] for c in cases):.2f} "

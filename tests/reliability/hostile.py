@@ -346,8 +346,8 @@ NESTED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "JSON keypoints": ("a.json", read_people, DEEP),
     "JSON boxes": ("a.boxes.json", read_boxes, DEEP),
     "JSON cameras": ("cameras.json", load_cameras, DEEP),
-    "YAML config": ("a.yaml", load_config, "[" * 5000),
-    "YAML table": ("a.yaml", load_table, "[" * 5000),
+    "YAML config": ("a.yaml", load_config, "[" * 100_000),
+    "YAML table": ("a.yaml", load_table, "[" * 100_000),
     "YAML of aliases": ("a.yaml", load_config, "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))),
     "YAML object": ("a.yaml", load_config, "a: !!python/object/apply:os.system ['touch canary']\n"),
@@ -371,7 +371,7 @@ NESTED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
                                         "Zposition\nEnd Site\n{\nOFFSET 0 1 0\n}\n}\nMOTION\nFrames: 1000000000000\n"
                                         "Frame Time: 0.1\n"),
     "BVH of 10^5 joints in one another": ("a.bvh", read_bvh, "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\n"
-                                          + "JOINT b\n{\nOFFSET 0 0 0\n" * 100_000 + "MOTION\n"),
+                                          + "JOINT b\n{\nOFFSET 0 0 0\n" * 100_000 + "}\n" * 100_001 + "MOTION\n"),
 }  # fmt: skip
 
 

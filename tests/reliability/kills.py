@@ -75,7 +75,9 @@ def processes() -> Any:
     """A maker of processes that start in a tenth of a second: forked from a server that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     # torch imports dynamo at the first step of an optimizer, which takes longer than all these runs.
-    context.set_forkserver_preload(["tests.reliability.kills", "tests.reliability.measure", "torch._dynamo"])
+    context.set_forkserver_preload(
+        ["tests.reliability.kills", "tests.reliability.measure", "torch._dynamo", "timm", "h5py", "webdataset"]
+    )
     return context
 
 

@@ -9,6 +9,7 @@ from a file. y is up unless the table or the rest pose says otherwise; a pose of
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,10 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
     return Bvh(hierarchy, channels, frames, fps or own_fps, notes)
 
 
+_MOST_JOINTS = 2000
+"""Of one skeleton: with every finger, muscle and helper the largest have some hundreds."""
+
+
 def _parse_hierarchy(text: str) -> tuple[Hierarchy, tuple[tuple[str, ...], ...]]:
     names: list[str] = []
     parents: list[int] = []
@@ -110,6 +115,8 @@ def _parse_hierarchy(text: str) -> tuple[Hierarchy, tuple[tuple[str, ...], ...]]
                 raise ValueError("it has two roots: one person a file is read")
             if keyword != "ROOT" and not open_joints:
                 raise ValueError(f"joint {name!r} hangs on nothing")
+            if len(names) == _MOST_JOINTS:
+                raise ValueError(f"it has more than {_MOST_JOINTS} joints")
             names.append(f"{names[open_joints[-1]]}_end" if keyword == "END" else name)
             parents.append(open_joints[-1] if open_joints else -1)
             offsets.append([0.0, 0.0, 0.0])
@@ -125,7 +132,7 @@ def _parse_hierarchy(text: str) -> tuple[Hierarchy, tuple[tuple[str, ...], ...]]
             raise ValueError(f"{word!r} in the hierarchy")
     if open_joints or not names:
         raise ValueError("its hierarchy is not closed")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ValueError(f"several joints are called {', '.join(repeated)}")
     return Hierarchy(tuple(names), tuple(parents), np.array(offsets)), tuple(channels)
