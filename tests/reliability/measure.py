@@ -76,7 +76,7 @@ def _try(number: int, folder: Path, pipe: Any) -> None:
         result = "runs what a file says"
     elif set(folder.rglob("*")) != before:
         result = "writes"
-    pipe.send(Outcome(case.kind, case.name, result, message[:300], cpu, max(memory, 0)))
+    pipe.send(Outcome(case.kind, case.name, result, message.replace(str(folder), "FOLDER")[:300], cpu, max(memory, 0)))
 
 
 def _memory(name: str) -> int:
