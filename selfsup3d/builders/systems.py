@@ -249,6 +249,9 @@ def _synthetic(config: Config, data: OneDataset, split: Split) -> Dataset:
     return PairSource(clips, pose_prior, camera_prior, name="synthetic", augmentation=augmentation)
 
 
+_PEOPLE_ARE_TRIED_ON = "quickstart"
+
+
 def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
     settings = cast(PeopleConfig, data)
     if split == "train":
@@ -259,8 +262,8 @@ def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
             return cast(Dataset, PeoplePairs(_people_poses(settings.prior), settings.size, settings.backgrounds))
         return cast(Dataset, _people_source(settings))  # of which training samples alone are asked
     # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
-    prepare(None, "quickstart", settings.size, (split,))
-    return SyntheticTruth(None, "quickstart", settings.size, split)
+    prepare(None, _PEOPLE_ARE_TRIED_ON, settings.size, (split,))
+    return SyntheticTruth(None, _PEOPLE_ARE_TRIED_ON, settings.size, split)
 
 
 def _videos(config: Config, data: OneDataset, split: Split) -> Dataset:
