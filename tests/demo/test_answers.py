@@ -56,7 +56,8 @@ def test_the_view_from_where_it_was_taken_is_the_reconstruction_and_others_diffe
     seen = answers.encode(images[0], "whole")
     home = answers.view(seen, 0, 0, 1)
     painted = next(synthesizer.paint(seen.person, seen.person.body))
-    assert np.abs(home.astype(int) - module._shown(painted)).max() <= 1  # grey levels: a camera turned by nothing rounds
+    differ = np.abs(home.astype(int) - module._shown(painted))
+    assert differ.max() <= 1  # grey level: a camera turned by nothing rounds
     for moved in ((60, 0, 1), (0, 40, 1), (0, 0, 1.6)):
         assert not np.array_equal(answers.view(seen, *moved), home)
     with pytest.raises(InputError):
