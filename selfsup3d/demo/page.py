@@ -145,16 +145,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], accep
             )
         with gr.Column(scale=5, min_width=520):
             with gr.Row():
-                skeleton = gr.HTML(
-                    label="3D skeleton",
-                    show_label=True,
-                    container=True,
-                    html_template=viewer.HTML,
-                    css_template=viewer.CSS,
-                    js_on_load=viewer.script(),
-                    elem_id="skeleton",
-                    min_width=240,
-                )
+                skeleton = _skeleton("3D skeleton", viewer.HTML, "skeleton")
                 overlay = _result("On the image", "overlay")
                 parts = _result("Body parts", "parts")
             with gr.Row():
@@ -262,16 +253,7 @@ def _video_tab(videos: VideoAnswers | None, accept: _Accept) -> None:
             )
             lines = gr.Markdown("", elem_id="video-lines")
         with gr.Column(scale=5, min_width=260), gr.Row():
-            skeleton = gr.HTML(
-                label="3D motion, on the ground",
-                show_label=True,
-                container=True,
-                html_template=viewer.MOVING_HTML,
-                css_template=viewer.CSS,
-                js_on_load=viewer.script(),
-                elem_id="motion",
-                min_width=240,
-            )
+            skeleton = _skeleton("3D motion, on the ground", viewer.MOVING_HTML, "motion")
             overlay = gr.Video(label="On the video", interactive=False, height=360, elem_id="video-overlay", buttons=[])
     with gr.Row():
         downloads = [
@@ -373,6 +355,20 @@ class _Source:
         self.button.upload(look, [self.button, *inputs], outputs, preprocess=False).then(**then)
         for event in (self.gallery.select(clicked, None, self.image), page.load(opened, None, self.image)):
             event.then(look, [self.image, *inputs], outputs, preprocess=False).then(**then)
+
+
+def _skeleton(label: str, template: str, name: str) -> gr.HTML:
+    """A 3D view that the browser draws."""
+    return gr.HTML(
+        label=label,
+        show_label=True,
+        container=True,
+        html_template=template,
+        css_template=viewer.CSS,
+        js_on_load=viewer.script(),
+        elem_id=name,
+        min_width=240,
+    )
 
 
 def _result(title: str, name: str) -> gr.Image:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -62,32 +61,3 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_a_saved_state(tmp_path):
     train(config(tmp_path / "whole", **settings), Autoencoder(), Noise())
     one, other = last(tmp_path), last(tmp_path / "whole")
     assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-FULL = """
-import sys
-from tests.training.toy import Autoencoder, Noise, config
-from selfsup3d.training.loop import train
-from pathlib import Path
-import numpy as np, torch
-class Large(Noise):
-    def batch(self, streams):
-        batch = super().batch(streams)
-        object.__setattr__(batch, "source", torch.zeros(len(streams), 3, 400, 400))
-        return batch
-train(config(Path(sys.argv[1]), workers=1), Autoencoder(), Large())
-"""
-
-
-@pytest.mark.slow
-def test_a_full_dev_shm_does_not_hang(tmp_path):
-    """A mount of 1 MB in a namespace of its own."""
-    command = f'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {sys.executable} -c "$CODE" {tmp_path}'
-    environment = {**os.environ, "CODE": FULL}
-    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", command], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "batches go through pipes" in done.stderr

@@ -22,7 +22,7 @@ from selfsup3d.data.synthetic.trace import NOTHING, trace
 from selfsup3d.data.synthetic.wardrobe import MATERIALS, PATTERNS
 from selfsup3d.structures.random import RandomStreams
 
-__all__ = ["RENDER_SIDE", "CutOuts", "render_people"]
+__all__ = ["RENDER_SIDE", "CutOuts", "render_people", "separate"]
 
 RENDER_SIDE = 128
 """Pixels a side of the rendered cut-outs."""
@@ -55,6 +55,11 @@ class CutOuts:
     rotation: np.ndarray
     translation: np.ndarray
     focal: np.ndarray
+
+
+def separate(people: CutOuts) -> list[CutOuts]:
+    """Each of N people alone, in memory of their own: a view would keep all of them."""
+    return [CutOuts(*(np.copy(value[row]) for value in vars(people).values())) for row in range(len(people.focal))]
 
 
 def render_people(streams: RandomStreams, poses: UprightPoses, views: RandomStreams | None = None) -> CutOuts:

@@ -6,7 +6,6 @@ renewed as training goes on. Everything depends on (seed, step, sample) alone; a
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +20,15 @@ from selfsup3d.data.priors.pose_prior import UprightPrior
 from selfsup3d.data.sampling.dataset import Dataset, Samples
 from selfsup3d.data.synthetic.backdrops import Backdrops
 from selfsup3d.data.synthetic.degradation import degraded, recoloured
-from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people
+from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people, separate
+from selfsup3d.data.synthetic.renewed_pool import RenewedPool
 from selfsup3d.data.synthetic.shading import cast_shadow, creased, dressed, hazy
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
-__all__ = ["PeopleSource", "Placed", "PosePool", "WithPeople", "place"]
+__all__ = ["PeopleSource", "Placed", "PosePool", "WithPeople", "image_tensor", "place", "stacked"]
 
 _POSES, _RENDER = 0x905E, 0x8E4DE8  # seeds of the pose pool and of the cut-outs
 
@@ -101,48 +101,34 @@ class PeopleSource:
         self, poses: UprightPrior, size: int, backgrounds: Path | None = None, pool: int = 16_000, reuse: float = 5.0
     ) -> None:
         self.image_size = size
-        self._poses, self._pool, self._life = poses, pool, round(pool * reuse)
+        self._poses, self._pool = poses, RenewedPool(pool, reuse, self._cut_outs)
         self._backdrops = Backdrops(backgrounds)
-        self._kept: OrderedDict[int, CutOuts] = OrderedDict()
         self._partner = np.array([*default_puppet().flip_order, default_puppet().background], dtype=np.uint8)
 
     def batch(self, streams: RandomStreams) -> Batch:
         """Samples for these draws: `rendered`, `rendered_parts` and the pose and camera they show, as the unpaired ones."""
-        which = streams.indices // self._life * self._pool + streams.integers(self._pool)
-        people = self._cut_outs(which)
+        which, people = self._pool.draw(streams)
         seeds = streams.seeds
         samples = [self._sample(person, people[i - 1], int(seeds[i])) for i, person in enumerate(people)]
-        images, backgrounds = (
-            torch.from_numpy(np.stack([getattr(s, name) for s in samples])).permute(0, 3, 1, 2).float() / 255.0
-            for name in ("image", "background")
-        )
-        camera = Camera(*(_stacked(samples, name) for name in ("rotation", "translation", "K")))
+        images, backgrounds = (image_tensor(samples, name) for name in ("image", "background"))
+        camera = Camera(*(stacked(samples, name) for name in ("rotation", "translation", "K")))
         return Batch(
             index=torch.from_numpy(streams.indices.copy()),
             seeds=torch.from_numpy(seeds),
             source=images,
             target=images,
             K=camera.K,
-            unpaired=_stacked(samples, "canonical"),
+            unpaired=stacked(samples, "canonical"),
             unpaired_camera=camera,
             unpaired_background=backgrounds,
             rendered=images,
-            rendered_parts=_stacked(samples, "labels").long(),
+            rendered_parts=stacked(samples, "labels").long(),
             meta=tuple({"dataset": self.name, "person": f"people-{i}", "frame": 0} for i in which.tolist()),
         )
 
     def _cut_outs(self, which: np.ndarray) -> list[CutOuts]:
-        missing = np.array([i for i in dict.fromkeys(which.tolist()) if i not in self._kept], dtype=np.int64)
-        if len(missing):
-            streams = RandomStreams(_RENDER, 0, missing)
-            drawn = render_people(streams, self._poses.sample_upright(streams))
-            for row, i in enumerate(missing.tolist()):
-                # Copies: a view would keep its whole batch.
-                self._kept[i] = CutOuts(*(np.copy(value[row]) for value in vars(drawn).values()))
-        people = [self._kept[i] for i in which.tolist()]
-        while len(self._kept) > self._pool:
-            self._kept.popitem(last=False)
-        return people
+        streams = RandomStreams(_RENDER, 0, which)
+        return separate(render_people(streams, self._poses.sample_upright(streams)))
 
     def _sample(self, person: CutOuts, other: CutOuts, seed: int) -> Placed:
         draw = np.random.Generator(np.random.Philox(key=np.array([seed, 0x9E0], dtype=np.uint64)))
@@ -261,8 +247,14 @@ class WithPeople:
         return replace(images, **{name: getattr(people, name) for name in names})
 
 
-def _stacked(samples: list[Placed], name: str) -> torch.Tensor:
+def stacked(samples: Sequence[Placed], name: str) -> torch.Tensor:
+    """One field of all samples."""
     return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+
+
+def image_tensor(samples: Sequence[Placed], name: str) -> torch.Tensor:
+    """(B, 3, S, S) in [0, 1], of a field of images."""
+    return stacked(samples, name).permute(0, 3, 1, 2).float() / 255.0
 
 
 def _mirrored(person: CutOuts, partner: np.ndarray) -> CutOuts:

@@ -6,7 +6,6 @@ camera records both alike. Everything depends on (seed, step, sample) alone.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ import torch
 from selfsup3d.data.priors.camera_prior import UprightPoses
 from selfsup3d.data.priors.pose_prior import UprightPrior
 from selfsup3d.data.synthetic.backdrops import Backdrops
-from selfsup3d.data.synthetic.people import CutOuts, render_people
-from selfsup3d.data.synthetic.people_images import Placed, place
+from selfsup3d.data.synthetic.people import CutOuts, render_people, separate
+from selfsup3d.data.synthetic.people_images import image_tensor, place, stacked
+from selfsup3d.data.synthetic.renewed_pool import RenewedPool
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 
@@ -40,48 +40,41 @@ class PeoplePairs:
         self, poses: UprightPrior, size: int, backgrounds: Path | None = None, pool: int = 1_500, reuse: float = 16.0
     ) -> None:
         self.image_size = size
-        self._poses, self._pool, self._life = poses, pool, round(pool * reuse)
+        self._poses, self._pool = poses, RenewedPool(pool, reuse, self._render)
         self._backdrops = Backdrops(backgrounds)
-        self._kept: OrderedDict[int, tuple[CutOuts, CutOuts]] = OrderedDict()
 
     def batch(self, streams: RandomStreams) -> Batch:
         """Samples for these draws: two renderings, the parts of the second, and its pose and camera as the unpaired ones."""
-        which = streams.indices // self._life * self._pool + streams.integers(self._pool)
-        self._render(which)
+        which, pairs = self._pool.draw(streams)
         seeds = streams.seeds
         sources, targets = [], []
-        for i, seed in zip(which.tolist(), seeds.tolist(), strict=True):
+        for pair, seed in zip(pairs, seeds.tolist(), strict=True):
             draw = np.random.Generator(np.random.Philox(key=np.array([seed, _PAIRS], dtype=np.uint64)))
-            first, second = self._kept[i][:: 1 if draw.random() < 0.5 else -1]
+            first, second = pair[:: 1 if draw.random() < 0.5 else -1]
             sources.append(place(first, self._backdrops.draw(draw, self.image_size), draw))
             targets.append(place(second, self._backdrops.draw(draw, self.image_size), draw))
-        while len(self._kept) > self._pool:
-            self._kept.popitem(last=False)
-        camera = Camera(*(_stacked(targets, name) for name in ("rotation", "translation", "K")))
-        images = _images(targets, "image")
+        camera = Camera(*(stacked(targets, name) for name in ("rotation", "translation", "K")))
+        images = image_tensor(targets, "image")
         return Batch(
             index=torch.from_numpy(streams.indices.copy()),
             seeds=torch.from_numpy(seeds),
-            source=_images(sources, "image"),
+            source=image_tensor(sources, "image"),
             target=images,
             K=camera.K,
-            unpaired=_stacked(targets, "canonical"),
+            unpaired=stacked(targets, "canonical"),
             unpaired_camera=camera,
-            unpaired_background=_images(targets, "background"),
+            unpaired_background=image_tensor(targets, "background"),
             rendered=images,
-            rendered_parts=_stacked(targets, "labels").long(),
-            rendered_source=_images(sources, "image"),
-            rendered_source_K=_stacked(sources, "K"),
+            rendered_parts=stacked(targets, "labels").long(),
+            rendered_source=image_tensor(sources, "image"),
+            rendered_source_K=stacked(sources, "K"),
             meta=tuple({"dataset": self.name, "person": f"pair-{i}", "frame": 0} for i in which.tolist()),
         )
 
-    def _render(self, which: np.ndarray) -> None:
-        missing = np.array([i for i in dict.fromkeys(which.tolist()) if i not in self._kept], dtype=np.int64)
-        if not len(missing):
-            return
-        poses = self._poses.sample_upright(RandomStreams(_PAIRS, 1, missing))
-        others = self._poses.sample_upright(RandomStreams(_PAIRS, 2, missing))
-        same = torch.from_numpy(missing % 2 == 0)
+    def _render(self, which: np.ndarray) -> list[tuple[CutOuts, CutOuts]]:
+        poses = self._poses.sample_upright(RandomStreams(_PAIRS, 1, which))
+        others = self._poses.sample_upright(RandomStreams(_PAIRS, 2, which))
+        same = torch.from_numpy(which % 2 == 0)
         others = UprightPoses(
             *(
                 torch.where(same.view(-1, *[1] * (a.dim() - 1)), a, b)
@@ -89,22 +82,11 @@ class PeoplePairs:
             )
         )
         drawn = [
-            render_people(RandomStreams(_PAIRS, 0, missing), each, views=RandomStreams(_PAIRS, view, missing))
+            render_people(RandomStreams(_PAIRS, 0, which), each, views=RandomStreams(_PAIRS, view, which))
             for view, each in ((3, poses), (4, others))
         ]
-        for row, i in enumerate(missing.tolist()):
-            # Copies: a view would keep its whole batch.
-            first, second = (CutOuts(*(np.copy(value[row]) for value in vars(cut).values())) for cut in drawn)
-            self._kept[i] = first, second
+        return list(zip(*map(separate, drawn), strict=True))
 
 
 def _fields(poses: UprightPoses) -> tuple[torch.Tensor, ...]:
     return poses.joints, poses.tilt, poses.height
-
-
-def _stacked(samples: list[Placed], name: str) -> torch.Tensor:
-    return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-
-
-def _images(samples: list[Placed], name: str) -> torch.Tensor:
-    return _stacked(samples, name).permute(0, 3, 1, 2).float() / 255.0
