@@ -133,7 +133,7 @@ function tick(now) {
 
 function show() {
   element.querySelector(".time").value = Math.floor(player.frame);
-  element.querySelector(".play").textContent = player.playing ? "\u23f8" : "\u25b6";
+  element.querySelector(".play").textContent = player.playing ? "Pause" : "Play";
   element.dataset.frame = Math.floor(player.frame);
   draw();
 }

@@ -19,7 +19,7 @@ HTML = (
 MOVING_HTML = (
     '<div class="turn moving"><canvas tabindex="0" role="img" '
     'aria-label="3D skeleton in motion; drag it or use the arrow keys to turn it"></canvas>'
-    '<div class="player"><button type="button" class="play" aria-label="play or pause">&#9208;</button>'
+    '<div class="player"><button type="button" class="play" aria-label="play or pause">Pause</button>'
     '<input type="range" class="time" min="0" max="0" value="0" aria-label="frame of the motion"></div></div>'
 )
 """With a button and a slider for time."""
@@ -32,7 +32,7 @@ CSS = """
 .turn.moving { display: flex; flex-direction: column; height: 316px; }
 .turn.moving canvas { flex: 1 1 0; min-height: 0; }
 .player { display: flex; gap: 8px; align-items: center; padding: 4px 8px; }
-.player .play { width: 40px; height: 32px; cursor: pointer; }
+.player .play { width: 64px; height: 32px; cursor: pointer; }
 .player .time { flex: 1; }
 """
 
