@@ -13,6 +13,7 @@ __all__ = ["check_cdf"]
 _MANY = 100  # variables or attributes; Human3.6M's files have one
 _V3, _V2 = (b"\xcd\xf3\x00\x01",), (b"\xcd\xf2\x60\x02", b"\xcd\xf2\x60\x00")
 _COMPRESSED = b"\xcc\xcc\x00\x01"
+_INDEX, _VALUES = 6, (7, 13)  # types of records: an index, values as they are or compressed
 
 
 def check_cdf(path: Path) -> None:
@@ -48,4 +49,40 @@ def _check_variables(path: Path, data: bytes, place: int, count: int, word: str,
         (following,) = struct.unpack_from(f">{word}", data, place + size + 4)
         _, records = struct.unpack_from(">2i", data, place + 2 * size + 4)
         refuse_inflated(path, max(records, 0) + 1, len(data))  # a record takes a byte at least
+        (index,) = struct.unpack_from(f">{word}", data, place + 2 * size + 12)
+        _check_index(path, data, index, records, word, size)
         place = following
+
+
+def _check_index(path: Path, data: bytes, head: int, last: int, word: str, size: int) -> None:
+    """The tree of index records below a variable: cdflib follows its links however often they meet.
+
+    Each record stands in it once and lies within the file, and no entry goes beyond record `last` of the variable.
+    """
+    found: set[int] = set()
+    waiting = [head] if head else []
+    while waiting:
+        place = waiting.pop()
+        if place in found or not 0 < place < len(data):
+            raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+        found.add(place)
+        length, kind, following, room, used = struct.unpack_from(f">{word}i{word}2i", data, place)
+        entries = place + 2 * size + 12
+        needed = entries - place + room * (8 + size)
+        if kind != _INDEX or not 0 <= used <= room or needed > length or place + length > len(data):
+            raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+        firsts = struct.unpack_from(f">{used}i", data, entries)
+        lasts = struct.unpack_from(f">{used}i", data, entries + 4 * room)
+        below = struct.unpack_from(f">{used}{word}", data, entries + 8 * room)
+        for first, end, record in zip(firsts, lasts, below, strict=True):
+            if not 0 <= first <= end <= last or not 0 < record < len(data):
+                raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+            length, kind = struct.unpack_from(f">{word}i", data, record)
+            if kind == _INDEX:
+                waiting.append(record)
+            elif kind in _VALUES and record not in found and 0 < length <= len(data) - record:
+                found.add(record)
+            else:
+                raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+        if following:
+            waiting.append(following)

@@ -1,12 +1,14 @@
 """Every layout of Human3.6M gives the joints that the generator put there, through readers that never saw it."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from selfsup3d.data.datasets.h36m.cameras import CAMERAS, load_cameras
+from selfsup3d.data.datasets.h36m.cdf_check import check_cdf
 from selfsup3d.data.datasets.h36m.layouts import ACTIONS, action_of, find_h36m
 from selfsup3d.data.datasets.index_build import build_index
 from selfsup3d.errors import InputError
@@ -197,6 +199,31 @@ def test_hostile_camera_files(tmp_path):
     (tmp_path / "h36m_dataset.py").write_text("h36m_cameras_intrinsic_params = __import__('os').system('false')")
     with pytest.raises(InputError, match=r"h36m_dataset\.py"):
         load_cameras(tmp_path / "h36m_dataset.py")
+
+
+@pytest.mark.parametrize("damage", ["a loop", "an entry that leads back", "more entries than room", "a far record"])
+def test_a_damaged_index_of_a_cdf_is_refused(tmp_path, scene, damage):
+    path = tmp_path / "a.cdf"
+    generate.write_cdf(path, scene.camera_points("S1", "WalkingDog", CAMERAS[0], full=False).reshape(-1, 51))
+    check_cdf(path)
+    data = bytearray(path.read_bytes())
+    place = 8
+    while int.from_bytes(data[place + 8 : place + 12]) != 6:  # records follow each other: size, type
+        place += int.from_bytes(data[place : place + 8])
+    room, used = struct.unpack_from(">2i", data, place + 20)
+    assert used
+    match damage:
+        case "a loop":
+            struct.pack_into(">q", data, place + 12, place)
+        case "an entry that leads back":
+            struct.pack_into(">q", data, place + 28 + 8 * room, place)
+        case "more entries than room":
+            struct.pack_into(">i", data, place + 24, room + 1)
+        case "a far record":
+            struct.pack_into(">i", data, place + 28 + 4 * room, 10**6)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.cdf: .* index is damaged"):
+        check_cdf(path)
 
 
 def test_empty_folder_names_source_and_licence(tmp_path):
