@@ -4,7 +4,13 @@ __all__ = ["FatalInputError", "InputError", "RunFailedError"]
 
 
 class InputError(ValueError):
-    """Input that cannot be used. The message names the file or key, what was expected and what to do."""
+    """Input that cannot be used. The message names the file or key, what was expected and what to do.
+
+    Each argument is a line. Line breaks within one, of a file's name for instance, are written as `\\n`.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(str(line).replace("\n", "\\n") for line in self.args)
 
 
 class FatalInputError(InputError):

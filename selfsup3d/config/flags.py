@@ -70,7 +70,7 @@ def apply_flags(base: Config, flags: Sequence[str]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(_explained(error)) from None
+        raise InputError(*_explained(error)) from None
 
 
 def _split_config(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -168,13 +168,13 @@ def _put(values: dict[str, Any], key: Key, value: Any) -> None:
     inside[key[-1]] = value
 
 
-def _explained(error: ValidationError) -> str:
+def _explained(error: ValidationError) -> list[str]:
     """`load.explain`, with the flag in place of file and key."""
     lines = []
-    for line in explain(error, "flags").splitlines():
+    for line in explain(error, "flags"):
         key, separator, rest = line.removeprefix("flags: ").partition(": ")
         lines.append(f"--{key.replace('_', '-')}: {rest}" if separator and " " not in key else line)
-    return "\n".join(lines)
+    return lines
 
 
 def _print_help(config: Config, description: str) -> None:

@@ -63,10 +63,10 @@ def validate(values: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(explain(error, where)) from None
+        raise InputError(*explain(error, where)) from None
 
 
-def explain(error: ValidationError, where: str, prefix: str = "") -> str:
+def explain(error: ValidationError, where: str, prefix: str = "") -> list[str]:
     """One line for each mistake: source, dotted key, what is wrong, nearest valid key.
 
     `prefix` is the dotted place of the model that failed, within the config.
@@ -91,7 +91,7 @@ def explain(error: ValidationError, where: str, prefix: str = "") -> str:
             shown = "" if isinstance(given, (dict, BaseModel)) else f" (got {str(given)[:80]!r})"
             message = text[0].lower() + text[1:] + shown
         lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
-    return "\n".join(lines)
+    return lines
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -120,7 +120,7 @@ def load_sweep(path: Path) -> SweepConfig:
         sweep = SweepConfig.model_validate(read_yaml(find_config(path)))
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
-        raise InputError("\n".join(lines)) from None
+        raise InputError(*lines) from None
     for experiment in sweep.experiments.values():
         load_config(experiment.config)
     if sweep.compared_with is not None and sweep.compared_with not in sweep.experiments:

@@ -1,3 +1,4 @@
+import pickle
 import sys
 
 import pytest
@@ -63,6 +64,11 @@ def test_escape_codes_become_visible():
     assert printable("a\x1b]0;title\x07\u202eb\r") == "a\\x1b]0;title\\x07\\u202eb\\r"
     assert printable("Łódź 中\n\tx") == "Łódź 中\n\tx"
     assert printable("\udcff") == "\\udcff"
+
+
+def test_a_line_break_in_a_name_makes_no_further_line():
+    error = pickle.loads(pickle.dumps(InputError("a\nall is well.png: no image", "b\nc: absent")))
+    assert str(error) == "a\\nall is well.png: no image\nb\\nc: absent"
 
 
 def test_whoever_prints_a_name_the_terminal_gets_text(capsys):
