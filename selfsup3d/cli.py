@@ -157,8 +157,11 @@ def refuse_overwrite(paths: Iterable[Path], overwrite: bool) -> None:
 
 def set_environment() -> None:
     """What libraries read once, when they are imported; call before. Values that are set already stay."""
-    # Threads that spin while they wait slow their neighbours down.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin while they wait slow their neighbours down, and themselves when a neighbour has the other core. GNU's
+    # OpenMP may spin for about as long as falling asleep and waking take: small networks wait a thousand times a second.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # What OpenCV and FFmpeg say of damaged files would come before our own message, which names the file.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -190,7 +193,7 @@ def _run(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
         if error.filename is None and error.errno is None:
             raise
         place = f"{error.filename}: " if error.filename is not None else ""
-        return _complain(f"{place}{error.strerror or error}", 2)
+        return _complain(str(InputError(f"{place}{error.strerror or error}")), 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except SystemExit as error:  # --help

@@ -109,11 +109,13 @@ class Benchmark:
         run: measures it.
         summary: one line, for `--list`.
         reach: what we want, as printed beside the ratio: ">= 3".
+        limit: where a committed figure falls short of it: what it is bound by, in words.
     """
 
     run: Callable[[Settings], Result]
     summary: str
     reach: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True)

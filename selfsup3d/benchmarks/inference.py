@@ -52,4 +52,9 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, "Synthesizer.pose, tiny and small, 1 and 32 images", "tiny p95 < 15 ms")
+BENCHMARK = Benchmark(
+    run,
+    "Synthesizer.pose, tiny and small, 1 and 32 images",
+    "tiny p95 < 15 ms",
+    "one image takes 3,900 operator calls; half of its time goes to torch's plain convolution, its choice for one small image",
+)

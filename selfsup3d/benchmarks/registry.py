@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfsup3d.benchmarks import (
+    backbones,
     crops,
     gemm_share,
     inference,
@@ -12,7 +13,6 @@ from selfsup3d.benchmarks import (
     memory,
     metrics_35k,
     n_views,
-    pa_mpjpe,
     part_maps,
     people,
     render,
@@ -29,9 +29,9 @@ __all__ = ["BENCHMARKS"]
 BENCHMARKS: dict[str, Benchmark] = {
     "kinematics": kinematics.BENCHMARK,
     "part_maps": part_maps.BENCHMARK,
-    "pa_mpjpe": pa_mpjpe.BENCHMARK,
     "train_step": train_step.BENCHMARK,
     "gemm_share": gemm_share.BENCHMARK,
+    "backbones": backbones.BENCHMARK,
     "loader_share": loader_share.BENCHMARK,
     "training_images": training_images.BENCHMARK,
     "render": render.BENCHMARK,

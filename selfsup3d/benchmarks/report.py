@@ -13,11 +13,12 @@ HEADER = ("benchmark", "ours ms", "peer ms", "ratio", "reach", "bound", "dtype",
 
 
 def table(results: Mapping[str, Result]) -> str:
-    """Aligned columns, one row a benchmark; below each row, indented, why figures are absent and further figures."""
+    """Aligned columns, one row a benchmark; below each row, indented, why figures are absent, what bounds the row, and further
+    figures."""
     rows = [HEADER, *(_cells(name, result) for name, result in results.items())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = []
-    for row, result in zip(rows, [None, *results.values()], strict=True):
+    for row, (name, result) in zip(rows, [("", None), *results.items()], strict=True):
         cells = [
             cell.ljust(w) if i in (0, len(row) - 1) else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
@@ -25,6 +26,8 @@ def table(results: Mapping[str, Result]) -> str:
         lines.append("  ".join(cells).rstrip())
         if result is not None and result.reason:
             lines.append(f"    {result.reason}")
+        if result is not None and name in BENCHMARKS and BENCHMARKS[name].limit:
+            lines.append(f"    bound: {BENCHMARKS[name].limit}")
         if result is not None and result.notes:
             notes = (
                 f"{key} {value if isinstance(value, str) else _number(value)}" for key, value in result.notes.items()

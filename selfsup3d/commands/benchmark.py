@@ -109,5 +109,8 @@ def _document(
             "quick": settings.quick,
         },
         "versions": versions(),
-        "results": {name: result.to_json() for name, result in results.items()},
+        "results": {
+            name: {"reach": BENCHMARKS[name].reach, "limit": BENCHMARKS[name].limit, **result.to_json()}
+            for name, result in results.items()
+        },
     }

@@ -58,7 +58,7 @@ class TrainerConfig(Section):
     """auto = the GPU where there is one."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """auto = bf16 where the processor computes it natively, else no; on CPUs not for networks with depthwise convolutions,
-    which have no use for its matrix units."""
+    which have no use for its matrix units (`selfsup3d benchmark --only backbones`)."""
     compile: bool = False
     """torch.compile the networks (needs a compiler on CPUs)."""
     channels_last: bool = False

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from selfsup3d.benchmarks import (
+    backbones,
     gemm_share,
     inference,
     loader_share,
@@ -156,6 +157,11 @@ def test_a_step_in_processes_of_its_own(processes):
 def test_a_process_that_fails_says_why():
     with pytest.raises(RuntimeError, match="parts 3"):
         measure_apart(Cell(size=32, batch=1, parts=3))
+
+
+def test_backbones():
+    row = row_of(backbones.run(QUICK))
+    assert {f"{name}_{kind}_images_per_s" for name in backbones.NAMES for kind in ("fp32", "bf16")} <= set(row["notes"])
 
 
 def test_training_images():

@@ -20,7 +20,7 @@ REPORT = """
 import os, runpy, sys
 import atexit
 atexit.register(lambda: print("LOADED", *sorted(sys.modules)))
-atexit.register(lambda: print("OMP", os.environ.get("OMP_WAIT_POLICY")))
+atexit.register(lambda: print("OMP", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -28,7 +28,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def start(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run python from a folder that has nothing to do with the project."""
-    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment = inherited | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -59,7 +59,7 @@ def test_a_slip_is_refused_in_a_line_and_loads_nothing_heavy(script, tmp_path):
     assert "Traceback" not in done.stderr + done.stdout
     assert not list(tmp_path.iterdir())
     assert not loaded & HEAVY
-    assert "OMP PASSIVE" in done.stdout
+    assert "OMP PASSIVE 1000" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -116,4 +116,4 @@ def test_the_console_command(arguments, code, told, tmp_path):
 
 def test_a_wait_policy_that_is_set_stays(tmp_path):
     command = ("-c", REPORT, str(ROOT / "launch" / "sweep.py"), "--help")
-    assert "OMP ACTIVE" in start(*command, folder=tmp_path, OMP_WAIT_POLICY="ACTIVE").stdout
+    assert "OMP ACTIVE None" in start(*command, folder=tmp_path, OMP_WAIT_POLICY="ACTIVE").stdout
