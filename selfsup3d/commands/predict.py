@@ -56,17 +56,20 @@ def main(argv: list[str]) -> int:
     args = parse(argv)
     device = pick_device(args.device)
     with no_trace(args.output):
-        if args.input.name.isdecimal() and not args.input.exists():
-            args.output.mkdir(parents=True, exist_ok=True)
-            args.input = record_webcam(int(args.input.name), args.output / "webcam.mp4", args.limit)
-        kind = _kind(args)
+        kind: Kind = "video" if args.camera is not None else _kind(args)
         overlay_files = _overlay_files(args) if kind == "images" and args.video != "none" else {}
         animation = args.output / f"overlay.{args.video}" if kind != "images" and args.video != "none" else None
-        refuse_standing(args, [*overlay_files.values(), *([animation] if animation else [])])
+        recording = args.output / "webcam.mp4" if args.camera is not None else None
+        refuse_standing(args, [*overlay_files.values(), *(path for path in (animation, recording) if path)])
         system, config = load_system(_checkpoint(args, kind), device)
+        lifts = "target" not in system.predict_requires
         args.output.mkdir(parents=True, exist_ok=True)
+        if recording is not None:
+            if lifts:
+                _detector(args).close()  # complaints come before anybody moves before the camera
+            args.input = record_webcam(args.camera, recording, args.limit * args.every)
         clock, failure = Clock(), None
-        if "target" not in system.predict_requires:
+        if lifts:
             people, failure = _lift(args, system, kind, clock)
             _draw_people(args, people, kind, overlay_files, animation, clock)
         else:
@@ -207,11 +210,6 @@ def _detect(
     args: argparse.Namespace, kind: Kind, clock: Clock
 ) -> tuple[list[KeypointSequence], int, dict[int, float], float, DetectorFailedError | None]:
     """People of a video or of images by the detector: keypoints, how many others, times, rate, and why it stopped."""
-    if args.detector is None:
-        raise InputError(
-            f"{args.input}: this system lifts 2D keypoints; give it a file of them, or a detector: "
-            "--detector mediapipe --detector-weights pose_landmarker_full.task"
-        )
     with clock.stage("load"):
         detector = _detector(args)
     info = video_info(args.input) if kind == "video" else None
@@ -236,6 +234,11 @@ def _detect(
 
 
 def _detector(args: argparse.Namespace) -> PoseDetector:
+    if args.detector is None:
+        raise InputError(
+            f"{args.input}: this system lifts 2D keypoints; give it a file of them, or a detector: "
+            "--detector mediapipe --detector-weights pose_landmarker_full.task"
+        )
     return build_detector(args.detector, args.detector_weights, args.people, str(pick_device(args.device)))
 
 

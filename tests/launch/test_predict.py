@@ -296,28 +296,30 @@ def test_everybody_has_files_or_one_is_picked_and_others_are_counted(script, tmp
     assert load_record(out / "poses.npz").joints_2d[0, 0, 0] > 300
 
 
+class Two:
+    """A detector of two people who drift; it fails at a frame, where told."""
+
+    skeleton = "coco_17"
+
+    def __init__(self, dies_at=0):
+        self.count, self.dies_at, self.body = 0, dies_at, np.random.default_rng(0).uniform(5, 60, (17, 2))
+
+    def detect(self, image, time):
+        self.count += 1
+        if self.count == self.dies_at:
+            raise DetectorFailedError("the graph stopped")
+        return [Person(self.body + shift + 0.2 * self.count, np.full(17, 0.9)) for shift in (0, 50)]
+
+    def close(self):
+        pass
+
+
 def test_a_video_is_lifted_through_a_detector(script, tmp_path, monkeypatch, capsys):
     frames = np.full((30, 96, 128, 3), 90, np.uint8)
     video = write_timed(tmp_path / "a.mp4", frames, [0.04 * k for k in range(30)], rate=25)
 
-    class Two:
-        skeleton = "coco_17"
-
-        def __init__(self):
-            self.count, self.body = 0, np.random.default_rng(0).uniform(5, 60, (17, 2))
-
-        def detect(self, image, time):
-            self.count += 1
-            if self.count == self.dies_at:
-                raise DetectorFailedError("the graph stopped")
-            return [Person(self.body + shift + 0.2 * self.count, np.full(17, 0.9)) for shift in (0, 50)]
-
-        def close(self):
-            pass
-
     monkeypatch.setattr(script, "build_detector", lambda *_: detector)
     detector, out = Two(), tmp_path / "out"
-    detector.dies_at = 0
     model = lifter(tmp_path)
     command = arguments(model, video, out, "--detector", "mediapipe", "--trc", "--smooth", "--repair-sides", "--ground")
     assert run(script.main, command) == 0
@@ -336,8 +338,7 @@ def test_a_video_is_lifted_through_a_detector(script, tmp_path, monkeypatch, cap
         "pelvis in the frame of the image's"
     )
     assert len(list(read_timed_frames(out / "overlay.mp4"))) == 30
-    detector = Two()
-    detector.dies_at = 21
+    detector = Two(dies_at=21)
     command = arguments(model, video, tmp_path / "cut", "--detector", "mediapipe", "--video", "webm")
     assert run(script.main, command) == 2
     assert "the graph stopped, after 20 frames" in capsys.readouterr().err
@@ -348,5 +349,45 @@ def test_a_video_is_lifted_through_a_detector(script, tmp_path, monkeypatch, cap
 def test_a_lifter_and_a_video_without_a_detector_say_what_is_missing(script, scenes, tmp_path, capsys):
     assert run(script.main, arguments(lifter(tmp_path), scenes / "walk.avi", tmp_path / "out")) == 2
     assert "--detector mediapipe --detector-weights pose_landmarker_full.task" in capsys.readouterr().err
-    assert run(script.main, arguments(tmp_path / "lifter", "7", tmp_path / "cam")) == 2
-    assert "there is no camera 7 here" in capsys.readouterr().err
+
+
+def test_a_webcam_is_recorded_and_then_looked_at(script, tmp_path, monkeypatch, capsys):
+    frames = np.full((12, 96, 128, 3), 90, np.uint8)
+    video = write_timed(tmp_path / "a.mp4", frames, [0.04 * k for k in range(12)], rate=25)
+    open_file = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: open_file(str(video)))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(script, "build_detector", lambda *_: Two())
+    command = arguments(lifter(tmp_path), "0", tmp_path / "out", "--detector", "mediapipe", "--limit", "9")
+    assert run(script.main, command) == 0
+    assert {"webcam.mp4", "overlay.mp4", "person_0.npz", "person_1.npz"} < {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    recorded = [frame.time for frame in read_timed_frames(tmp_path / "out" / "webcam.mp4")]
+    assert len(recorded) == 9
+    np.testing.assert_allclose(load_record(tmp_path / "out" / "person_0.npz").times, recorded, atol=2e-3)
+    assert run(script.main, command) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["7", "999"])
+def test_without_a_camera_one_line_tells_it(script, tmp_path, monkeypatch, capfd, name):
+    monkeypatch.setattr(script, "build_detector", lambda *_: Two())
+    command = arguments(lifter(tmp_path), name, tmp_path / "out", "--detector", "mediapipe")
+    assert run(script.main, command) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert f"there is no camera {name} here" in told[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_detector_is_told_before_the_camera_is_opened(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: pytest.fail("the camera was opened"))
+    assert run(script.main, arguments(lifter(tmp_path), "0", tmp_path / "out")) == 2
+    assert "--detector mediapipe --detector-weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["videos/7", "1234"])
+def test_a_missing_file_with_a_number_for_a_name_is_no_camera(script, tmp_path, capsys, name):
+    assert run(script.main, arguments(lifter(tmp_path), name, tmp_path / "out")) == 2
+    assert f"{name}: no such file or folder" in capsys.readouterr().err

@@ -16,6 +16,7 @@ its own: person_ID.npz, person_ID.bvh ...
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -66,9 +67,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.number("--batch-size", int, least=1, default=16, help="frames at a time")
     parser.device()
     args = parser.parse_args(argv)
-    if args.input.name.isdecimal() and not args.input.exists() and args.limit is None:
+    number = None if args.input.exists() else re.fullmatch("[0-9]{1,3}", str(args.input))
+    args.camera = None if number is None else int(number[0])
+    if args.camera is not None and args.limit is None:
         args.limit = 10**9  # a webcam, until it is stopped
-    elif not args.input.exists() and not args.input.name.isdecimal():
+    elif args.camera is None and not args.input.exists():
         raise InputError(f"{args.input}: no such file or folder; expected an image, a video or keypoints (.json)")
     return args
 
