@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from selfsup3d.errors import InputError
 from selfsup3d.inference.detectors.protocol import DetectorFailedError, without_repeats
 from selfsup3d.inference.people import Person
+from selfsup3d.io.quiet_codecs import silent
 
 __all__ = ["BlazePose"]
 
@@ -48,7 +50,8 @@ class BlazePose:
 
     def _begin(self) -> None:
         try:
-            self._landmarker = self._create(self._options)
+            with silent():  # TensorFlow Lite tells of itself
+                self._landmarker = self._create(self._options)
         except Exception as error:  # whatever MediaPipe raises for other files
             raise InputError(
                 f"{self._weights}: not a pose model of MediaPipe, such as pose_landmarker_full.task ({_first_line(error)})"
@@ -63,11 +66,13 @@ class BlazePose:
     def detect(self, image: np.ndarray, time: float) -> list[Person]:
         """See `PoseDetector`; the confidence is the landmarks' visibility."""
         height, width = image.shape[:2]
+        quiet = silent() if self._last < 0 else nullcontext()  # its graph tells of itself at the first image
         self._last = max(self._last + 1, round(1000.0 * time) if np.isfinite(time) else self._last + 33)
         try:
-            found = self._landmarker.detect_for_video(
-                self._image(image_format=self._format, data=np.ascontiguousarray(image)), self._last
-            )
+            with quiet:
+                found = self._landmarker.detect_for_video(
+                    self._image(image_format=self._format, data=np.ascontiguousarray(image)), self._last
+                )
         except Exception as error:
             raise DetectorFailedError(f"MediaPipe failed ({_first_line(error)})") from error
         people = []
@@ -80,7 +85,8 @@ class BlazePose:
 
     def close(self) -> None:
         """Its threads outlive the interpreter otherwise."""
-        self._landmarker.close()
+        with silent():
+            self._landmarker.close()
 
 
 def _to_uint8(mask: np.ndarray) -> np.ndarray:
