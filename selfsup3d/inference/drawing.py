@@ -133,9 +133,10 @@ def _panels(
     side = math.ceil(math.sqrt(min(max(len(poses), 1), 9)))
     sheet = np.full((height, height, 3), 250, np.uint8)
     size = height // side
+    top = (height - math.ceil(min(len(poses), side * side) / side) * size) // 2
     for k, (pose, colour) in enumerate(poses[: side * side]):
         if pose is not None:
-            y, x = divmod(k, side)
+            y, x = top + k // side * size, k % side * size
             view = draw_pose_3d(pose, view=(azimuth, 12.0), size=size, extent=extent, colour=colour)
-            sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = view
+            sheet[y : y + size, x : x + size] = view
     return sheet
