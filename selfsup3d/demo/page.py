@@ -40,6 +40,12 @@ _CSS = """
 .square img { width: 100% !important; height: 100% !important; object-fit: contain !important; }
 .shelf .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; gap: 6px !important; }
 .shelf .grid-wrap { overflow: hidden !important; }
+@media (max-width: 640px) {  /* telephones: results begin on the first screen */
+  .source { height: 200px !important; }
+  .shelf, .shelf .grid-wrap { height: 90px !important; }
+  .shelf .grid-container { grid-template-columns: none !important; grid-template-rows: 72px !important;
+                           grid-auto-flow: column; grid-auto-columns: 72px; overflow-x: auto; }
+}
 footer { display: none !important; }
 """
 _FRAMINGS = {"whole": "Whole image", "middle": "Middle square"}
@@ -50,6 +56,15 @@ _WAIT: dict[str, Any] = {
     "show_progress": "hidden",
 }  # of sliders: the newest position wins
 _HOUR, _DAY = 3600, 86400
+_CAMERA: dict[str, Any] = {
+    "sources": ["webcam"],
+    "webcam_options": gr.WebcamOptions(
+        mirror=False,  # a mirror would exchange left and right
+        constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}},  # a PNG of it is let in
+    ),
+    "height": _HEIGHT,
+    "buttons": [],
+}  # browsers ask the person, and give cameras to this machine's own pages and to https alone
 
 
 def build_page(
@@ -66,9 +81,9 @@ def build_page(
     with gr.Blocks(title="selfsup3d", fill_width=True, analytics_enabled=False, delete_cache=(_HOUR, _DAY)) as page:
         gr.Markdown("# selfsup3d\n3D pose, body parts and new images of a person from one image.")
         with gr.Tabs():
-            with gr.Tab("Pose and views"):
+            with gr.Tab("Pose"):
                 _pose_tab(page, answers, examples, accept)
-            with gr.Tab("Appearance × pose"):
+            with gr.Tab("Transfer"):
                 _transfer_tab(page, answers, examples, accept)
             with gr.Tab("Video"):
                 _video_tab(videos, accept)
@@ -139,7 +154,7 @@ def _pose_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], accep
     person = gr.State(time_to_live=_DAY)
     with gr.Row():
         with gr.Column(scale=2, min_width=260):
-            source = _Source("Image", "image", examples)
+            source = _Source("Image", "image", examples, accept)
             framing = gr.Radio(
                 [(_FRAMINGS[name], name) for name in get_args(Framing)], value="whole", label="What the network sees"
             )
@@ -203,7 +218,7 @@ def _transfer_tab(page: gr.Blocks, answers: Answers, examples: Sequence[Path], a
         sources, people = [], []
         for title, name in (("Appearance: who", "appearance"), ("Pose: how", "driving")):
             with gr.Column(scale=2, min_width=260):
-                sources.append(_Source(title, name, examples))
+                sources.append(_Source(title, name, examples, accept))
                 people.append(gr.State(time_to_live=_DAY))
         with gr.Column(scale=2, min_width=260):
             result = _result("Together", "transfer")
@@ -242,6 +257,8 @@ def _video_tab(videos: VideoAnswers | None, accept: _Accept) -> None:
             button = gr.UploadButton(
                 "Upload a video", file_types=list(VIDEO_SUFFIXES), variant="primary", elem_id="video-upload"
             )
+            with gr.Accordion("Record yourself", open=False, elem_id="video-webcam") as fold:
+                camera = gr.Video(label="Webcam", include_audio=False, elem_id="video-camera", **_CAMERA)
             gr.Markdown(
                 f"One person, seen whole, at most {MAX_SECONDS:.0f} s and {MAX_VIDEO_BYTES // 2**20} MB. Upload only people "
                 "who agree to it: the video stays on the machine that serves this page, and is deleted within a day or "
@@ -278,7 +295,9 @@ def _video_tab(videos: VideoAnswers | None, accept: _Accept) -> None:
         return [found.motion, str(found.overlay), " ".join(found.lines), *ready, _told("")]
 
     outputs = [skeleton, overlay, lines, *downloads, message]
-    button.upload(watch, [button], outputs, preprocess=False, show_progress_on=[overlay])
+    told: dict[str, Any] = {"fn": watch, "outputs": outputs, "preprocess": False, "show_progress_on": [overlay]}
+    button.upload(inputs=[button], **told)
+    camera.stop_recording(inputs=[camera], **told).then(lambda: (None, gr.update(open=False)), None, [camera, fold])
 
 
 def _colour(colour: tuple[int, int, int]) -> str:
@@ -289,26 +308,28 @@ def _colour(colour: tuple[int, int, int]) -> str:
 
 
 class _Source:
-    """Where an image comes from: dropped, chosen from the disk, or picked among the shipped ones.
+    """Where an image comes from: dropped, chosen from the disk, taken by a webcam, or picked among the shipped ones.
 
     Args:
-        title: above the image. name: of the elements on the page. examples: the shipped ones.
+        title: above the image. name: of the elements on the page. examples: the shipped ones. accept: see `received`.
     """
 
-    def __init__(self, title: str, name: str, examples: Sequence[Path]) -> None:
-        self.examples = examples
+    def __init__(self, title: str, name: str, examples: Sequence[Path], accept: _Accept) -> None:
+        self.examples, self.accept = examples, accept
         self.image = gr.Image(
             label=title,
             sources=["upload"],
             height=_HEIGHT,
             elem_id=name,
-            elem_classes="square",
+            elem_classes=["square", "source"],
             placeholder="Drop an image of one person here",
             buttons=[],
         )
         self.button = gr.UploadButton(
             "Upload an image", file_types=list(SUFFIXES), size="sm", variant="primary", elem_id=f"{name}-upload"
         )
+        with gr.Accordion("Take a picture", open=False, elem_id=f"{name}-webcam") as self.fold:
+            self.camera = gr.Image(label="Webcam", elem_id=f"{name}-camera", **_CAMERA)
         self.message = gr.HTML(
             html_template='<div class="message" role="alert">${value}</div>', visible=False, elem_id=f"{name}-message"
         )
@@ -346,6 +367,9 @@ class _Source:
         def clicked(event: gr.SelectData) -> str:
             return str(self.examples[int(event.index) % len(self.examples)])
 
+        def taken(raw: Any) -> tuple[Any, Any]:
+            return (gr.skip(), gr.skip()) if raw is None else (str(self.accept(raw)[0]), gr.update(open=False))
+
         def opened() -> str | None:
             return str(self.examples[first % len(self.examples)]) if self.examples else None
 
@@ -353,7 +377,11 @@ class _Source:
             **then
         )
         self.button.upload(look, [self.button, *inputs], outputs, preprocess=False).then(**then)
-        for event in (self.gallery.select(clicked, None, self.image), page.load(opened, None, self.image)):
+        for event in (
+            self.gallery.select(clicked, None, self.image),
+            self.camera.change(taken, self.camera, [self.image, self.fold], preprocess=False),
+            page.load(opened, None, self.image),
+        ):
             event.then(look, [self.image, *inputs], outputs, preprocess=False).then(**then)
 
 

@@ -32,7 +32,7 @@ CSS = """
 .turn.moving { display: flex; flex-direction: column; height: 316px; }
 .turn.moving canvas { flex: 1 1 0; min-height: 0; }
 .player { display: flex; gap: 8px; align-items: center; padding: 4px 8px; }
-.player .play { width: 64px; height: 32px; cursor: pointer; }
+.player .play { min-width: 64px; height: 32px; padding: 0 8px; font-size: 14px; cursor: pointer; }
 .player .time { flex: 1; }
 """
 

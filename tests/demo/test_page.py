@@ -55,6 +55,14 @@ def test_nothing_is_shown_of_nothing(page):
     assert functions(page, "transfer")[0](None, None, 1) is None
 
 
+def test_a_picture_of_the_webcam_takes_the_images_place(page, images, tmp_path):
+    for taken in functions(page, "taken"):
+        assert taken({"path": str(images[0]), "orig_name": "image.png"})[0] == str(images[0].resolve())
+        assert "value" not in taken(None)[0]  # the picture was removed: what is shown stays
+        with pytest.raises(InputError, match="not uploaded here"):
+            taken({"path": __file__})
+
+
 def test_a_page_without_shipped_images_builds(answers, tmp_path):
     assert build_page(answers, [], tmp_path).fns
 

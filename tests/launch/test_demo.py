@@ -28,6 +28,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
 ]  # fmt: skip
 PATIENCE = 60_000  # ms: machines that run tests are busy
 
@@ -250,6 +251,27 @@ def test_an_upload_and_a_shipped_image_take_the_place(page, person, tmp_path):
     page.locator("#image-examples img").nth(2).click()
     wait_until_changed(page, "parts", uploaded)
     assert page.complaints == []
+
+
+@pytest.mark.slow
+def test_a_picture_is_taken_by_the_webcam(page):
+    before = {name: image(page, name) for name in ("image", "overlay", "novel")}
+    page.locator("#image-webcam button").first.click()
+    page.locator("#image-camera [title='grant webcam access']").click()
+    page.locator("#image-camera button[aria-label='capture photo']").click()
+    for name, address in before.items():
+        wait_until_changed(page, name, address)
+    page.locator("#image-camera").wait_for(state="hidden")
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+def test_on_a_telephone_every_tab_is_in_reach_and_results_begin_on_the_first_screen(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator("#skeleton").bounding_box()["y"] < 844
+    for name in ("Transfer", "Video", "Pose"):
+        page.get_by_role("tab", name=name, exact=True).click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.slow
