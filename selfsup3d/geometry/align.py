@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor
 
@@ -106,6 +105,8 @@ def nearest_rotation(matrix: Tensor, reflection: bool = False) -> Tensor:
     Returns:
         (..., 3, 3), the dtype of `matrix` (at least float32). Gradients are finite for every finite matrix.
     """
+    import roma  # loads torch's compiler, which a first prediction has no use for
+
     check_shape(matrix, (3, 3), "matrix")
     exact = matrix.to(torch.float64)
     size = exact.detach().abs().amax((-1, -2), keepdim=True).clamp(min=1e-30)

@@ -81,6 +81,11 @@ def test_wrong_names_are_refused_before_torch_is_loaded(script, arguments, told,
     assert not loaded & HEAVY
 
 
+def test_building_a_model_loads_no_compiler(tmp_path):
+    done = start("-c", "import sys, selfsup3d.builders.systems; print('torch._dynamo' in sys.modules)", folder=tmp_path)
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 def test_the_console_lists_all_commands_and_loads_nothing(tmp_path):
     done = start("-X", "importtime", "-m", "selfsup3d", "--help", folder=tmp_path)
     assert done.returncode == 0
