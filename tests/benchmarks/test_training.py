@@ -174,6 +174,7 @@ def test_training_images():
 def test_people():
     notes = row_of(people.run(QUICK))["notes"]
     assert min(notes["images_per_s_32_1_processes"], notes["images_per_s_32_2_processes"]) > 0
+    assert notes["images_per_s_32_from_a_filled_pool"] > 0
 
 
 @pytest.mark.slow
