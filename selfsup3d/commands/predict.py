@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
             people = [_watch(args, system, config, kind, overlay_files, animation, clock)]
         with clock.stage("save"):
             files = write_people(args, people)
-    print(clock.report(max(len(record) for record in people)))
+    print(clock.report(clock.watched or max(len(record) for record in people)))
     for path in [*overlay_files.values(), *([animation] if animation else []), *files]:
         print(path)
     if failure is not None:

@@ -13,10 +13,15 @@ Item = TypeVar("Item")
 
 
 class Clock:
-    """Seconds by stage; a stage inside another one counts for itself alone."""
+    """Seconds by stage; a stage inside another one counts for itself alone.
+
+    Attributes:
+        seconds: by name. watched: items that came through `watch`.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.watched = 0
         self._start = self._since = time.perf_counter()
         self._open: list[str] = []
 
@@ -47,6 +52,7 @@ class Clock:
                     item = next(iterator)
                 except StopIteration:
                     return
+            self.watched += 1
             yield item
 
     def report(self, frames: int) -> str:

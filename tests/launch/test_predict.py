@@ -351,6 +351,20 @@ def test_a_lifter_and_a_video_without_a_detector_say_what_is_missing(script, sce
     assert "--detector mediapipe --detector-weights pose_landmarker_full.task" in capsys.readouterr().err
 
 
+def test_frames_without_anybody_count_among_those_that_took_time(script, tmp_path, monkeypatch, capsys):
+    class Late(Two):
+        def detect(self, image, time):
+            return super().detect(image, time) if time > 0.5 else []
+
+    frames = np.full((30, 96, 128, 3), 90, np.uint8)
+    video = write_timed(tmp_path / "a.mp4", frames, [0.04 * k for k in range(30)], rate=25)
+    monkeypatch.setattr(script, "build_detector", lambda *_: Late())
+    command = arguments(lifter(tmp_path), video, tmp_path / "out", "--detector", "mediapipe", "--video", "none")
+    assert run(script.main, command) == 0
+    assert "\n30 frames in " in capsys.readouterr().out
+    assert len(load_record(tmp_path / "out" / "person_0.npz")) < 20
+
+
 def test_a_webcam_is_recorded_and_then_looked_at(script, tmp_path, monkeypatch, capsys):
     frames = np.full((12, 96, 128, 3), 90, np.uint8)
     video = write_timed(tmp_path / "a.mp4", frames, [0.04 * k for k in range(12)], rate=25)
