@@ -1,4 +1,5 @@
-// Files that are too large are turned away before they are sent, with a message: gradio would stay silent.
+// Files that are too large are turned away before they are sent, and a camera that cannot be had is told of, each with a
+// message: gradio would stay silent.
 () => {
   const limit = LIMIT, videoLimit = VIDEO_LIMIT, told = "TOLD";
   function tell(text) {
@@ -23,4 +24,14 @@
     if (event.target.type === "file") check(event, event.target.files);
   }, true);
   document.addEventListener("drop", (event) => check(event, event.dataTransfer?.files), true);
+  const media = navigator.mediaDevices, ask = media?.getUserMedia.bind(media);
+  if (media) media.getUserMedia = (wanted) => ask(wanted).catch((error) => {
+    tell("No picture comes from a camera: there is none, another program holds it, or it was not permitted.");
+    throw error;
+  });
+  else document.addEventListener("click", (event) => {
+    if (!event.target.closest("[title='grant webcam access']")) return;
+    event.stopImmediatePropagation();
+    tell("Browsers give cameras to pages of their own machine and to https alone: upload a file.");
+  }, true);
 }
