@@ -131,6 +131,8 @@ def _why_not(system: object, batch: Batch, task: Task) -> str:
     """Why a task cannot be measured, or ""."""
     if not callable(getattr(system, task.method, None)):
         return f"the system has no {task.method}()"
+    if not getattr(system, "paints", True):
+        return "its decoder was not trained"
     by_saliency = task.truth == "target" and batch.part_labels is None
     needed = [task.truth, "target_saliency" if by_saliency else task.labels, task.appearance]
     needed += {"novel_view": ["second_view_camera"], "transfer": ["transfer_joints_3d"]}.get(task.method, [])

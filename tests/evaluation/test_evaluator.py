@@ -200,6 +200,20 @@ def test_images_are_compared_inside_the_true_person(source):
     assert result["reasons"]["lpips"] == "weights absent"
 
 
+def test_a_system_whose_decoder_was_not_trained_is_not_measured_on_images():
+    class Unpainting(Painter):
+        paints = False
+
+        def transfer(self, batch):
+            raise AssertionError
+
+    source = Source()
+    result = run(Unpainting(source), source)
+    assert result["metrics"]["psnr"] is None
+    assert result["metrics"].get("cycle_mpjpe") is None
+    assert result["reasons"]["psnr_transfer"] == "its decoder was not trained"
+
+
 def test_the_cycle_compares_with_the_driving_pose(source):
     result = run(Painter(source), source, batch_size=20)
     # The fake looks poses up by index, so it "finds" the target's pose where the driving one was the flipped batch's.

@@ -222,6 +222,11 @@ class PartGuidedNetwork(nn.Module):
         """Whether its images mean anything: the last layer begins as zeros, and every update of the decoder moves it."""
         return bool(self.decoder.to_image.weight.any())
 
+    @property
+    def paints(self) -> bool:
+        """Whether its settings trained the decoder; a decoder that only came with the weights is not measured."""
+        return self.settings.trains_decoder
+
     @torch.no_grad()
     def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
         """Pose, camera, reconstruction and part segmentation of `batch.target`; deterministic, so one hypothesis."""
