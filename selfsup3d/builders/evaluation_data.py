@@ -14,9 +14,16 @@ import torch
 
 from selfsup3d.builders.lifters import projected_poses
 from selfsup3d.builders.mixtures import of_dataset
-from selfsup3d.builders.systems import build_source, evaluated
+from selfsup3d.builders.systems import build_source, evaluated, people_source
 from selfsup3d.config.choices import EVALUATED, Annotation, JointSource, Keypoints
-from selfsup3d.config.datasets import H36mConfig, IndexedConfig, ShardsConfig, SyntheticConfig, VideosConfig
+from selfsup3d.config.datasets import (
+    H36mConfig,
+    IndexedConfig,
+    PeopleConfig,
+    ShardsConfig,
+    SyntheticConfig,
+    VideosConfig,
+)
 from selfsup3d.config.load import nearest
 from selfsup3d.config.projected import ProjectedConfig
 from selfsup3d.config.run import Config
@@ -34,6 +41,7 @@ from selfsup3d.data.sampling.keypoint_noise import CONDITIONS
 from selfsup3d.data.synthetic.cache import folders, prepare
 from selfsup3d.data.synthetic.captured import mocap_preset
 from selfsup3d.data.synthetic.dataset import SyntheticTruth
+from selfsup3d.data.synthetic.people_images import PeopleFrames
 from selfsup3d.data.synthetic.scene import make_scene
 from selfsup3d.data.synthetic.spec import Preset, clip_length, preset_named
 from selfsup3d.errors import InputError
@@ -49,7 +57,7 @@ class DataOptions:
     Attributes:
         dataset: a key of `EVALUATED`; None = what the system was trained on, of a mixture the first.
         split: of it.
-        root: where it lies (synthetic: its cache; synth-mocap, projected: the motion-capture npz; real datasets: their
+        root: where it lies (synthetic: its cache; synth-mocap, projected, people: the motion-capture npz; real datasets: their
             folder, or an index that `selfsup3d prepare-data` wrote).
         preset: of the synthetic dataset; of projected poses, the condition of their keypoints (clean, noisy, missing).
         every: keep frames whose number is a multiple of this (Human3.6M's "64-frame subsampling": 64).
@@ -195,6 +203,19 @@ class ScenePoses:
         return Batch(index=torch.from_numpy(indices), joints_3d=torch.from_numpy(np.stack(joints)))
 
 
+_PEOPLE = 1_000
+"""Rendered people of `--dataset people`."""
+
+
+def _people(request: _Request) -> EvaluationData:
+    trained, root = evaluated(request.config), request.options.root
+    own = trained if isinstance(trained, PeopleConfig) else PeopleConfig()
+    changes = {"size": request.size, "pool": _PEOPLE, "reuse": 1.0, "prior": root or own.prior}
+    source = PeopleFrames(people_source(own.model_copy(update=changes), "val"), _PEOPLE)
+    reasons = dict.fromkeys(("mean_pose", "nearest_neighbour"), "there are no labelled training frames")
+    return EvaluationData(request.name, request.split, source, None, reasons)
+
+
 def _projected(request: _Request) -> EvaluationData:
     trained = evaluated(request.config)
     own = trained if isinstance(trained, ProjectedConfig) else ProjectedConfig()
@@ -287,6 +308,7 @@ def _needed_root(request: _Request, what: str) -> Path:
 DATASETS: dict[str, Callable[[_Request], EvaluationData]] = {
     "synthetic": _synthetic,
     "synth-mocap": _synth_mocap,
+    "people": _people,
     "projected": _projected,
     "h36m": _indexed,
     "mpi_inf_3dhp": _indexed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 
@@ -59,6 +59,7 @@ __all__ = [
     "evaluated",
     "load_system",
     "part_guided_teacher",
+    "people_source",
 ]
 
 OneDataset = (
@@ -192,18 +193,19 @@ def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
         return WithPeople(source, PeoplePairs(_people_poses(data.prior), data.size))
     if system.pretrain.source not in ("people", "both"):
         return source
-    return WithPeople(source, _people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
+    return WithPeople(source, people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
 
 
-def _people_poses(prior: Path | None) -> PosePool:
+def _people_poses(prior: Path | None, split: Literal["train", "val"] = "train") -> PosePool:
     priors: list[tuple[UprightPrior, float]] = [(ProceduralPrior(), 0.4)]
     if prior is not None:
-        priors.append((MocapPrior(prior), 0.6))
-    return PosePool(priors)
+        priors.append((MocapPrior(prior, split), 0.6))
+    return PosePool(priors, first=0 if split == "train" else 2**40)
 
 
-def _people_source(data: PeopleConfig) -> PeopleSource:
-    return PeopleSource(_people_poses(data.prior), data.size, data.backgrounds, data.pool, data.reuse)
+def people_source(data: PeopleConfig, split: Literal["train", "val"] = "train") -> PeopleSource:
+    """Images of rendered people, as a config asks for them; in other poses, of other subjects, in each split."""
+    return PeopleSource(_people_poses(data.prior, split), data.size, data.backgrounds, data.pool, data.reuse)
 
 
 def build_labelled(config: Config) -> Dataset | None:
@@ -260,7 +262,7 @@ def _people(config: Config, data: OneDataset, split: Split) -> Dataset:
         pairs = isinstance(config.system, PartGuidedConfig) and config.system.weights.pairs
         if pairs:
             return cast(Dataset, PeoplePairs(_people_poses(settings.prior), settings.size, settings.backgrounds))
-        return cast(Dataset, _people_source(settings))  # of which training samples alone are asked
+        return cast(Dataset, people_source(settings))  # of which training samples alone are asked
     # People of the benchmark, in its wider views: the renderer is the same, bodies, clothes and motions are not.
     prepare(None, _PEOPLE_ARE_TRIED_ON, settings.size, (split,))
     return SyntheticTruth(None, _PEOPLE_ARE_TRIED_ON, settings.size, split)

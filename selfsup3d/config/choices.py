@@ -51,6 +51,7 @@ UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 EVALUATED = {
     "synthetic": ("val", "test", "train"),
     "synth-mocap": ("test", "val"),
+    "people": ("val",),
     "projected": ("val", "test"),
     "h36m": ("test", "train", "all"),
     "mpi_inf_3dhp": ("test", "train", "all"),

@@ -1,4 +1,4 @@
-"""Calibrate a part-guided system's confidences on frames whose truth is known (synth-v1 val)."""
+"""Calibrate a part-guided system's confidences on frames whose truth is known (synth-v1 val, rendered people)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def calibrate(
     for start in range(0, len(frames), batch_size):
         batch = frames.frames(np.arange(start, min(start + batch_size, len(frames)))).to(device)
         if batch.joints_3d is None:
-            raise InputError("--calibrate needs frames whose 3D joints are known: --dataset synthetic --split val")
+            raise InputError(
+                "--calibrate needs frames whose 3D joints are known: --dataset synthetic --split val, or people"
+            )
         reading = network.read(batch.need("target", by="calibrate"), intrinsics_of(batch))
         assignment = reading.likeliest()
         joints = reading.at(assignment).joints

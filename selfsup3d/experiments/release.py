@@ -26,6 +26,7 @@ from selfsup3d.evaluation.protocols import dataset_protocol
 from selfsup3d.evaluation.report import markdown
 from selfsup3d.io import pretrained
 from selfsup3d.io.files import write_json
+from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
 from selfsup3d.training import run_folder
@@ -138,7 +139,8 @@ def save_release(
     about: str = "",
     half: bool = True,
 ) -> None:
-    """Write a model to give away: without paths of the machine that it was trained on, a section for each result.
+    """Write a model to give away: without paths of the machine that it was trained on, with its confidences where it is
+    calibrated, a section for each result.
 
     Args:
         folder: where to; what stands there is replaced as a whole.
@@ -156,6 +158,8 @@ def save_release(
     pretrained.save_pretrained(
         folder, system, released, model_card(config, *results, path=folder.as_posix(), about=about), half=half
     )
+    if isinstance(system, PartGuided) and system.calibration is not None:
+        system.calibration.save(folder)
 
 
 def model_card(config: Config, *results: Mapping[str, Any], path: str | None = None, about: str = "") -> str:
@@ -295,7 +299,7 @@ def _use(config: Config) -> list[str]:
         ),
         "- It takes left for right, and people to face the other way, in a share of frames (`flip_*`, where there are true poses).",
         "- Bones have the mean lengths of the unpaired poses, whoever is seen; depth rests on the given focal length.",
-        "- It says nothing of how sure it is.",
+        "- How sure it is of a joint it says where `confidence.json` lies beside the weights (`evaluate --calibrate`).",
         "",
         "## Intended use, and misuse",
         "",

@@ -5,18 +5,22 @@ import pytest
 import torch
 from torch import nn
 
+from selfsup3d.builders import evaluation_data, systems
 from selfsup3d.builders.evaluation_data import DATASETS, DataOptions, open_evaluation_data
-from selfsup3d.config.datasets import ShardsConfig, SyntheticConfig
+from selfsup3d.config.datasets import PeopleConfig, ShardsConfig, SyntheticConfig
 from selfsup3d.config.run import Config
 from selfsup3d.data.datasets.h36m.layouts import find_h36m
 from selfsup3d.data.datasets.index_build import build_index
+from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.evaluation.baselines import Baselines, labelled_baselines
 from selfsup3d.evaluation.evaluator import evaluate
 from selfsup3d.evaluation.protocols import dataset_protocol
+from selfsup3d.geometry.camera import project
 from selfsup3d.models.system import System
 from selfsup3d.preparation.datasets import shard_index
 from selfsup3d.structures.batch import PoseOutput
+from selfsup3d.structures.random import RandomStreams
 from tests.data.generators import h36m, mpi_inf_3dhp, threedpw
 
 LIFTER = ("joints_2d",)
@@ -131,7 +135,7 @@ def test_shards_are_measured_on_their_test_crops(tmp_path):
     assert "not read" in data.reasons["mean_pose"]
 
 
-@pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("synthetic", "projected")])
+@pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("synthetic", "people", "projected")])
 def test_a_missing_or_wrong_root_is_named(name, tmp_path):
     with pytest.raises(InputError, match="root"):
         open_evaluation_data(TINY, LIFTER, DataOptions(name))
@@ -144,3 +148,20 @@ def test_unknown_names_are_answered_with_known_ones():
         open_evaluation_data(TINY, LIFTER, DataOptions("h36"))
     with pytest.raises(InputError, match="3dpw has the splits test, val, train, all"):
         open_evaluation_data(TINY, LIFTER, DataOptions("3dpw", split="dev"))
+
+
+def test_rendered_people_come_with_their_poses_and_are_others_than_those_of_training(monkeypatch):
+    monkeypatch.setattr(evaluation_data, "_PEOPLE", 6)
+    monkeypatch.setattr(systems, "_people_poses", lambda *_: ProceduralPrior())
+    config = Config(data=PeopleConfig(size=32, pool=6))
+    data = open_evaluation_data(config, ("target",), DataOptions())
+    assert (data.name, data.split, len(data.source)) == ("people", "val", 6)
+    batch = data.source.frames(np.arange(6))
+    assert batch.target.shape == (6, 3, 32, 32)
+    pixels = project(batch.joints_3d, batch.K)
+    assert ((pixels > 0) & (pixels < 32)).all(-1).float().mean() > 0.6  # some are cut off
+    again = open_evaluation_data(config, ("target",), DataOptions("people")).source.frames(np.arange(6))
+    assert torch.equal(batch.target, again.target)
+    trained = systems.people_source(config.data).batch(RandomStreams(config.seed, 0, np.arange(6)))
+    assert not {m["person"] for m in batch.meta} & {m["person"] for m in trained.meta}
+    assert (batch.joints_3d[:, 0, 2] > 1).all()  # in front of the camera

@@ -3,6 +3,7 @@
     selfsup3d evaluate --checkpoint runs/quickstart
     selfsup3d evaluate --checkpoint runs/v1/model --dataset synthetic --split test --json result.json
     selfsup3d evaluate --checkpoint runs/v1 --dataset synth-mocap --data.root mocap.npz --report report/
+    selfsup3d evaluate --checkpoint runs/people --dataset people --data.root mocap.npz --calibrate
     torchrun --nproc_per_node 2 selfsup3d evaluate --checkpoint runs/v1 --dataset videos --data.root my_videos/
 
 Two systems on the same frames: --per-frame a.npz for the first, --compare a.npz for the second, which prints the
@@ -17,7 +18,8 @@ bring); and the interval of the difference that lifting makes.
     selfsup3d evaluate --checkpoint MODEL --dataset videos --data.root CLIPS --reference reference_2d.npz
 
 Real videos against a 2D reference: keypoints and projected joints, for each clip and group, beside trivial baselines;
---page FILE.md adds the result to a page of results, or takes the place of the one that was read alike.
+--page FILE.md adds the result to a page of results, or takes the place of the one that was read alike. Further rows say what
+a perfect choice of left and right would leave, and whether joints with a higher confidence are better.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--calibrate", action="store_true",
-        help="fit the joints' confidences on these frames (synth-v1 val) and store them with the model",
+        help="fit the joints' confidences on these frames (synthetic val, people) and store them with the model",
     )  # fmt: skip
     for_clips = parser.add_argument_group("real videos against a 2D reference")
     for_clips.add_argument("--reference", type=Path, help="2D reference (npz): NAME/pixels, NAME/visibility")

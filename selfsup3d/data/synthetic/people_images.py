@@ -23,14 +23,16 @@ from selfsup3d.data.synthetic.degradation import degraded, recoloured
 from selfsup3d.data.synthetic.people import RENDER_SIDE, CutOuts, render_people, separate
 from selfsup3d.data.synthetic.renewed_pool import RenewedPool
 from selfsup3d.data.synthetic.shading import cast_shadow, creased, dressed, hazy
+from selfsup3d.geometry.camera import transform
 from selfsup3d.puppet.puppet import default_puppet
 from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
-__all__ = ["PeopleSource", "Placed", "PosePool", "WithPeople", "image_tensor", "place", "stacked"]
+__all__ = ["PeopleFrames", "PeopleSource", "Placed", "PosePool", "WithPeople", "image_tensor", "place", "stacked"]
 
 _POSES, _RENDER = 0x905E, 0x8E4DE8  # seeds of the pose pool and of the cut-outs
+_FRAMES, _UNSEEN = 0xF4A3E5, 2**40  # seed of the evaluation frames; more samples than any training run draws
 
 ROLL = 20.0
 """Degrees by which the camera is turned about its axis, at most."""
@@ -45,15 +47,17 @@ class PosePool:
     Poses are sorted into kinds by k-means on their joints; a kind of n poses is drawn with probability ~ sqrt(n).
 
     Args:
-        priors: each with its share of the draws. size: poses kept. kinds: of pose.
+        priors: each with its share of the draws. size: poses kept. kinds: of pose. first: number of the first draw.
     """
 
-    def __init__(self, priors: Sequence[tuple[UprightPrior, float]], size: int = 40_000, kinds: int = 128) -> None:
+    def __init__(
+        self, priors: Sequence[tuple[UprightPrior, float]], size: int = 40_000, kinds: int = 128, first: int = 0
+    ) -> None:
         total = sum(share for _, share in priors)
         parts, weights = [], []
         for number, (prior, share) in enumerate(priors):
             count = round(size * share / total)
-            poses = prior.sample_upright(RandomStreams(_POSES, number, np.arange(count)))
+            poses = prior.sample_upright(RandomStreams(_POSES, number, first + np.arange(count)))
             parts.append(poses)
             flat = poses.joints.flatten(1).numpy()
             stop = (cv2.TERM_CRITERIA_MAX_ITER, 8, 0.0)
@@ -190,6 +194,37 @@ class PeopleSource:
         front = draw.uniform(0, 255, 3) if plain else self._backdrops.draw(draw, size)
         labels = np.where(mask > 127, self._partner[-1], labels)
         return image * (1.0 - cover) + cover * np.asarray(front, dtype=np.float32), labels
+
+
+class PeopleFrames:
+    """Rendered people that no training run sees, made as training images are, with their joints.
+
+    Args:
+        people: makes them. count: frames; each of its pool gives one, on average, where its pool has as many.
+    """
+
+    name = "people"
+
+    def __init__(self, people: PeopleSource, count: int) -> None:
+        self._people, self._count = people, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def frames(self, indices: np.ndarray) -> Batch:
+        """Images and camera-frame joints of these frames."""
+        indices = np.asarray(indices, np.int64)
+        batch = self._people.batch(RandomStreams(_FRAMES, 0, _UNSEEN + indices))
+        camera = batch.unpaired_camera
+        assert camera is not None
+        assert batch.unpaired is not None
+        return Batch(
+            index=torch.from_numpy(indices),
+            target=batch.target,
+            K=batch.K,
+            joints_3d=transform(batch.unpaired, camera.rotation, camera.translation),
+            meta=batch.meta,
+        )
 
 
 def place(person: CutOuts, background: np.ndarray, draw: np.random.Generator) -> Placed:
