@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,18 @@ from selfsup3d.errors import InputError
 from selfsup3d.io.limits import open_npz
 from selfsup3d.structures.skeleton import H36M_17, NUM_JOINTS, joint_index
 
-__all__ = ["APART", "VISIBLE", "Accuracy2D", "Reference2D", "joined", "load_reference", "measure_2d", "numbers_2d"]
+__all__ = [
+    "APART",
+    "VISIBLE",
+    "Accuracy2D",
+    "Reference2D",
+    "halves",
+    "joined",
+    "load_reference",
+    "measure_2d",
+    "numbers_2d",
+    "sides_by_reference",
+]
 
 VISIBLE, APART = 0.5, 0.2
 THRESHOLDS = (0.2, 0.5)
@@ -134,6 +145,37 @@ def measure_2d(pixels: np.ndarray, reference: Reference2D, size: tuple[int, int]
         total += np.where(decidable, nearer, 0.0)
         joints += np.where(decidable, count, 0)
     return Accuracy2D(error, gain, np.where(joints > 0, total / np.maximum(joints, 1), np.nan))
+
+
+def sides_by_reference(
+    pixels: np.ndarray, reference: Reference2D, size: tuple[int, int], each: Literal["clip", "frame"]
+) -> np.ndarray:
+    """Predicted joints (N, 17, 2) px with left and right of legs and of arms exchanged where the reference asks for it: what a
+    perfect choice among the four orders would leave.
+
+    Args:
+        size: width and height of the frames, px. each: one choice for all frames, or one for each.
+    """
+    counted, found = reference.counted(size), pixels.copy()
+    for right in _PAIRS.values():
+        limb = np.array([*right, *_FLIP[right]])
+        exchanged, wanted = pixels[:, _FLIP[limb]], reference.pixels[:, limb]
+        nearer = np.linalg.norm(pixels[:, limb] - wanted, axis=-1) - np.linalg.norm(exchanged - wanted, axis=-1)
+        gain = np.where(counted[:, limb] & np.isfinite(nearer), nearer, 0.0).sum(1)
+        wrong = np.broadcast_to(gain.sum() > 0, gain.shape) if each == "clip" else gain > 0
+        found[:, limb] = np.where(wrong[:, None, None], exchanged, pixels[:, limb])
+    return found
+
+
+def halves(accuracy: Accuracy2D, confidence: np.ndarray) -> tuple[Accuracy2D, Accuracy2D]:
+    """The half of the counted joints with the higher confidence (N, 17), and the other; left and right are not asked."""
+    counted = ~np.isnan(accuracy.error)
+    surer = confidence >= np.nanmedian(confidence[counted])  # nobody found: not sure
+    unasked = np.full_like(accuracy.gain, np.nan), np.full_like(accuracy.frame_gain, np.nan)
+    return (
+        Accuracy2D(np.where(surer, accuracy.error, np.nan), *unasked),
+        Accuracy2D(np.where(surer, np.nan, accuracy.error), *unasked),
+    )
 
 
 def joined(parts: list[Accuracy2D]) -> Accuracy2D:

@@ -19,6 +19,15 @@ _ROWS = {
     "mean_pose_in_saliency_box": "mean pose, facing, in the box of the label-free saliency",
     "mean_pose_in_reference_box": "mean pose, facing, in the reference's box",
 }
+_CHECKS = {
+    "keypoints_sides_by_clip": "keypoints, left and right as the reference asks, one choice for each clip",
+    "keypoints_sides_by_frame": "keypoints, left and right as the reference asks, in each frame",
+    "joints_sides_by_clip": "projected joints, left and right as the reference asks, one choice for each clip",
+    "joints_sides_by_frame": "projected joints, left and right as the reference asks, in each frame",
+    "joints_surer_half": "projected joints, the half with the higher confidence",
+    "joints_other_half": "projected joints, the other half",
+}
+"""Rows that nobody could have without the reference, or that are parts of others."""
 _HEADER = [
     "", "PCK@0.2", "PCK@0.5", "error [torso]", "left/right, frames", "left/right, legs", "left/right, arms", "decidable",
 ]  # fmt: skip
@@ -102,7 +111,7 @@ def _heading(result: Mapping[str, Any]) -> str:
 def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     tables = []
     for title, group in result["groups"].items():
-        rows = [[_ROWS.get(name, name), *_cells(row)] for name, row in group["rows"].items()]
+        rows = [[(_ROWS | _CHECKS).get(name, name), *_cells(row)] for name, row in group["rows"].items()]
         tables.append((f"{title.capitalize()}: {group['clips']} clips", _HEADER, rows))
     for system in ("joints", "keypoints"):
         rows = [[name, *_cells(clip["rows"][system])] for name, clip in result["clips"].items()]
@@ -129,6 +138,14 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
         f"Frames without a usable reference: {skipped['frames_without_reference']}; "
         f"without a person found: {skipped['frames_without_person']}.",
     ]
+    everyone = result["groups"]["all"]["rows"]
+    if "joints_sides_by_frame" in everyone:
+        remarks.append(
+            "As the reference asks: left and right of legs and of arms exchanged where that is nearer to the reference; what a "
+            "perfect choice among the four orders would leave."
+        )
+    if "joints_surer_half" in everyone:
+        remarks.append("Halves: of the group's counted joints, by the model's own calibrated confidence.")
     for key, title in (
         ("clips_without_reference", "Clips without a reference"),
         ("references_without_clip", "References without a clip"),
@@ -136,7 +153,7 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
         if skipped[key]:
             remarks.append(f"{title}: {', '.join(skipped[key])}.")
     remarks += [f"{name}: {clip['note']}." for name, clip in result["clips"].items() if clip.get("note")]
-    missing = {name: row["missing"] for name, row in result["groups"]["all"]["rows"].items() if row["missing"]}
+    missing = {name: row["missing"] for name, row in everyone.items() if name not in _CHECKS and row["missing"]}
     remarks += [
         f"{_ROWS.get(name, name)}: {count} joints not predicted, counted as wrong." for name, count in missing.items()
     ]

@@ -25,9 +25,11 @@ from selfsup3d.evaluation.reference_2d import (
     VISIBLE,
     Accuracy2D,
     Reference2D,
+    halves,
     joined,
     measure_2d,
     numbers_2d,
+    sides_by_reference,
 )
 from selfsup3d.inference.predictor import PosedFrame, Predictor, images_of
 from selfsup3d.inference.windows import WindowOptions, Windows, cut, find_windows, whole_frame
@@ -102,23 +104,26 @@ def measure_clips(
     chosen = _chosen(sources, references, clips, Path(root))
     rows: dict[str, dict[str, Accuracy2D]] = {}
     facts: dict[str, dict[str, Any]] = {}
+    confidence: dict[str, np.ndarray] = {}
     for name in tqdm(chosen, desc="clips", unit="clip", disable=not progress):
         posed, rows[name], facts[name] = _measure_clip(predictor, sources[name], name, references[name], reading, guess)
+        confidence[name] = _values(posed, "confidence")
         if seen is not None:
             seen(name, posed)
     whole = [name for name in chosen if facts[name]["whole_body"]]
     groups = {"whole body": whole, "upper body": [n for n in chosen if n not in whole], "all": chosen}
     systems = list(rows[chosen[0]])
+
+    def together(names: list[str]) -> dict[str, Any]:
+        found = {s: joined([rows[name][s] for name in names]) for s in systems}
+        sure = np.concatenate([confidence[name] for name in names])
+        if np.isfinite(sure).any():  # else the model was not calibrated
+            found["joints_surer_half"], found["joints_other_half"] = halves(found["joints"], sure)
+        return {s: numbers_2d(accuracy) for s, accuracy in found.items()}
+
     result = {
         "clips": {name: {**facts[name], "rows": {s: numbers_2d(rows[name][s]) for s in systems}} for name in chosen},
-        "groups": {
-            title: {
-                "clips": len(names),
-                "rows": {s: numbers_2d(joined([rows[name][s] for name in names])) for s in systems},
-            }
-            for title, names in groups.items()
-            if names
-        },
+        "groups": {title: {"clips": len(names), "rows": together(names)} for title, names in groups.items() if names},
         "reading": reading.description(predictor),
         "rules": {"visible": VISIBLE, "apart": APART, "unit": "torso lengths", "reference": "2D, validation only"},
         "frames": sum(fact["counted_frames"] for fact in facts.values()),
@@ -160,7 +165,10 @@ def _measure_clip(
     size = (width, height)
     windows, note = _windows(source.path, images, reference, reading)
     posed = list(predictor.stream(iter(images), windows))
-    found = {"keypoints": _pixels(posed, "keypoints"), "joints": _pixels(posed, "joints_2d")}
+    found = {"keypoints": _values(posed, "keypoints", 2), "joints": _values(posed, "joints_2d", 2)}
+    for system in tuple(found):
+        for each in ("clip", "frame"):
+            found[f"{system}_sides_by_{each}"] = sides_by_reference(found[system], reference, size, each)
     if guess is not None:
         found["mean_pose_in_saliency_box"] = _placed(guess, _saliency_boxes([image for _, image in images]))
         found["mean_pose_in_reference_box"] = _placed(guess, _reference_boxes(reference, size))
@@ -225,9 +233,9 @@ def _reference_boxes(reference: Reference2D, size: tuple[int, int]) -> np.ndarra
     return _boxes(np.where(reference.counted(size)[..., None], reference.pixels, np.nan))
 
 
-def _pixels(frames: list[PosedFrame], name: str) -> np.ndarray:
-    """(N, 17, 2) of a field, NaN where nobody was found."""
-    missing = np.full((NUM_JOINTS, 2), np.nan)
+def _values(frames: list[PosedFrame], name: str, *shape: int) -> np.ndarray:
+    """(N, 17, ...) of a field, NaN where nobody was found."""
+    missing = np.full((NUM_JOINTS, *shape), np.nan)
     return np.stack([missing if getattr(f, name) is None else getattr(f, name) for f in frames]).astype(np.float64)
 
 

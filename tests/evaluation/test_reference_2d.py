@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from selfsup3d.errors import InputError
-from selfsup3d.evaluation.reference_2d import Reference2D, joined, load_reference, measure_2d, numbers_2d
+from selfsup3d.evaluation.reference_2d import (
+    Reference2D,
+    halves,
+    joined,
+    load_reference,
+    measure_2d,
+    numbers_2d,
+    sides_by_reference,
+)
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 FLIP = list(H36M_17.flip_order)
@@ -16,6 +24,14 @@ def person(count=3, spread=30.0):
     for j, name in enumerate(H36M_17.joint_names):
         pixels[:, j, 0] += {"l": spread / 2, "r": -spread / 2}.get(name[0], 0.0) if "_" in name else 0.0
     return Reference2D(pixels, np.ones((count, 17)))
+
+
+def exchanged(pixels, *limbs):
+    """Pixels (17, 2) with left and right of these limbs exchanged."""
+    joints = [joint_index(f"{side}_{name}") for side in ("left", "right") for name in limbs]
+    found = pixels.copy()
+    found[joints] = pixels[[FLIP[j] for j in joints]]
+    return found
 
 
 def test_shifted_joints_have_errors_in_torso_lengths():
@@ -101,3 +117,38 @@ def test_a_wrong_reference_is_refused(tmp_path, arrays, told):
 def test_a_missing_reference_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_reference(tmp_path / "none.npz")
+
+
+def test_sides_by_reference_exchange_a_limb_where_it_is_nearer_in_each_frame_or_in_most_of_a_clip():
+    reference = person(4)
+    reference.visibility[3] = 0.0  # counts for nothing
+    predicted = reference.pixels + 3.0
+    arms, legs = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
+    wrong = predicted.copy()
+    for k, limbs in ((0, arms), (1, arms), (2, legs)):
+        wrong[k] = exchanged(predicted[k], *limbs)
+    wrong[3] = exchanged(predicted[3], *arms)
+    by_frame = sides_by_reference(wrong, reference, SIZE, "frame")
+    np.testing.assert_array_equal(by_frame[:3], predicted[:3])
+    np.testing.assert_array_equal(by_frame[3], wrong[3])
+    by_clip = sides_by_reference(wrong, reference, SIZE, "clip")
+    np.testing.assert_array_equal(by_clip[0], predicted[0])
+    np.testing.assert_array_equal(by_clip[2], exchanged(exchanged(predicted[2], *legs), *arms))
+    wrong[0, 5] = np.nan
+    assert np.isnan(sides_by_reference(wrong, reference, SIZE, "frame")).sum() == 2
+
+
+def test_halves_part_the_counted_joints_by_confidence_and_joints_that_nobody_saw_are_unsure():
+    reference = person(2)
+    reference.visibility[0, :5] = 0.0
+    predicted = reference.pixels.copy()
+    predicted[1, 9:] += 100.0
+    predicted[0, 16] = np.nan
+    confidence = np.full((2, 17), 0.9)
+    confidence[1, 9:], confidence[0, 16], confidence[0, :5] = 0.1, np.nan, 0.95
+    confidence[1, :9] -= np.arange(9) * 0.01
+    surer, other = (numbers_2d(half) for half in halves(measure_2d(predicted, reference, SIZE), confidence))
+    assert surer["pck_0.5"] == 1.0
+    assert surer["left_right_frames"] is None
+    assert other["missing"] == 1
+    assert other["pck_0.5"] < 0.6

@@ -83,6 +83,27 @@ def test_keypoints_and_projected_joints_are_measured_apart_and_everything_is_cou
     assert "crop=whole" in real_clips_text(result)
 
 
+def test_the_half_with_the_higher_confidence_is_told_where_a_model_is_calibrated(clips, unit):
+    class Sure(Known):
+        """Surer of the joints above the hips, which it sees rightly; the others are 40 px of 96 off."""
+
+        def predict(self, batch, samples=1):
+            found = super().predict(batch, samples)
+            above = self.unit.detach()[:, 1] < 0.5
+            pixels = found.joints_2d + torch.where(above, 0.0, 40 / SIDE * batch.target.shape[-1])[:, None]
+            return replace(found, joints_2d=pixels, confidence=(0.5 + 0.4 * above).expand(len(batch.target), 17))
+
+    root, references = clips
+    predictor = Predictor(Sure(unit), 32, parts="none")
+    result, _ = measure_clips(predictor, root, references, ClipReading(), progress=False)
+    whole = result["groups"]["whole body"]["rows"]
+    names = ("joints", "joints_surer_half", "joints_other_half")
+    assert [whole[name]["pck_0.5"] for name in names] == [pytest.approx(10 / 17), 1.0, 0.0]
+    assert "the half with the higher confidence" in real_clips_text(result)
+    plain, _ = measure_clips(Predictor(Known(unit), 32, parts="none"), root, references, ClipReading(), progress=False)
+    assert "joints_surer_half" not in plain["groups"]["all"]["rows"]
+
+
 def test_cropped_readings_come_back_in_full_frame_pixels(clips, unit):
     """The system puts its joints at fixed places of whatever it is shown, so a crop moves them with it."""
     root, references = clips
