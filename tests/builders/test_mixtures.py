@@ -35,7 +35,7 @@ def test_numbers_of_each_dataset_stand_below_the_first(capsys):
     def measure(part):
         asked.append(part.data.kind)
         if part.data.kind == "mpi_inf_3dhp":
-            raise InputError("b: no such folder\nmore")
+            raise InputError("b: no such folder", "more")
         return result("videos", mpjpe=None, psnr=17.25)
 
     told = add_datasets(result("h36m", mpjpe=90.0, pa_mpjpe=60.0), MIXED, measure)
