@@ -23,6 +23,7 @@ _FARTHEST = 1e6  # px
 _BATCH = 256  # frames at a time
 _LIMBS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
 _SWAP_COST = 0.15  # bodies that a change of sides costs, so that noise does not change them
+_DOUBT_COST = 0.02  # bodies that each frame costs whose legs or arms are not as the detector says
 _EVERYBODY = 1.4  # a body's box over its shoulder-to-ankle spread, where only keypoints are known
 
 
@@ -129,11 +130,11 @@ def fill_gaps(keypoints: KeypointSequence, limit: int) -> KeypointSequence:
 
 
 def repair_sides(keypoints: KeypointSequence) -> tuple[KeypointSequence, int]:
-    """Left and right of legs and arms, each as one, exchanged in the frames where that moves less; and how many frames
-    were changed.
+    """Left and right of legs and of arms exchanged in the frames where that moves less; and how many frames were changed.
 
-    A path of least movement through all frames (Viterbi), in which a change of sides costs something; most frames keep
-    what their detector says.
+    A path of least movement through all frames (Viterbi) over the four ways to read a frame. A change costs something, and
+    as much for legs and arms together as for either: detectors exchange whole bodies. So does each exchanged frame, so that
+    long stretches keep what the detector says.
     """
     joints, confidence = keypoints.joints.copy(), keypoints.confidence.copy()
     body = max(
@@ -141,43 +142,41 @@ def repair_sides(keypoints: KeypointSequence) -> tuple[KeypointSequence, int]:
         * float(np.median([np.ptp(j[c > 0], axis=0).max() for j, c in zip(joints, confidence, strict=True)])),
         1.0,
     )
-    changed = np.zeros(len(joints), dtype=bool)
+    sides, moves = [], []
     for limbs in _LIMBS:
         left, right = ([joint_index(f"{side}_{limb}") for limb in limbs] for side in ("left", "right"))
         own, other = [*left, *right], [*right, *left]
-        both = (confidence[1:, own] > 0) & (confidence[:-1, own] > 0)
-        crossed = (confidence[1:, other] > 0) & (confidence[:-1, own] > 0)
-        same = (np.linalg.norm(joints[1:, own] - joints[:-1, own], axis=-1) * both).sum(1) / np.maximum(both.sum(1), 1)
-        swap = (np.linalg.norm(joints[1:, other] - joints[:-1, own], axis=-1) * crossed).sum(1)
-        swap = swap / np.maximum(crossed.sum(1), 1)
-        flips = _least_movement(same / body, swap / body)
-        if flips.mean() > 0.5:
-            flips = ~flips
-        joints[flips] = _exchanged(joints[flips], own, other)
-        confidence[flips] = _exchanged(confidence[flips], own, other)
-        changed |= flips
-    return replace(keypoints, joints=joints, confidence=confidence), int(changed.sum())
+        sides.append((own, other))
+        moves.append([_movement(joints, confidence, own, then) / body for then in (own, other)])
+    changed = _least_movement(np.array(moves))
+    for flips, (own, other) in zip(changed.T, sides, strict=True):
+        for values in (joints, confidence):
+            values[np.ix_(flips, own)] = values[np.ix_(flips, other)]
+    return replace(keypoints, joints=joints, confidence=confidence), int(changed.any(1).sum())
 
 
-def _exchanged(values: np.ndarray, own: list[int], other: list[int]) -> np.ndarray:
-    result = values.copy()
-    result[:, own] = values[:, other]
-    return result
+def _movement(joints: np.ndarray, confidence: np.ndarray, own: list[int], then: list[int]) -> np.ndarray:
+    """(T - 1,) px: mean distance from joints `own` of a frame to `then` of the next, where both are known."""
+    known = (confidence[:-1, own] > 0) & (confidence[1:, then] > 0)
+    far = np.linalg.norm(joints[1:, then] - joints[:-1, own], axis=-1)
+    moved: np.ndarray = (far * known).sum(1) / np.maximum(known.sum(1), 1)
+    return moved
 
 
-def _least_movement(same: np.ndarray, swap: np.ndarray) -> np.ndarray:
-    """(T,) bool: exchanged or not, of movements (T - 1,) where both frames agree and where they differ."""
-    cost, came = np.zeros(2), []
-    for keep, change in zip(same, swap, strict=True):
-        way = cost[:, None] + np.array([[keep, change + _SWAP_COST], [change + _SWAP_COST, keep]])
-        came.append(way.argmin(0))
-        cost = way.min(0)
-    state = int(cost.argmin())
-    path = [state]
+def _least_movement(moves: np.ndarray) -> np.ndarray:
+    """(T, L) bool, exchanged or not, of movements (L, 2, T - 1) of L pairs of limbs where two frames agree and differ."""
+    readings = np.array(list(itertools.product((0, 1), repeat=len(moves))))
+    differ = readings[:, None] ^ readings[None]  # (4, 4, L)
+    doubt = _DOUBT_COST * readings.sum(-1)
+    cost, came = doubt, []
+    for move in moves.transpose(2, 0, 1):
+        ways = cost[:, None] + np.where(differ, move[:, 1], move[:, 0]).sum(-1) + _SWAP_COST * differ.any(-1)
+        came.append(ways.argmin(0))
+        cost = ways.min(0) + doubt
+    path = [int(cost.argmin())]
     for step in reversed(came):
-        state = int(step[state])
-        path.append(state)
-    return np.array(path[::-1], dtype=bool)
+        path.append(int(step[path[-1]]))
+    return readings[path[::-1]].astype(bool)
 
 
 def smoothed(record: PoseRecord, like: OneEuro) -> PoseRecord:
