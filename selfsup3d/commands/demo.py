@@ -26,7 +26,8 @@ def main(argv: list[str]) -> int:
     people: Path = args.examples or example_people()
     examples = frame_files(people) if people.is_dir() else []
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, signal.default_int_handler)  # however it is stopped, the folder of uploads is removed
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup: the page is to outlive its terminal
+            signal.signal(number, signal.default_int_handler)  # however it is stopped, the folder of uploads is removed
     with upload_folder() as folder:
         uploads = folder / "uploads"
         uploads.mkdir()

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from selfsup3d.demo.images import MAX_BYTES, SUFFIXES
 from selfsup3d.demo.videos import MAX_VIDEO_BYTES, VIDEO_SUFFIXES
@@ -28,10 +28,13 @@ from selfsup3d.io.locks import locked
 __all__ = ["Door", "QUOTA", "received", "upload_folder"]
 
 QUOTA = 256 * 2**20
-"""Bytes of all uploads together. Beyond it the oldest go, but none that is younger than ten minutes."""
+"""Bytes of all uploads and answers together. Beyond it the oldest go, but none that is younger than ten minutes."""
 _YOUNG = 600.0  # s
 _FRAME = 64 * 2**10  # bytes of a request around its file
 _PREFIX = "selfsup3d-demo-"
+_API = "/gradio_api/"
+_ASKED = {"app_id", "cancel", "heartbeat", "info", "queue", "reset", "startup-events", "upload", "upload_progress"}
+"""What the page itself asks below `_API`, besides files."""
 _BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 _EBML = b"\x1a\x45\xdf\xa3"  # WebM and Matroska
 
@@ -51,15 +54,23 @@ def received(raw: object, uploads: Path, examples: Sequence[Path]) -> tuple[Path
         InputError: not a file that was uploaded here, nor an example: links and ".." are followed first.
     """
     path = raw.get("path") if isinstance(raw, dict) else None
-    try:
-        resolved = Path(path).resolve(strict=True) if isinstance(path, str) else None
-    except (OSError, ValueError, RuntimeError):  # no such file; a zero byte; links in a circle
-        resolved = None
-    inside = resolved is not None and resolved.is_file() and resolved.is_relative_to(uploads.resolve())
-    if resolved is None or not (inside or resolved in {example.resolve() for example in examples}):
+    resolved = _resolved(path) if isinstance(path, str) else None
+    if resolved is None or not (_inside(resolved, uploads) or resolved in {example.resolve() for example in examples}):
         raise InputError("this file was not uploaded here: upload it again")
     name = raw.get("orig_name") if isinstance(raw, dict) else None
     return resolved, name if isinstance(name, str) and name else resolved.name
+
+
+def _resolved(path: str) -> Path | None:
+    """The file that a path leads to in the end, None = there is none."""
+    try:
+        return Path(path).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):  # no such file; a zero byte; links in a circle
+        return None
+
+
+def _inside(resolved: Path, uploads: Path) -> bool:
+    return resolved.is_file() and resolved.is_relative_to(uploads.resolve())
 
 
 @contextmanager
@@ -98,6 +109,7 @@ class Door:
 
     def __init__(self, app: Any, uploads: Path, videos: bool = False) -> None:
         self.app, self.uploads, self.videos = app, uploads, videos
+        self._shipped = set(uploads.rglob("*"))  # gradio's copies of the examples
         own = socket.gethostname().lower()
         self._names = {"localhost", own, f"{own}.local", socket.getfqdn().lower()}
 
@@ -107,12 +119,16 @@ class Door:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._stranger(headers) or _elsewhere(scope)
+        refusal = self._stranger(headers) or self._elsewhere(scope["path"])
         body = b""
+        if refusal is None and scope["path"].endswith("/queue/join"):
+            self._make_room(0)  # for the answer
         if refusal is None and scope["type"] == "http" and scope["path"].rstrip("/").endswith("/upload"):
-            refusal = self._full()
+            most = MAX_VIDEO_BYTES if self.videos else MAX_BYTES
+            if not self._make_room(most):
+                refusal = 507, "Too much was uploaded just now: try again in ten minutes."
             if refusal is None:
-                body, refusal = await _read(receive, MAX_VIDEO_BYTES if self.videos else MAX_BYTES)
+                body, refusal = await _read(receive, most)
             if refusal is None:
                 refusal = await _kind(scope, body, self.videos)
             receive = _again(body, receive)
@@ -132,17 +148,21 @@ class Door:
             return 403, "Requests of other sites' pages are not answered."
         return None
 
-    def _full(self) -> tuple[int, str] | None:
-        """Whether uploads have no room left, after the oldest were removed."""
-        files = sorted(
-            (
-                (entry.stat().st_mtime, entry.stat().st_size, entry)
-                for entry in self.uploads.rglob("*")
-                if entry.is_file()
-            ),
-            key=lambda entry: entry[0],
-        )
-        total = sum(size for _, size, _ in files) + (MAX_VIDEO_BYTES if self.videos else MAX_BYTES)
+    def _elsewhere(self, path: str) -> tuple[int, str] | None:
+        """Whether gradio is asked for more than the page needs. It would fetch addresses (/file=http..., /proxy=...), show
+        pictures below the working folder (.gradio/cached_examples), and take films past the checks of uploads."""
+        name = path.removeprefix(_API) if path.startswith(_API) else ""
+        if name.startswith("file="):
+            file = _resolved(os.path.abspath(name.removeprefix("file=")))  # as gradio reads it
+            known = file is not None and _inside(file, self.uploads)
+        else:
+            known = not name or name.split("/")[0] in _ASKED
+        return None if known else (404, "Not found.")
+
+    def _make_room(self, coming: int) -> bool:
+        """Remove the oldest images and videos beyond the quota; whether so many bytes more have room."""
+        files = sorted(self._files(), key=lambda entry: entry[0])
+        total = sum(size for _, size, _ in files) + coming
         for modified, size, path in files:
             if total <= QUOTA or time.time() - modified < _YOUNG:
                 break
@@ -150,15 +170,15 @@ class Door:
                 continue  # poses: people's results, and small
             path.unlink(missing_ok=True)
             total -= size
-        return None if total <= QUOTA else (507, "Too much was uploaded just now: try again in ten minutes.")
+        return total <= QUOTA
 
-
-def _elsewhere(scope: Scope) -> tuple[int, str] | None:
-    """Gradio fetches addresses for whoever asks (/file=http..., /proxy=...); this server fetches nothing."""
-    path = unquote(scope["path"]).lower()
-    if "/proxy=" in path or any(f"/file={scheme}" in path for scheme in ("http:", "https:")):
-        return 404, "Not found."
-    return None
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """Time, bytes and path of what came since the start; the shipped images were there before."""
+        for path in self.uploads.rglob("*"):
+            with suppress(OSError):  # gradio removes files too
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode) and path not in self._shipped:
+                    yield status.st_mtime, status.st_size, path
 
 
 def _hostname(host: str) -> str | None:

@@ -144,6 +144,28 @@ def test_the_server_fetches_nothing_for_others(server, path):
     assert server.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("path", [".gradio/cached_examples/x.png", "secret.png", "/etc/hostname", "/proc/self/environ"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_files_are_given_only_from_the_folder_of_uploads(server, place, path, method, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / ".gradio" / "cached_examples").mkdir(parents=True, exist_ok=True)
+    (place / ".gradio" / "cached_examples" / "x.png").write_bytes(png())
+    for asked in (path, path.replace("/", "%2F"), str(place / path), f"{place}/uploads/../{path}"):
+        assert server.request(method, f"/gradio_api/file={asked}").status_code == 404
+    assert server.get(f"/gradio_api/file={upload(server).json()[0]}").content == png()
+
+
+@pytest.mark.parametrize("route", ["process_recording", "component_server"])
+def test_nothing_is_sent_past_the_checks_of_uploads(server, route):
+    reply = server.post(f"/gradio_api/{route}", files={"video": ("a.mp4", b"#EXTM3U\nfile:///etc/hostname")})
+    assert reply.status_code == 404
+
+
+def test_the_page_gets_what_it_asks_for(server):
+    for path in ("/", "/config", "/theme.css", "/gradio_api/info", "/gradio_api/startup-events", "/gradio_api/app_id"):
+        assert server.get(path).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("name", "content", "status"),
     [
@@ -191,17 +213,39 @@ def test_broken_forms_are_refused(server):
     assert server.post("/gradio_api/upload").status_code == 400
 
 
-def test_uploads_have_a_quota(server, place, monkeypatch):
+def test_uploads_have_a_quota(server, place, images, monkeypatch):
     """The oldest make room; young ones stay, and the next upload has to wait."""
     old = place / "uploads" / "old.png"
     old.write_bytes(bytes(1000))
     os.utime(old, (0, 0))
-    total = sum(p.stat().st_size for p in (place / "uploads").rglob("*") if p.is_file())
+    shipped = {path.name for path in images}
+    total = sum(p.stat().st_size for p in (place / "uploads").rglob("*") if p.is_file() and p.name not in shipped)
     monkeypatch.setattr(door, "QUOTA", total + door.MAX_BYTES - 1)
     assert upload(server).status_code == 200
     assert not old.exists()
     monkeypatch.setattr(door, "QUOTA", door.MAX_BYTES + 10)
     assert upload(server).status_code == 507
+
+
+def test_shipped_images_are_no_uploads(tmp_path, monkeypatch):
+    """Gradio's copies of them are as old as their files, and stay."""
+    (tmp_path / "shipped.png").write_bytes(bytes(1000))
+    guarded = door.Door(None, tmp_path)
+    for name in ("shipped.png", "old.png"):
+        (tmp_path / name).write_bytes(bytes(1000))
+        os.utime(tmp_path / name, (0, 0))
+    monkeypatch.setattr(door, "QUOTA", 999)
+    assert guarded._make_room(0)
+    assert [path.name for path in tmp_path.iterdir()] == ["shipped.png"]
+
+
+def test_answers_make_room_too(server, place, monkeypatch):
+    old = place / "uploads" / "old answer.webp"
+    old.write_bytes(bytes(1000))
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(door, "QUOTA", 0)
+    assert "not uploaded here" in look(server, {"path": "nowhere"})
+    assert not old.exists()
 
 
 def test_results_belong_to_a_page_and_go_when_it_is_closed(answers, images):

@@ -84,6 +84,15 @@ def test_without_gradio_the_message_says_how_to_get_it(script, monkeypatch, caps
     assert "pip install -e '.[demo]'" in capsys.readouterr().err.splitlines()[0]
 
 
+@pytest.mark.usefixtures("x")
+def test_nohup_outlives_its_terminal(script, monkeypatch):
+    handled = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN if number == signal.SIGHUP else None)
+    monkeypatch.setattr(signal, "signal", lambda number, _: handled.append(number))
+    assert run(script.main, ["--checkpoint", "x"]) != 0
+    assert handled == [signal.SIGTERM]
+
+
 # ------------------------------------------------------------------------------------------------------- in the browser
 
 
