@@ -277,9 +277,10 @@ def _overlaps(batch: Batch, output: PoseOutput) -> tuple[dict[str, Tensor], dict
 
 
 def _add_images(piece: Records, system: System, batch: Batch, lpips: Lpips | None) -> None:
-    values, reasons, images = synthesis_values(system, batch, default_puppet().background, lpips)
-    if "transfer" in images and "target" in system.predict_requires:
-        values |= cycle(system, batch, images["transfer"])
+    values, reasons, transferred = synthesis_values(system, batch, default_puppet().background, lpips)
+    if "target" in system.predict_requires:
+        for prefix, image in transferred.items():
+            values |= {prefix + name: value for name, value in cycle(system, batch, image).items()}
     piece.values |= {name: value.detach().float().cpu().numpy() for name, value in values.items()}
     piece.reasons |= reasons
 
@@ -299,6 +300,9 @@ def _notes(source: Frames, protocol: Protocol, records: Records, result: dict[st
         notes["joint_set"] = protocol.joints
     if result["metrics"].get("psnr") is not None and "labelled" not in records:
         notes["mask"] = "images are compared inside the saliency: the data has no true masks"
+    if result["metrics"].get("identity") is not None:
+        people = len(set(records.values["person"].tolist()))
+        notes["own person nearest"] = f"by the colours of parts, among {people} people; chance {1 / people:.3f}"
     return notes
 
 

@@ -41,10 +41,18 @@ _TITLES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "lpips": "LPIPS",
+    "identity": "own person nearest",
+    "cycle_mpjpe": "pose found again, MPJPE",
+    "cycle_pa_mpjpe": "pose found again, PA-MPJPE",
 }
 _UNITS = {"mpjpe": "mm", "mrpe": "mm", "frechet": "mm", "psnr": "dB", "px": "px"}
 _POSE = ("mpjpe", "pa_mpjpe", "n_mpjpe", "mrpe", "pck_150", "auc")
-_TASKS = {"reconstruction": "", "novel view": "_novel_view", "transfer": "_transfer"}
+_TASKS = {
+    "the frame itself, redrawn": "_same_frame",
+    "reconstruction": "",
+    "novel view": "_novel_view",
+    "transfer": "_transfer",
+}
 _IMAGE_ROWS = {
     "this system": "",
     "supervised, same network": "supervised",
@@ -53,7 +61,10 @@ _IMAGE_ROWS = {
     "mean colour": "mean_colour",
     "flat parts, continued": "flat_parts",
     "unlearned warp of the parts, continued": "warp",
+    "the true image": "truth",
 }
+_ALWAYS = ("psnr", "ssim", "lpips")
+"""Image metrics that have a column even where they are missing."""
 _LABELS = {
     "mean_pose": "mean training pose",
     "mean_canonical_pose": "mean canonical pose of the prior",
@@ -169,7 +180,7 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
         if bound is not None:
             rows.append(["supervised, same network", *(_number(bound.get(n), n) for n in shown)])
         tables.append(("Overlap (IoU)", ["", *(metric_title(name) for name in shown)], rows))
-    kinds = [name for name in metrics if name.startswith(("flip_", "frechet", "joints_2d", "cycle_"))]
+    kinds = [name for name in metrics if name.startswith(("flip_", "frechet", "joints_2d"))]
     rows = [[metric_title(name), _number(metrics[name], name)] for name in kinds if metrics[name] is not None]
     rows += [
         [metric_title(name), _number(metrics[name], name)]
@@ -217,7 +228,9 @@ def _pose_table(result: Mapping[str, Any]) -> Table:
 def _image_tables(result: Mapping[str, Any]) -> list[Table]:
     tables: list[Table] = []
     for task, suffix in _TASKS.items():
-        names = [metric + suffix for metric in ("psnr", "ssim", "lpips")]
+        names = [metric + suffix for metric in ("psnr", "ssim", "lpips", "identity")]
+        names += ["cycle_mpjpe", "cycle_pa_mpjpe"] if task == "transfer" else []
+        names = [n for n in names if n.startswith(_ALWAYS) or result["metrics"].get(n) is not None]
         parts = {
             name: part["metrics"]
             for name, part in result.get("per_dataset", {}).items()
@@ -230,14 +243,16 @@ def _image_tables(result: Mapping[str, Any]) -> list[Table]:
             if key and key not in ("copy_source", "mean_colour") and key not in result["baselines"]:
                 continue
             numbers = result["baselines"].get(key, {}) if key else result["metrics"]
-            rows.append([title, *(_number(numbers.get(n), n, _absent(result, n)) for n in names)])
+            if key in ("copy_source", "truth") and all(numbers.get(n) is None for n in names):
+                continue  # a frame that is redrawn is its own copy
+            missing = ["-" if key == "truth" else _absent(result, n) for n in names]
+            rows.append([title, *(_number(numbers.get(n), n, m) for n, m in zip(names, missing, strict=True))])
         rows += [
             [f"on {name}", *(_number(found.get(n), n, _absent(result, n)) for n in names)]
             for name, found in parts.items()
         ]
-        tables.append(
-            (f"Images, foreground only: {task}", ["", *(metric_title(m) for m in ("psnr", "ssim", "lpips"))], rows)
-        )
+        titles = [metric_title(name.removesuffix(suffix)) for name in names]
+        tables.append((f"Images, foreground only: {task}", ["", *titles], rows))
     return tables
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup3d.evaluation.baselines import Baselines, Numbers, bone_floor
 from selfsup3d.evaluation.diagnostics import FLIPS, LIMB_PAIRS, body_frame_poses, flip_gains, frechet_distance
+from selfsup3d.evaluation.identity import shows_own_person
 from selfsup3d.evaluation.measure import Measured, measure
 from selfsup3d.evaluation.metrics import mrpe, root_relative, scale_to
 from selfsup3d.evaluation.protocols import Protocol
@@ -265,11 +266,22 @@ def _overlaps(result: Summary, records: Records) -> None:
 
 
 def _images(result: Summary, records: Records) -> None:
-    """Image metrics of the system and of the baselines, and the cycle."""
+    """Image metrics of the system and of the baselines, whom they show, and the cycle."""
+    people = records.values["person"] if "person" in records else np.array([""])
+    several = len(set(people.tolist()) - {""}) > 1
+    true_colours = next((name for name in records.values if name.startswith("truth/colours")), "")
     for name in records.values:
         prefix, _, metric = name.rpartition("/")
+        values = None
         if metric.startswith(("psnr", "ssim", "lpips", "cycle")):
             values = records.tensor(name)
+        elif metric.startswith("colours"):
+            metric = metric.replace("colours", "identity")
+            if several:
+                values = shows_own_person(records.tensor(name), records.tensor(true_colours), people)
+            elif not prefix:
+                result.missing([metric], "fewer than two people are told apart")
+        if values is not None:
             number = _mean(values, partial=True)
             if prefix:
                 result.baselines.setdefault(prefix, {})[metric] = number

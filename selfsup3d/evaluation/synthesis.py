@@ -1,4 +1,5 @@
-"""Images made by a system against true ones: reconstruction, novel view, pose transfer, and the cycle back to a pose.
+"""Images made by a system against true ones: reconstruction, novel view, pose transfer; whom they show, and the cycle back
+to a pose.
 
 A system takes part by offering the methods of `Synthesizes`; those that it lacks are reported as null.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.evaluation.baselines import mean_colour
+from selfsup3d.evaluation.identity import part_colours
 from selfsup3d.evaluation.images import Lpips, masked_psnr, masked_ssim
 from selfsup3d.evaluation.metrics import mpjpe, pa_mpjpe
 from selfsup3d.models.system import System
@@ -19,10 +21,16 @@ from selfsup3d.structures.batch import Batch
 
 __all__ = ["TASKS", "Synthesizes", "Task", "cycle", "synthesis_values"]
 
+_OUTSIDE = 0.5  # grey behind people whose background is unknown
+
 
 @runtime_checkable
 class Synthesizes(Protocol):
     """Images of people, (B, 3, H, W) in [0, 1]. Each method is optional."""
+
+    def redraw(self, batch: Batch) -> Tensor:
+        """`target` from its own appearance and the pose predicted from it."""
+        ...
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """`target` from the appearance of `source` and the pose predicted from `target`."""
@@ -36,9 +44,9 @@ class Synthesizes(Protocol):
         """The person of `source` in the given pose `transfer_joints_3d`."""
         ...
 
-    def continued(self, batch: Batch, method: str) -> dict[str, Tensor]:
+    def continued(self, batch: Batch, method: str) -> dict[str, tuple[Tensor, Tensor]]:
         """By name, what these methods are to be compared with, at the same poses: images whose person goes on beyond
-        their outline ("continued" = the system's own)."""
+        their outline ("continued" = the system's own), and the share (B, 1, H, W) of each pixel inside it."""
         ...
 
 
@@ -52,7 +60,8 @@ class Task:
         truth: field of the batch with the true image.
         labels: field with the part labels of the true image: they say where the person is. Where real data has
             none, `target_saliency` stands in for those of `target`.
-        appearance: field with the image that shows the person to the system, which "copy the source" copies.
+        appearance: field with the image that shows the person to the system, which "copy the source" copies, unless it is
+            the true image itself.
     """
 
     method: str
@@ -63,6 +72,7 @@ class Task:
 
 
 TASKS: tuple[Task, ...] = (
+    Task("redraw", "_same_frame", "target", "part_labels", "target"),
     Task("reconstruct", "", "target", "part_labels", "source"),
     Task("novel_view", "_novel_view", "second_view", "second_view_labels", "target"),
     Task("transfer", "_transfer", "transfer", "transfer_labels", "source"),
@@ -82,13 +92,14 @@ def synthesis_values(
 
     Returns:
         values: (B,) by name: "psnr", "ssim", "lpips" + suffix, and the same under "copy_source/", "mean_colour/", and
-            what the system's `continued` gives.
+            what the system's `continued` gives; beside them "colours" + suffix, see `identity.part_colours`, also under
+            "truth/".
         reasons: name of the metric -> why it is missing.
-        images: what the system painted, by method.
+        transferred: whole images by the same prefixes, to be read again by `cycle`.
     """
     values: dict[str, Tensor] = {}
     reasons: dict[str, str] = {}
-    images: dict[str, Tensor] = {}
+    transferred: dict[str, Tensor] = {}
     for task in TASKS:
         names = [metric + task.suffix for metric in ("psnr", "ssim", "lpips")]
         reason = _why_not(system, batch, task)
@@ -100,10 +111,21 @@ def synthesis_values(
         assert mask is not None
         painted = getattr(system, task.method)(batch).float()
         shown = getattr(batch, task.appearance).float()
-        images[task.method] = painted
-        guesses = {"": painted, "copy_source/": shown, "mean_colour/": mean_colour(shown, _person(batch, task, parts))}
+        guesses = {"": painted, "mean_colour/": mean_colour(shown, _person(batch, task, parts))}
+        if task.appearance != task.truth:
+            guesses["copy_source/"] = shown
+        whole = guesses | {"truth/": truth}
         if callable(getattr(system, "continued", None)):
-            guesses |= {f"{name}/": image for name, image in system.continued(batch, task.method).items()}  # type: ignore[attr-defined]
+            for name, (colour, cover) in system.continued(batch, task.method).items():  # type: ignore[attr-defined]
+                guesses[f"{name}/"] = colour
+                if name != "continued":  # that one is seen as `painted`
+                    behind = _OUTSIDE if batch.target_background is None else batch.target_background
+                    whole[f"{name}/"] = cover * colour + (1.0 - cover) * behind
+        if task.method == "transfer":
+            transferred = whole
+        shown_parts = torch.where(mask[:, 0] > 0.5, 0, parts) if labels is None else labels
+        for prefix, image in (guesses | {"truth/": truth}).items():
+            values[f"{prefix}colours{task.suffix}"] = part_colours(image, shown_parts, parts)
         for prefix, image in guesses.items():
             values[prefix + names[0]] = masked_psnr(image, truth, mask)
             values[prefix + names[1]] = masked_ssim(image, truth, mask)
@@ -111,14 +133,14 @@ def synthesis_values(
                 values[prefix + names[2]] = lpips(image, truth, mask)
         if lpips is None:
             reasons[names[2]] = "weights absent"
-    return values, reasons, images
+    return values, reasons, transferred
 
 
 def cycle(system: System, batch: Batch, transferred: Tensor) -> dict[str, Tensor]:
     """Encode a transferred image again: how far is the pose found in it from the one that drove it?
 
     Returns:
-        "cycle_mpjpe" and "cycle_pa_mpjpe" (B,) mm, strict rules; to be read beside the direct errors.
+        "cycle_mpjpe" and "cycle_pa_mpjpe" (B,) mm, strict rules; to be read beside those of the true images.
     """
     assert batch.transfer_joints_3d is not None
     found = system.predict(replace(batch, target=transferred, target_saliency=None, part_labels=None))

@@ -56,7 +56,7 @@ def test_batches_do_not_matter_and_each_frame_is_asked_once(source, noise, batch
 
 def test_the_result_has_the_literal_shape_and_is_strict_json(source, noise):
     result = run(Painter(source, noise), source, split="val", checkpoint="runs/x", config_hash="abc")
-    assert set(result) == LITERAL | {"per_occlusion"}
+    assert set(result) == LITERAL | {"per_occlusion", "notes"}
     assert result["flags"] == {"reflection": False, "flip_best": False, "gt_scale": False, "count_root": False}
     assert (result["dataset"], result["split"], result["protocol"]) == ("synthetic", "val", "strict")
     assert (result["checkpoint"], result["config_hash"]) == ("runs/x", "abc")

@@ -268,9 +268,10 @@ class PartGuidedNetwork(nn.Module):
         )
 
     def scene(self, batch: Batch, method: str) -> Scene:
-        """What one kind of synthesis is made of: "reconstruct", "transfer" or "novel_view"."""
-        source, K = batch.need("source" if method != "novel_view" else "target", by="PartGuided"), intrinsics_of(batch)
-        if method == "reconstruct":
+        """What one kind of synthesis is made of: "redraw", "reconstruct", "transfer" or "novel_view"."""
+        K = intrinsics_of(batch)
+        source = batch.need("target" if method in ("redraw", "novel_view") else "source", by="PartGuided")
+        if method in ("redraw", "reconstruct"):
             target = batch.need("target", by="PartGuided.reconstruct")
             return Scene(source, K, self.posed(target, K, self.encode(target, K)).joints, K, batch.target_background)
         if method == "transfer":
@@ -301,6 +302,11 @@ class PartGuidedNetwork(nn.Module):
         return composite(decoded.image, maps, self.decoder.background, background)
 
     @torch.no_grad()
+    def redraw(self, batch: Batch) -> Tensor:
+        """`target` from its own appearance and predicted pose, over its background if known."""
+        return self.decode_scene(self.scene(batch, "redraw"))
+
+    @torch.no_grad()
     def reconstruct(self, batch: Batch) -> Tensor:
         """`target` from the source's appearance and the target's predicted pose, over the target's background if known."""
         return self.decode_scene(self.scene(batch, "reconstruct"))
@@ -316,9 +322,9 @@ class PartGuidedNetwork(nn.Module):
         return self.decode_scene(self.scene(batch, "novel_view"))
 
     @torch.no_grad()
-    def continued(self, batch: Batch, method: str) -> dict[str, Tensor]:
+    def continued(self, batch: Batch, method: str) -> dict[str, tuple[Tensor, Tensor]]:
         """Images (N, 3, H, W) of the same person in the same pose whose colours go on beyond their outline, so that all
-        of a true person's pixels are compared with some colour of theirs.
+        of a true person's pixels are compared with some colour of theirs; and their cover (N, 1, H, W).
 
         Returns:
             "continued": this network's own, where it has any; "warp": the source's parts as they are, drawn in the
@@ -338,15 +344,14 @@ class PartGuidedNetwork(nn.Module):
         whole = replace(whole, known=torch.zeros_like(whole.known))  # the puppet's outlines
         there, place = self.maps(scene.joints, scene.K, size)
         flat = replace(whole, colour=whole.mean_colour()[..., None, None].expand_as(whole.colour))
-        found = {
-            "warp": draw_textures(whole, place, there).colour,
-            "flat_parts": draw_textures(flat, place, there).colour,
-        }
+        guesses = {"warp": draw_textures(whole, place, there), "flat_parts": draw_textures(flat, place, there)}
+        found = {name: (guess.colour, guess.coverage) for name, guess in guesses.items()}
         drawn = self.draw(appearance, scene.joints, place, there)
         if drawn is not None:
-            person = self.decoder(appearance.vectors, there, drawn).person
-            assert person is not None
-            found["continued"] = person
+            decoded = self.decoder(appearance.vectors, there, drawn)
+            assert decoded.person is not None
+            assert decoded.cover is not None
+            found["continued"] = decoded.person, decoded.cover
         return found
 
     @torch.no_grad()
