@@ -68,6 +68,7 @@ class Parser(argparse.ArgumentParser):
 
     def synthesis(self) -> None:
         """Flags of commands that make images of people."""
+        self.add_argument("--poses", type=Path, help="another model, whose poses are drawn; default: the model's own")
         self.number("--scale", int, least=1, help="images are so many times the model's size; default: 256 px at least")
         self.add_argument(
             "--textures", action="store_true",

@@ -109,6 +109,18 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
     return system, config if _lies_in_its_run(Path(path), config) else config.without_paths()
 
 
+def read_poses_by(system: System, path: str | Path) -> None:
+    """Have a part-guided system draw the poses that another model finds.
+
+    Raises:
+        InputError: one of the two is not part-guided; see also `load_system`.
+    """
+    reader, config = load_system(path, next(system.parameters()).device)
+    if not isinstance(system, PartGuided) or not isinstance(reader, PartGuided):
+        raise InputError(f"--poses {path}: a part_guided system draws the poses of another part_guided system")
+    system.pose_reader = (reader, int(getattr(evaluated(config), "size", 64)))
+
+
 def _lies_in_its_run(path: Path, config: Config) -> bool:
     """Whether a model is the run's own folder, its model/ or one of its checkpoints."""
     place = path.resolve()

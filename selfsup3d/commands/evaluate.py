@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from selfsup3d.builders.evaluation_data import DataOptions, EvaluationData, open_evaluation_data
 from selfsup3d.builders.mixtures import add_datasets
-from selfsup3d.builders.systems import load_system
+from selfsup3d.builders.systems import load_system, read_poses_by
 from selfsup3d.commands.evaluate_clips import evaluate_clips
 from selfsup3d.commands.options.evaluate import parse
 from selfsup3d.config.run import Config
@@ -107,6 +107,8 @@ def evaluate(args: argparse.Namespace) -> int:
 def _set_reading(system: System, args: argparse.Namespace) -> dict[str, Any]:
     """Have the system read as asked for; the flags that are printed beside every number, none for single predictions."""
     if not isinstance(system, PartGuided):
+        if args.poses is not None:
+            raise InputError("--poses is for part-guided systems; leave it out")
         if args.calibrate or args.averaging != "none" or args.second_crop is not None:
             raise InputError("--averaging, --second-crop and --calibrate are for part-guided systems; leave them out")
         return {}
@@ -114,6 +116,9 @@ def _set_reading(system: System, args: argparse.Namespace) -> dict[str, Any]:
     if args.second_crop is not None:
         system.second_crop = args.second_crop
     flags: dict[str, Any] = {} if args.averaging == "none" else {"averaging": args.averaging}
+    if args.poses is not None:
+        read_poses_by(system, args.poses)
+        flags["drawn_in_poses_of"] = str(args.poses)
     return flags | ({"second_crop": True} if system.second_crop else {})
 
 

@@ -30,7 +30,7 @@ from selfsup3d.models.system import System
 
 __all__ = ["evaluate_clips"]
 
-_UNUSED = ("split", "preset", "regressed", "report", "upper_bound", "lifter", "lpips", "limit")
+_UNUSED = ("split", "preset", "regressed", "report", "upper_bound", "lifter", "lpips", "limit", "poses")
 
 
 def evaluate_clips(args: argparse.Namespace) -> int:

@@ -21,7 +21,6 @@ from selfsup3d.errors import InputError
 from selfsup3d.inference.keypoint_files import holds_keypoints, read_keypoints
 from selfsup3d.inference.lifting import lift_keypoints, smoothed
 from selfsup3d.inference.motion import MOCAP_SUFFIXES, Motion, load_motion, motion_of_record, seen_motion
-from selfsup3d.inference.predictor import Predictor
 from selfsup3d.inference.smoothing import OneEuro
 from selfsup3d.inference.sources import person_crops, shown_person
 from selfsup3d.inference.synthesizer import Synthesizer
@@ -113,8 +112,7 @@ def _motion(synthesizer: Synthesizer, path: Path, args: argparse.Namespace) -> M
     elif path.suffix.lower() in (".npz", *MOCAP_SUFFIXES):
         motion = load_motion(path, args.sequence, args.azimuth, args.elevation, motion_options(args), args.fps)
     elif path.is_dir() or is_video(path):
-        predictor = Predictor(synthesizer.system, synthesizer.size, synthesizer.batch_size, parts="none")
-        return seen_motion(predictor, path, args.crop, args.every, args.limit, args.smooth, args.fps)
+        return seen_motion(synthesizer.predictor(), path, args.crop, args.every, args.limit, args.smooth, args.fps)
     else:
         raise InputError(
             f"{path}: cannot drive; expected an image, a video, .npz, {', '.join(MOCAP_SUFFIXES)} or keypoints (.json)"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from selfsup3d.builders.systems import read_poses_by
 from selfsup3d.inference.device import pick_device
 from selfsup3d.inference.sources import Shown
 from selfsup3d.inference.synthesizer import Synthesizer
@@ -24,6 +25,8 @@ def open_synthesizer(args: argparse.Namespace) -> Synthesizer:
     """The model of --checkpoint, at the size of --scale."""
     device = pick_device(args.device)
     synthesizer = Synthesizer.from_pretrained(args.checkpoint, device, side=SIDE, textures=args.textures)
+    if args.poses is not None:
+        read_poses_by(synthesizer.system, args.poses)
     if args.scale is not None:
         synthesizer.scale = args.scale
     return synthesizer

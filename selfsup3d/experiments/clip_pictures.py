@@ -19,12 +19,13 @@ from selfsup3d.structures.skeleton import joint_index
 from selfsup3d.viz.sheets import tile, write_title
 from selfsup3d.viz.skeleton import draw_skeleton
 
-__all__ = ["clip_sheet", "picture_rows", "write_jpg"]
+__all__ = ["clip_sheet", "picture_rows", "without_head", "write_jpg"]
 
 FRAMES = 8
 """Evenly spaced ones of each clip."""
 
 _HEAD, _REACH = [joint_index("nose"), joint_index("head")], 0.42  # of a torso, about the middle of the head
+_TORSO = [joint_index("pelvis"), joint_index("neck")]
 
 
 def picture_rows(
@@ -75,6 +76,12 @@ def _drawn(frame: PosedFrame, head: np.ndarray, reach: float, cell: int) -> np.n
     if frame.joints_2d is None or not np.isfinite(frame.joints_2d).any():
         return canvas
     return draw_skeleton(canvas, frame.joints_2d * scale, thickness=2)
+
+
+def without_head(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 with the head of joints (17, 2) px blurred."""
+    low, high = pixels[_TORSO]
+    return _blurred(image, pixels[_HEAD].mean(0), _REACH * float(np.linalg.norm(high - low)))
 
 
 def _blurred(image: np.ndarray, head: np.ndarray, reach: float) -> np.ndarray:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -325,6 +325,11 @@ class Synthesizer:
         person = self._one(appearance)
         return self.paint(person, self.driven(person.body, driving, camera), background)
 
+    def predictor(self) -> Predictor:
+        """Reads the poses of images and videos that drive."""
+        system, size = self.system.pose_reader or (self.system, self.size)
+        return Predictor(cast(PartGuided, system), size, self.batch_size, parts="none")
+
     def motion(self, path: str | Path) -> Motion:
         """What a file drives with: an image, a folder of images or a video, whose poses are predicted; predicted
         poses (npz) or motion capture (npz, .bvh, .amc, .c3d).
@@ -334,7 +339,7 @@ class Synthesizer:
         """
         path = Path(path)
         if path.is_dir() or is_image(path) or is_video(path):
-            return seen_motion(Predictor(self.system, self.size, self.batch_size, parts="none"), path)
+            return seen_motion(self.predictor(), path)
         return load_motion(path)
 
     @torch.inference_mode()

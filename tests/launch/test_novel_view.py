@@ -88,6 +88,29 @@ def test_a_model_of_poses_alone_draws_textures(script, model, scenes, tmp_path, 
     assert run(script.main, arguments(tmp_path / "poses", scenes / "a.png", tmp_path / "out", *more, "--textures")) == 0
 
 
+def test_the_pose_is_that_of_another_model(script, model, scenes, tmp_path, capsys):
+    from selfsup3d.builders.systems import load_system
+
+    system, config = load_system(model)
+    with torch.no_grad():
+        for weight in system.encoder.head.parameters():
+            weight.mul_(-1.0)
+    pretrained.save_pretrained(tmp_path / "other", system, config.to_dict(), "another reader")
+    more = ["--count", "1", "--video", "none", "--scale", "1", "--textures"]
+    sheets = {}
+    for name, poses in {
+        "own": [],
+        "itself": ["--poses", str(model)],
+        "other": ["--poses", str(tmp_path / "other")],
+    }.items():
+        assert run(script.main, arguments(model, scenes / "a.png", tmp_path / name, *more, *poses)) == 0
+        sheets[name] = cv2.imread(str(tmp_path / name / "views.png"))
+    assert (sheets["own"] == sheets["itself"]).all()
+    assert (sheets["own"] != sheets["other"]).any()
+    assert run(script.main, arguments(model, scenes / "a.png", tmp_path / "no", *more, "--poses", "lifter")) == 2
+    assert "--poses lifter: a part_guided system draws the poses of another" in capsys.readouterr().err
+
+
 def test_a_box_of_another_frame_or_place_is_told(script, model, scenes, tmp_path, capsys):
     for row in ("7,1,2,30,40", "0,9000,2,30,40"):
         (tmp_path / "b.csv").write_text(f"frame,x,y,width,height\n{row}\n")

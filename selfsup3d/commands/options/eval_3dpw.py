@@ -41,6 +41,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # What `selfsup3d evaluate` has besides.
     parser.set_defaults(
         dataset="3dpw", preset=None, every=1, annotation="metric", sheet=True, per_frame=None, compare=None,
-        upper_bound=None, lifter=None, lpips=None, averaging="none", second_crop=None, calibrate=False,
+        upper_bound=None, lifter=None, lpips=None, averaging="none", second_crop=None, poses=None, calibrate=False,
     )  # fmt: skip
     return parse_measuring(parser, argv)

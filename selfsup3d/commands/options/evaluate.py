@@ -74,6 +74,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--second-crop", action=argparse.BooleanOptionalAction, default=None,
         help="of part-guided predictions: read the crop around the keypoints of a first look (default: as the model says)",
     )  # fmt: skip
+    parser.add_argument("--poses", type=Path, help="another part-guided model, whose poses the images are drawn in")
     parser.add_argument(
         "--calibrate", action="store_true",
         help="fit the joints' confidences on these frames (synthetic val, people) and store them with the model",

@@ -92,6 +92,9 @@ class PartGuidedNetwork(nn.Module):
     calibration: Calibration | None = None
     """Of the joints' confidences; comes with a model's files."""
 
+    pose_reader: tuple[PartGuidedNetwork, int] | None = None
+    """Another network, and the side of the images that it reads, px: its poses are drawn, no part of this one."""
+
     bone_lengths: Tensor
 
     def __init__(
@@ -205,7 +208,15 @@ class PartGuidedNetwork(nn.Module):
         return averaged_reading(self, images, K, self.averaging, lengths, second_crop=self.second_crop)
 
     def posed(self, images: Tensor, K: Tensor, encoding: Encoding, lengths: Tensor | None = None) -> BodyPose:
-        """The pose of encoded images, read as `averaging` and `second_crop` say."""
+        """The pose of encoded images, read as `averaging` and `second_crop` say, or by `pose_reader`."""
+        if self.pose_reader is not None:
+            reader, size = self.pose_reader
+            wanted = K * K.new_tensor([size / images.shape[-1], size / images.shape[-1], 1.0])[:, None]
+            large = images
+            if images.shape[-1] != size:
+                large = nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+            body = reader.posed(large, wanted, reader.encode(large, wanted), lengths)
+            return replace(body, camera=replace(body.camera, K=K))
         if self.averaging == "none" and not self.second_crop:
             return self.pose(encoding, lengths)
         reading = self.read(images, K, lengths)

@@ -176,3 +176,24 @@ def test_a_network_without_textures_can_be_given_a_decoder_that_draws_them(make_
     assert system.with_textures() is system
     _, drawn, decoded = decode(system, batch)
     torch.testing.assert_close(decoded.person, drawn.colour.clamp(0.02, 0.98), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [SIZE, 2 * SIZE])
+def test_poses_of_another_network_are_drawn_under_the_cameras_of_this_one(make_system, batch, textured, side):
+    reader = make_system()
+    reader.fit([batch])
+    with torch.no_grad():
+        for weight in reader.encoder.head.parameters():
+            weight.mul_(-1.0)
+    K = intrinsics_of(batch)
+    own = textured.posed(batch.target, K, textured.encode(batch.target, K))
+    textured.pose_reader = (reader, side)
+    found = textured.posed(batch.target, K, textured.encode(batch.target, K))
+    large = nn.functional.interpolate(batch.target, (side, side), mode="bilinear", antialias=True)
+    wanted = K.clone()
+    wanted[:, :2] *= side / SIZE
+    expected = reader.posed(large, wanted, reader.encode(large, wanted))
+    assert (found.joints - own.joints).abs().max() > 1e-3
+    torch.testing.assert_close(found.joints, expected.joints)
+    torch.testing.assert_close(found.pixels, expected.pixels * SIZE / side)
+    assert not [name for name in textured.state_dict() if "pose_reader" in name]
