@@ -89,7 +89,7 @@ def test_a_run_leaves_what_it_promises(finished):
 def test_progress_goes_to_stderr_and_results_to_stdout(finished):
     folder, done = finished
     assert "training" in done.stderr
-    assert "mpjpe" in done.stdout
+    assert "MPJPE" in done.stdout
     assert "training" not in done.stdout.split("synthetic val")[0]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["frames"] > 0
