@@ -47,5 +47,5 @@ def main(argv: list[str]) -> int:
                 require_lifter(system, str(args.lifter))
                 videos = VideoAnswers(detector, system, folder / "motions", args.detector, args.lifter.name)
             page = build_page(answers, examples, uploads, videos)
-            launch_page(page, args.host, args.port, uploads, videos=videos is not None)
+            launch_page(page, args.host, args.port, uploads, videos=videos.results.folder if videos else None)
     return 0

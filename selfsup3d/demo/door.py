@@ -104,10 +104,10 @@ class Door:
     """ASGI middleware.
 
     Args:
-        app: the server. uploads: its folder. videos: short videos are let in besides images.
+        app: the server. uploads: its folder. videos: folder of the results made of videos; None = no video is let in.
     """
 
-    def __init__(self, app: Any, uploads: Path, videos: bool = False) -> None:
+    def __init__(self, app: Any, uploads: Path, videos: Path | None = None) -> None:
         self.app, self.uploads, self.videos = app, uploads, videos
         self._shipped = set(uploads.rglob("*"))  # gradio's copies of the examples
         own = socket.gethostname().lower()
@@ -130,7 +130,7 @@ class Door:
             if refusal is None:
                 body, refusal = await _read(receive, most)
             if refusal is None:
-                refusal = await _kind(scope, body, self.videos)
+                refusal = await _kind(scope, body, self.videos is not None)
             receive = _again(body, receive)
         if refusal is not None:
             await _answer(send, *refusal)
@@ -160,25 +160,31 @@ class Door:
         return None if known else (404, "Not found.")
 
     def _make_room(self, coming: int) -> bool:
-        """Remove the oldest images and videos beyond the quota; whether so many bytes more have room."""
-        files = sorted(self._files(), key=lambda entry: entry[0])
+        """Remove the oldest images and videos beyond the quota; whether so many bytes more have room. The films that open
+        pages show stay: gradio's copies of results."""
+        shown = {(path.name, size) for _, size, path in _found(self.videos)} if self.videos is not None else set()
+        came = [entry for entry in _found(self.uploads) if entry[2] not in self._shipped]
+        files = sorted(came, key=lambda entry: entry[0])
         total = sum(size for _, size, _ in files) + coming
         for modified, size, path in files:
             if total <= QUOTA or time.time() - modified < _YOUNG:
                 break
             if path.suffix.lower() not in (*SUFFIXES, *VIDEO_SUFFIXES):
                 continue  # poses: people's results, and small
+            if (path.name, size) in shown:
+                continue
             path.unlink(missing_ok=True)
             total -= size
         return total <= QUOTA
 
-    def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Time, bytes and path of what came since the start; the shipped images were there before."""
-        for path in self.uploads.rglob("*"):
-            with suppress(OSError):  # gradio removes files too
-                status = path.stat()
-                if stat.S_ISREG(status.st_mode) and path not in self._shipped:
-                    yield status.st_mtime, status.st_size, path
+
+def _found(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time, bytes and path of the files below a folder."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # others remove files too
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield status.st_mtime, status.st_size, path
 
 
 def _hostname(host: str) -> str | None:

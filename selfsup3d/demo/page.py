@@ -93,11 +93,13 @@ def build_page(
     return page
 
 
-def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: bool = True, videos: bool = False) -> str:
+def launch_page(
+    page: gr.Blocks, host: str, port: int, uploads: Path, block: bool = True, videos: Path | None = None
+) -> str:
     """Serve the page until interrupted, or return its address at once where `block` is False; see `door` for whom.
 
     Args:
-        videos: the page has a video tab, so videos are let in.
+        videos: folder of the results of the video tab; None = the page has none, and no video is let in.
 
     Raises:
         InputError: the port is taken, or the host is not this machine's.
@@ -121,7 +123,7 @@ def launch_page(page: gr.Blocks, host: str, port: int, uploads: Path, block: boo
             state_session_capacity=64,
             theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=["ui-monospace", "monospace"]),
             css=_CSS,
-            js=_script(videos),
+            js=_script(videos is not None),
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host}:{port} ({error}); try another --port") from None

@@ -18,6 +18,7 @@ from selfsup3d.demo import door  # noqa: E402
 from selfsup3d.demo.answers import Answers  # noqa: E402
 from selfsup3d.demo.door import received  # noqa: E402
 from selfsup3d.demo.page import build_page, launch_page  # noqa: E402
+from selfsup3d.demo.results import Results  # noqa: E402
 from selfsup3d.errors import InputError  # noqa: E402
 
 SECRET_COLOUR = (201, 33, 77)
@@ -200,7 +201,7 @@ def test_with_a_video_tab_short_videos_are_let_in_besides(tmp_path, name, conten
     from starlette.responses import PlainTextResponse
     from starlette.testclient import TestClient
 
-    guarded = door.Door(PlainTextResponse("let in"), tmp_path, videos=True)
+    guarded = door.Door(PlainTextResponse("let in"), tmp_path, videos=tmp_path / "motions")
     reply = TestClient(guarded, base_url="http://localhost").post("/upload", files={"files": (name, content)})
     assert reply.status_code == status
 
@@ -237,6 +238,24 @@ def test_shipped_images_are_no_uploads(tmp_path, monkeypatch):
     monkeypatch.setattr(door, "QUOTA", 999)
     assert guarded._make_room(0)
     assert [path.name for path in tmp_path.iterdir()] == ["shipped.png"]
+
+
+def test_the_film_of_an_open_page_stays(tmp_path, monkeypatch):
+    results = Results(tmp_path / "motions")
+    (tmp_path / "uploads").mkdir()
+    guarded = door.Door(None, tmp_path / "uploads", results.folder)
+    (results.place("me") / "overlay.mp4").write_bytes(bytes(500))
+    for name, size in (("overlay.mp4", 500), ("other.mp4", 500), ("longer/overlay.mp4", 501)):
+        path = tmp_path / "uploads" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(size))
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(door, "QUOTA", 0)
+    assert not guarded._make_room(0)
+    assert [path.name for path in (tmp_path / "uploads").rglob("*.mp4")] == ["overlay.mp4"]
+    assert (tmp_path / "uploads" / "overlay.mp4").exists()
+    results.forget("me")
+    assert guarded._make_room(0)
 
 
 def test_answers_make_room_too(server, place, monkeypatch):
