@@ -127,8 +127,9 @@ def _errors_of_workers(
     try:
         yield from steps
     except InputError as error:
-        wrapped = re.search(r"in DataLoader worker process .*\n\S*Error: (?P<message>.*)", str(error), re.DOTALL)
-        raise InputError(wrapped["message"].strip() if wrapped else str(error)) from None
+        text = "\n".join(map(str, error.args))
+        wrapped = re.search(r"in DataLoader worker process .*\n\S*Error: (?P<message>.*)", text, re.DOTALL)
+        raise InputError(*(wrapped["message"].strip().splitlines() if wrapped else error.args)) from None
     except RuntimeError as error:
         if "timed out after" in str(error):
             _close_in_spite_of_deaths(close)

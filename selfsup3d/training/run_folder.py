@@ -77,7 +77,7 @@ def claim(config: Config, accelerator: Accelerator, held: ExitStack) -> None:
             message = [str(error)]
     broadcast_object_list(message)
     if message[0] is not None:
-        raise InputError(message[0])
+        raise InputError(*message[0].split("\n"))
 
 
 def _claim(config: Config, held: ExitStack) -> None:
