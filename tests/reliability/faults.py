@@ -380,8 +380,9 @@ def signals(place: Place) -> str:
         words = [sys.executable, "-m", "selfsup3d", "train", "--config", str(place.recipe), "--output-dir", str(output),
                  "--trainer.steps", "100000", "--trainer.checkpoint-every", "100000"]  # fmt: skip
         process = subprocess.Popen(
-            words, cwd=ROOT, env=_environment({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+            words, cwd=ROOT, env=_environment({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these tests may run under nohup
+        )  # fmt: skip
         log = output / "scalars.jsonl"
         while process.poll() is None and not (log.exists() and log.stat().st_size):
             time.sleep(0.05)
