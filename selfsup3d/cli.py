@@ -158,8 +158,8 @@ def refuse_overwrite(paths: Iterable[Path], overwrite: bool) -> None:
 
 def set_environment() -> None:
     """What libraries read once, when they are imported; call before. Values that are set already stay."""
-    # Threads that spin while they wait slow their neighbours down, and themselves when a neighbour has the other core. GNU's
-    # OpenMP may spin for about as long as falling asleep and waking take: small networks wait a thousand times a second.
+    # Threads that spin while they wait slow their neighbours down, and themselves when a neighbour has the other core; but
+    # small networks wait so often that GNU's OpenMP, which can, spins shortly before a thread falls asleep.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

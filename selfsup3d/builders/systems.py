@@ -38,7 +38,7 @@ from selfsup3d.data.sampling.indexed_poses import IndexedPoses
 from selfsup3d.data.sampling.mixture import Mixture
 from selfsup3d.data.synthetic.cache import cache_root, prepare
 from selfsup3d.data.synthetic.dataset import SyntheticTruth, open_clips
-from selfsup3d.data.synthetic.people_images import PeopleSource, PosePool, WithPeople
+from selfsup3d.data.synthetic.people_images import UNSEEN, PeopleSource, PosePool, WithPeople
 from selfsup3d.data.synthetic.people_pairs import PeoplePairs
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
@@ -212,7 +212,7 @@ def _people_poses(prior: Path | None, split: Literal["train", "val"] = "train") 
     priors: list[tuple[UprightPrior, float]] = [(ProceduralPrior(), 0.4)]
     if prior is not None:
         priors.append((MocapPrior(prior, split), 0.6))
-    return PosePool(priors, first=0 if split == "train" else 2**40)
+    return PosePool(priors, first=0 if split == "train" else UNSEEN)
 
 
 def people_source(data: PeopleConfig, split: Literal["train", "val"] = "train") -> PeopleSource:

@@ -5,8 +5,9 @@
     selfsup3d demo --checkpoint synth-v1 --detector mediapipe --detector-weights pose_landmarker_full.task
 
 Then open http://127.0.0.1:7860. Upload an image of one person, take one by webcam (browsers give it to pages of their
-own machine and to https alone), or pick a shipped one: the skeleton turns under the mouse, the camera moves by sliders, and one person takes another's pose. The pose is downloaded as npz, BVH or GLB.
-With a --detector a video of up to 20 s, of a file or of the webcam, is lifted to 3D: it plays as a skeleton and is downloaded as npz, BVH, GLB or TRC.
+own machine and to https alone), or pick a shipped one: the skeleton turns under the mouse, the camera moves by sliders,
+and one person takes another's pose. The pose is downloaded as npz, BVH or GLB. With a --detector a video of up to 20 s,
+of a file or of the webcam, is lifted to 3D: it plays as a skeleton and is downloaded as npz, BVH, GLB or TRC.
 
 Only this machine can open the page; --host 0.0.0.0 lets the network in (there is no password). Nothing is fetched from
 the internet; uploads are deleted after a day, and when the page's server stops.

@@ -29,10 +29,22 @@ from selfsup3d.structures.batch import Batch, Camera
 from selfsup3d.structures.random import RandomStreams
 from selfsup3d.structures.skeleton import H36M_17
 
-__all__ = ["PeopleFrames", "PeopleSource", "Placed", "PosePool", "WithPeople", "image_tensor", "place", "stacked"]
+__all__ = [
+    "PeopleFrames",
+    "PeopleSource",
+    "Placed",
+    "PosePool",
+    "UNSEEN",
+    "WithPeople",
+    "image_tensor",
+    "place",
+    "stacked",
+]
 
 _POSES, _RENDER = 0x905E, 0x8E4DE8  # seeds of the pose pool and of the cut-outs
-_FRAMES, _UNSEEN = 0xF4A3E5, 2**40  # seed of the evaluation frames; more samples than any training run draws
+_FRAMES = 0xF4A3E5  # seed of the evaluation frames
+UNSEEN = 2**40
+"""Draws from this number on are made in no training run."""
 
 ROLL = 20.0
 """Degrees by which the camera is turned about its axis, at most."""
@@ -214,7 +226,7 @@ class PeopleFrames:
     def frames(self, indices: np.ndarray) -> Batch:
         """Images and camera-frame joints of these frames."""
         indices = np.asarray(indices, np.int64)
-        batch = self._people.batch(RandomStreams(_FRAMES, 0, _UNSEEN + indices))
+        batch = self._people.batch(RandomStreams(_FRAMES, 0, UNSEEN + indices))
         camera = batch.unpaired_camera
         assert camera is not None
         assert batch.unpaired is not None

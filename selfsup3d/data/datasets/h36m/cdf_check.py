@@ -59,30 +59,31 @@ def _check_index(path: Path, data: bytes, head: int, last: int, word: str, size:
 
     Each record stands in it once and lies within the file, and no entry goes beyond record `last` of the variable.
     """
+    damaged = InputError(f"{path}: not a readable CDF (its index is damaged)")
     found: set[int] = set()
     waiting = [head] if head else []
     while waiting:
         place = waiting.pop()
         if place in found or not 0 < place < len(data):
-            raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+            raise damaged
         found.add(place)
         length, kind, following, room, used = struct.unpack_from(f">{word}i{word}2i", data, place)
         entries = place + 2 * size + 12
         needed = entries - place + room * (8 + size)
         if kind != _INDEX or not 0 <= used <= room or needed > length or place + length > len(data):
-            raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+            raise damaged
         firsts = struct.unpack_from(f">{used}i", data, entries)
         lasts = struct.unpack_from(f">{used}i", data, entries + 4 * room)
         below = struct.unpack_from(f">{used}{word}", data, entries + 8 * room)
         for first, end, record in zip(firsts, lasts, below, strict=True):
             if not 0 <= first <= end <= last or not 0 < record < len(data):
-                raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+                raise damaged
             length, kind = struct.unpack_from(f">{word}i", data, record)
             if kind == _INDEX:
                 waiting.append(record)
             elif kind in _VALUES and record not in found and 0 < length <= len(data) - record:
                 found.add(record)
             else:
-                raise InputError(f"{path}: not a readable CDF (its index is damaged)")
+                raise damaged
         if following:
             waiting.append(following)
