@@ -23,7 +23,7 @@ from selfsup3d.io.resources import locate_model, shipped_models
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # options of mallopt(3)
 
-__all__ = ["Parser", "image_size", "refuse_overwrite", "run", "set_environment"]
+__all__ = ["Parser", "image_size", "keep_freed_memory", "refuse_overwrite", "run", "set_environment"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -160,8 +160,7 @@ def refuse_overwrite(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def set_environment() -> None:
-    """What libraries read once, when they are imported, and the allocator; call before. What is set already stays."""
-    _keep_freed_memory()
+    """What libraries read once, when they are imported; call before. Values that are set already stay."""
     # Threads that spin while they wait slow their neighbours down, and themselves when a neighbour has the other core; but
     # small networks wait so often that GNU's OpenMP, which can, spins shortly before a thread falls asleep.
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -172,8 +171,8 @@ def set_environment() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
-def _keep_freed_memory() -> None:
-    """GNU's allocator keeps what is freed for the next tensor.
+def keep_freed_memory() -> None:
+    """Make GNU's allocator keep what is freed for the next tensor; other allocators, and one that is set up already, stay.
 
     By default it gives large blocks back to the system, which hands them out again page by page and filled with zeros: a
     fifth of a small training step on a CPU. The largest need stays as it is.

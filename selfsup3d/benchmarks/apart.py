@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from selfsup3d.benchmarks.harness import synchronize
 from selfsup3d.benchmarks.machine import resident_mb
 from selfsup3d.benchmarks.training_step import TrainingStep, count_flops, made_up_batch, make_system
+from selfsup3d.cli import keep_freed_memory
 
 __all__ = ["Cell", "Figures", "measure_apart"]
 
@@ -128,6 +129,7 @@ def run_cell(cell: Cell, rank: int) -> Figures:
 
 
 def _main() -> None:
+    keep_freed_memory()
     cell = Cell(**json.loads(sys.argv[1]))
     rank = int(os.environ["RANK"])
     if cell.processes > 1:

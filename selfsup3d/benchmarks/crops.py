@@ -82,9 +82,9 @@ def _plain_loop(folder: Path, name: str, squares: list[np.ndarray]) -> None:
 
 
 def _decode_least(folder: Path, name: str, count: int) -> None:
-    """As little as a JPEG can be decoded: all of its entropy code, an eighth of the size. No crop can be had faster."""
+    """As little as these JPEGs may be decoded, five of whose pixels make one of the crop: to a quarter of the size."""
     for number in range(count):
-        cv2.imread(str(folder / f"{name}_{number:03d}.jpg"), cv2.IMREAD_REDUCED_COLOR_8)
+        cv2.imread(str(folder / f"{name}_{number:03d}.jpg"), cv2.IMREAD_REDUCED_COLOR_4)
 
 
 def run(settings: Settings) -> Result:
@@ -104,7 +104,7 @@ def run(settings: Settings) -> Result:
                 ways = {
                     "ours": partial(_ours, frames, name, size, squares),
                     "plain": partial(_plain_loop, folder, name, squares),
-                    "entropy": partial(_decode_least, folder, name, count),
+                    "decoding": partial(_decode_least, folder, name, count),
                 }
                 times[name] = measure(ways, settings, warmup=1)
     finally:
@@ -114,10 +114,10 @@ def run(settings: Settings) -> Result:
         notes[f"{name}_fps"] = 1000.0 * count / found["ours"].median_ms
         notes[f"{name}_plain_fps"] = 1000.0 * count / found["plain"].median_ms
         notes[f"{name}_ratio"] = found["plain"].median_ms / found["ours"].median_ms
-        notes[f"{name}_bound"] = found["plain"].median_ms / found["entropy"].median_ms
+        notes[f"{name}_bound"] = found["plain"].median_ms / found["decoding"].median_ms
     ours = sum(found["ours"].median_ms for found in times.values()) / (len(times) * count)
     plain = sum(found["plain"].median_ms for found in times.values()) / (len(times) * count)
-    least = sum(found["entropy"].median_ms for found in times.values()) / (len(times) * count)
+    least = sum(found["decoding"].median_ms for found in times.values()) / (len(times) * count)
     return Result(
         ours_ms=ours,
         peer_ms=plain,
@@ -129,4 +129,10 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, f"index to {SIZE} px crop, per image and core, beside cv2.imread + warpAffine", ">= 1.8")
+BENCHMARK = Benchmark(
+    run,
+    f"index to {SIZE} px crop, per image and core, beside cv2.imread + warpAffine",
+    ">= 1.8",
+    "a JPEG's decoding at a quarter of its size, the least that still has a pixel for each of the crop's",
+    beside_others=True,
+)

@@ -109,6 +109,8 @@ class Benchmark:
         run: measures it.
         summary: one line, for `--list`.
         reach: what we want, as printed beside the ratio: ">= 3".
+        beside_others: it meets other libraries' code, as calls in a script of one's own; all else is measured as commands
+            run, with freed memory kept (`cli.keep_freed_memory`), which would help the others too.
         limit: where a committed figure falls short of it: what it is bound by, in words.
     """
 
@@ -116,6 +118,7 @@ class Benchmark:
     summary: str
     reach: str = ""
     limit: str = ""
+    beside_others: bool = False
 
 
 @dataclass(frozen=True)

@@ -96,4 +96,4 @@ def run(settings: Settings) -> Result:
     )
 
 
-BENCHMARK = Benchmark(run, f"T_fk, {POSES} x 17, beside smplx's batch_rigid_transform", ">= 3")
+BENCHMARK = Benchmark(run, f"T_fk, {POSES} x 17, beside smplx's batch_rigid_transform", ">= 3", beside_others=True)

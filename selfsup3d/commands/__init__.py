@@ -44,12 +44,14 @@ def start(argv: Sequence[str] | None = None) -> int:
         meant = f"; did you mean {close[0]!r}?" if close else ""
         print(f"{name}: there is no such command{meant} (see --help)", file=sys.stderr)
         return 2
-    from selfsup3d.cli import run
+    from selfsup3d.cli import keep_freed_memory, run
 
     def main(given: list[str]) -> int:
         file = name.replace("-", "_")
         # Its options first: help and slips are told before torch is loaded.
         importlib.import_module(f"selfsup3d.commands.options.{file}").parse(given)
+        if name != "benchmark":  # which meets others' code as a plain script does
+            keep_freed_memory()
         code: int = importlib.import_module(f"selfsup3d.commands.{file}").main(given)
         return code
 

@@ -13,6 +13,7 @@ from selfsup3d.benchmarks.long_run import run_long
 from selfsup3d.benchmarks.machine import busy_shares, describe, pin, versions
 from selfsup3d.benchmarks.registry import BENCHMARKS
 from selfsup3d.benchmarks.report import table
+from selfsup3d.cli import keep_freed_memory
 from selfsup3d.commands.options.benchmark import parse
 from selfsup3d.config.load import nearest
 from selfsup3d.errors import InputError
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
     wrong = False
     page = args.growth or args.long_run
     if page is not None:
+        keep_freed_memory()
         text = grow(settings) if args.growth else run_long(settings)
     else:
         results, wrong = _run_all(args.only or list(BENCHMARKS), settings)
@@ -84,7 +86,9 @@ def _run_all(names: list[str], settings: Settings) -> tuple[dict[str, Result], b
     """Results by name, and whether any benchmark found its results wrong."""
     results: dict[str, Result] = {}
     wrong = False
-    for name in dict.fromkeys(names):
+    for name in sorted(dict.fromkeys(names), key=lambda name: not BENCHMARKS[name].beside_others):
+        if not BENCHMARKS[name].beside_others:
+            keep_freed_memory()
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             results[name] = BENCHMARKS[name].run(settings)
@@ -92,7 +96,7 @@ def _run_all(names: list[str], settings: Settings) -> tuple[dict[str, Result], b
             wrong = True
             results[name] = Result(reason=f"not timed: {error}")
             print(f"{name}: {error}", file=sys.stderr)
-    return results, wrong
+    return {name: results[name] for name in names}, wrong
 
 
 def _document(

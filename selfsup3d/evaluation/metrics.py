@@ -19,6 +19,7 @@ from torch import Tensor
 
 from selfsup3d.evaluation.protocols import FlipBest
 from selfsup3d.geometry.align import aligned_distances
+from selfsup3d.geometry.shapes import broadcast_batch
 from selfsup3d.structures.skeleton import H36M_17, joint_index
 
 __all__ = [
@@ -210,7 +211,7 @@ def without_root(valid: Tensor) -> Tensor:
 def _broadcast(pred: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Expand joints and mask to the same leading dimensions; ValueError names the shapes that do not fit."""
     try:
-        shape = torch.broadcast_shapes(pred.shape[:-1], target.shape[:-1], valid.shape)
+        shape = broadcast_batch(pred[..., 0], target[..., 0], valid)
     except RuntimeError:
         raise ValueError(
             f"pred {tuple(pred.shape)}, target {tuple(target.shape)} and valid {tuple(valid.shape)} do not fit together"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from selfsup3d.geometry.rotation import minimal_rotation, multiply, rotate, rotation_about
-from selfsup3d.geometry.shapes import check_shape, full_precision
+from selfsup3d.geometry.shapes import broadcast_batch, check_shape, full_precision
 
 __all__ = [
     "apply_intrinsics",
@@ -133,7 +133,7 @@ def crop_intrinsics(K: Tensor, offset: Tensor, scale: Tensor | float) -> Tensor:
     scale = torch.as_tensor(scale, dtype=K.dtype, device=K.device)
     per_axis = scale.dim() >= 1 and scale.shape[-1] == 2 and scale.dim() == offset.dim()
     scale = scale if per_axis else scale[..., None]
-    batch = torch.broadcast_shapes(K.shape[:-2], offset.shape[:-1], scale.shape[:-1])
+    batch = broadcast_batch(K[..., 0, 0], offset[..., 0], scale[..., 0])
     factors = torch.cat((scale.expand(*batch, 2), torch.ones(*batch, 1, dtype=K.dtype, device=K.device)), -1)
     shift = torch.nn.functional.pad(offset[..., :, None], (2, 0, 0, 1))  # the third column of a (..., 3, 3)
     return factors[..., :, None] * (K - shift)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfsup3d.geometry.limb_frames import FRAMES, Frame, Frames, carry, local_coordinates, tilted_frame, to_direction
 from selfsup3d.geometry.rotation import rotate, unit
-from selfsup3d.geometry.shapes import batch_first, batch_last, check_shape, working_dtype
+from selfsup3d.geometry.shapes import batch_first, batch_last, broadcast_batch, check_shape, working_dtype
 from selfsup3d.structures.skeleton import (
     FK_PARENTS,
     H36M_17,
@@ -157,7 +157,7 @@ def forward_kinematics(
     check_shape(hip_angle, (2,), "hip_angle")
     check_shape(bone_lengths, (NUM_JOINTS,), "bone_lengths")
     _check_frames(frames)
-    batch = torch.broadcast_shapes(local_vectors.shape[:-2], hip_angle.shape[:-1], bone_lengths.shape[:-1])
+    batch = broadcast_batch(local_vectors[..., 0, 0], hip_angle[..., 0], bone_lengths[..., 0])
     dtype = working_dtype(local_vectors, hip_angle, bone_lengths)
     local = _rows(batch_last(local_vectors.to(dtype), batch, 2), _LOCAL_ROWS)
     local = unit(local, dim=1)  # (13, 3, N)

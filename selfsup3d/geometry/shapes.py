@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["batch_first", "batch_last", "check_shape", "full_precision", "working_dtype"]
+__all__ = ["batch_first", "batch_last", "broadcast_batch", "check_shape", "full_precision", "working_dtype"]
 
 
 def check_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
@@ -25,6 +25,14 @@ def working_dtype(*tensors: Tensor) -> torch.dtype:
 def full_precision(tensor: Tensor) -> Tensor:
     """float64 as it is, everything narrower as float32."""
     return tensor.to(working_dtype(tensor))
+
+
+def broadcast_batch(*heads: Tensor) -> torch.Size:
+    """The shape that tensors have together; RuntimeError where they do not fit.
+
+    `torch.broadcast_shapes` says the same, and loads torch's compiler and sympy to do so: half a second.
+    """
+    return torch.broadcast_tensors(*heads)[0].shape
 
 
 def batch_last(tensor: Tensor, batch: torch.Size, dims: int) -> Tensor:

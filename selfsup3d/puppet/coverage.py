@@ -31,7 +31,7 @@ __all__ = [
 TILE = 8
 """Side of the square tiles, px: small enough that few pixels are visited in vain, large enough for whole vectors."""
 
-_CHUNK = 1 << 18  # distances computed at once, so that they stay in the processor's cache until reduced
+_CHUNK = 1 << 20  # distances computed at once: few enough to stay near the processor until reduced
 
 
 def polygon_coverage_plain(

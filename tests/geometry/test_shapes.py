@@ -157,6 +157,13 @@ def test_wrong_shapes_are_named(function, arguments):
         function(*arguments)
 
 
+def test_broadcast_batch_is_torchs_own_and_refuses_alike():
+    heads = [torch.zeros(2, 1, dtype=torch.bool), torch.zeros(3), torch.zeros((), dtype=torch.float64)]
+    assert shapes.broadcast_batch(*heads) == torch.broadcast_shapes(*(head.shape for head in heads))
+    with pytest.raises(RuntimeError):
+        shapes.broadcast_batch(torch.zeros(2), torch.zeros(3))
+
+
 def test_batch_last_broadcasts():
     rows = shapes.batch_last(torch.arange(3.0), torch.Size((2, 2)), 1)
     assert rows.shape == (3, 4)

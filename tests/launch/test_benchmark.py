@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup3d.benchmarks.harness import Disagreement, Result, Settings
+from selfsup3d.benchmarks.harness import Benchmark, Disagreement, Result, Settings
 from selfsup3d.benchmarks.registry import BENCHMARKS
 from selfsup3d.cli import run
 
@@ -66,6 +66,18 @@ def test_a_wrong_kernel_is_reported_and_the_rest_still_runs(script, tmp_path, ca
     assert document["results"]["wrong"]["ours_ms"] is None
     assert "results differ by 1" in document["results"]["wrong"]["reason"]
     assert "wrong: results differ" in capsys.readouterr().err
+
+
+def test_others_are_met_before_freed_memory_is_kept(script, monkeypatch, tmp_path):
+    order = []
+    for name in ("own", "beside"):
+        kernel = Benchmark(lambda s, name=name: order.append(name) or Result(1.0), name, beside_others=name == "beside")
+        monkeypatch.setitem(script.BENCHMARKS, name, kernel)
+    monkeypatch.setattr(script, "keep_freed_memory", lambda: order.append("kept"))
+    path = tmp_path / "speed.json"
+    assert run(script.main, ["--only", "own", "--only", "beside", "--json", str(path)]) == 0
+    assert order == ["beside", "kept", "own"]
+    assert list(json.loads(path.read_text())["results"]) == ["own", "beside"], "in the order asked for"
 
 
 def test_growth_writes_its_page_and_says_when_the_machine_was_busy(script, monkeypatch, tmp_path, capsys):

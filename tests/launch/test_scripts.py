@@ -1,6 +1,7 @@
 """Every command in a process of its own, as people start it."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,42 @@ def test_wrong_names_are_refused_before_torch_is_loaded(script, arguments, told,
 def test_building_a_model_loads_no_compiler(tmp_path):
     done = start("-c", "import sys, selfsup3d.builders.systems; print('torch._dynamo' in sys.modules)", folder=tmp_path)
     assert done.stdout.split() == ["False"], done.stderr
+
+
+def test_a_prediction_loads_no_compiler(tmp_path):
+    person = ROOT / "assets" / "synth-v1" / "people" / "person-2.png"
+    given = ("--checkpoint", "synth-v1", "--input", str(person), "--output", "poses", "--device", "cpu")
+    done, loaded = reported("predict.py", *given, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "torch" in loaded
+    assert "sympy" not in loaded
+
+
+FAULTS = """
+import resource, sys
+from selfsup3d.cli import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+import numpy
+def fill():
+    numpy.ones(10_000_000)  # 80 MB: more than GNU's allocator ever keeps by itself
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's allocator")
+def test_freed_memory_is_taken_again(tmp_path):
+    def faults(how: str, **environment: str) -> int:
+        return int(start("-c", FAULTS, how, folder=tmp_path, **environment).stdout)
+
+    kept, usual = faults("keep"), faults("usual")
+    assert kept < 100
+    assert usual > 100
+    assert faults("keep", MALLOC_ARENA_MAX="1") > 100, "what a person has set up stays"
 
 
 def test_the_console_lists_all_commands_and_loads_nothing(tmp_path):
