@@ -14,6 +14,7 @@ import torch
 
 from selfsup3d.benchmarks.harness import Benchmark, Result, Settings
 from selfsup3d.benchmarks.machine import resident_mb
+from selfsup3d.cli import keep_freed_memory
 from selfsup3d.data.synthetic.people_images import PeopleSource
 from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.structures.random import RandomStreams
@@ -27,6 +28,7 @@ POOL = 256  # small, so that renewal is at its steady rate after a few seconds
 
 def _images_per_s(size: int, seconds: float, first: int, reuse: float = 5.0) -> tuple[float, float]:
     """Of one process, whose samples begin at number `first`; and the megabytes that it grew by in the second half."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     source = PeopleSource(ProceduralPrior(motions=8), size, pool=POOL, reuse=reuse)
     if reuse > POOL:  # nothing is renewed: every cut-out is made before the clock starts

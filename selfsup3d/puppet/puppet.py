@@ -8,7 +8,7 @@ The puppet is a prior of the method (one 2D puppet for all people), and is **our
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -199,6 +199,7 @@ _LEFT_COLOURS = ((0.95, 0.65, 0.25), (0.99, 0.85, 0.45), (0.85, 0.30, 0.25), (0.
 _RIGHT_COLOURS = ((0.20, 0.60, 0.40), (0.55, 0.85, 0.50), (0.20, 0.35, 0.75), (0.45, 0.70, 0.95))
 
 
+@cache
 def default_puppet() -> Puppet:
     """The puppet of this project, P = 10: head, torso, left then right upper arm and forearm, thigh and shin. **[ours]**
 

@@ -42,7 +42,7 @@ def dressed(
     worn = np.isin(labels, _CLOTHES[draw.integers(len(_CLOTHES))]) & (cover[..., 0] > 0.5)
     if not worn.any():
         return colour
-    bright = colour.mean(-1, keepdims=True)
+    bright = (colour[..., :1] + colour[..., 1:2] + colour[..., 2:]) / 3
     light = np.clip(bright / max(float(bright[worn].mean()), 8.0), 0.4, 1.6)
     picture = cloth.astype(np.float32)
     picture = picture.mean((0, 1)) + (picture - picture.mean((0, 1))) * np.float32(draw.uniform(0.3, 1.2))
