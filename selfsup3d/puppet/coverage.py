@@ -31,7 +31,7 @@ __all__ = [
 TILE = 8
 """Side of the square tiles, px: small enough that few pixels are visited in vain, large enough for whole vectors."""
 
-_CHUNK = 1 << 20  # distances computed at once: few enough to stay near the processor until reduced
+_CHUNK = 1 << 19  # distances computed at once: few enough to stay near the processor until reduced
 
 
 def polygon_coverage_plain(
@@ -121,17 +121,17 @@ def _touched(sides: Tensor, keep: Tensor, margin: Tensor | float, size: tuple[in
     best = sides.clone()  # a side's highest value over a tile's pixel centres, given the tile's middle
     best[2] += (sides[0].abs() + sides[1].abs()) * ((TILE - 1) / 2)
     middle = torch.arange(max(rows, columns), dtype=sides.dtype, device=sides.device) * TILE + TILE / 2
-    reach = _evaluated(best, middle[:columns], middle[:rows]).view(S, E, rows * columns).amin(1)
+    with torch.autocast(sides.device.type, enabled=False):  # bfloat16 products would be off by pixels
+        reach = best.view(3, -1).t() @ _points(middle[:columns], middle[:rows])
+    reach = reach.view(S, E, rows * columns).amin(1)
     limit = margin.neg()[:, None] if isinstance(margin, Tensor) else -margin
     shape, place = ((reach > limit) & keep[:, None]).nonzero().unbind(1)
     return Tiles(shape, place // columns, place % columns)
 
 
-def _evaluated(sides: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """a x + b y + c of sides (3, ...) at the points of a grid, y outermost: (N, len(y) · len(x))."""
-    points = torch.stack((x.repeat(len(y)), y.repeat_interleave(len(x)), torch.ones_like(x).repeat(len(y))))
-    with torch.autocast(sides.device.type, enabled=False):  # bfloat16 products would be off by pixels
-        return sides.reshape(3, -1).t() @ points
+def _points(x: Tensor, y: Tensor) -> Tensor:
+    """(3, len(y) · len(x)) rows x, y, 1 of the points of a grid, y outermost."""
+    return torch.stack((x.repeat(len(y)), y.repeat_interleave(len(x)), torch.ones_like(x).repeat(len(y))))
 
 
 def tile_distances(planes: Tensor, tiles: Tiles) -> Tensor:
@@ -152,11 +152,15 @@ def _least(local: Tensor) -> Tensor:
     _, K, E = local.shape
     local = local.transpose(1, 2)  # the reduction is vectorised over neighbouring pixels, so E goes outermost
     steps = torch.arange(TILE, dtype=local.dtype, device=local.device) + 0.5
-    distance = local.new_empty(K, TILE * TILE)
-    chunk = max(1, _CHUNK // (E * TILE * TILE))
-    for start in range(0, K, chunk):
-        values = _evaluated(local[..., start : start + chunk], steps, steps)
-        torch.amin(values.view(E, -1, TILE * TILE), 0, out=distance[start : start + chunk])
+    points, distance = _points(steps, steps), local.new_empty(K, TILE * TILE)
+    chunk = max(1, min(K, _CHUNK // (E * TILE * TILE)))
+    values = local.new_empty(E * chunk, TILE * TILE)
+    with torch.autocast(local.device.type, enabled=False):  # bfloat16 products would be off by pixels
+        for start in range(0, K, chunk):
+            part = local[..., start : start + chunk]
+            rows = values[: E * part.shape[2]]
+            torch.mm(part.reshape(3, -1).t(), points, out=rows)
+            torch.amin(rows.view(E, -1, TILE * TILE), 0, out=distance[start : start + chunk])
     return distance
 
 
