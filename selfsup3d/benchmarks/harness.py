@@ -109,9 +109,9 @@ class Benchmark:
         run: measures it.
         summary: one line, for `--list`.
         reach: what we want, as printed beside the ratio: ">= 3".
+        limit: where a committed figure falls short of it: what it is bound by, in words.
         beside_others: it meets other libraries' code, as calls in a script of one's own; all else is measured as commands
             run, with freed memory kept (`cli.keep_freed_memory`), which would help the others too.
-        limit: where a committed figure falls short of it: what it is bound by, in words.
     """
 
     run: Callable[[Settings], Result]
