@@ -62,7 +62,7 @@ class TrainerConfig(Section):
     compile: bool = False
     """torch.compile the networks (needs a compiler on CPUs)."""
     channels_last: bool = False
-    """Keep convolution weights channels-last."""
+    """Keep convolution weights channels-last; the part-guided networks always do."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of each process; 0 = as OMP_NUM_THREADS says, or all cores shared by the processes, and fewer (told in the
     log) while other processes use the same cores."""
