@@ -189,8 +189,10 @@ def page(record: dict[str, Any]) -> str:
             "## Process count", "",
             f"One process with 4 samples a step and two with 2 each train the tiny part-guided system on the same samples. Their "
             f"sums are rounded in another order: after {STEPS} steps the weights differ by up to {figures['largest']:.1e}, and no "
-            f"tensor by more than {figures['relative']:.1e} of its norm. So samples do not depend on the process count; weights "
-            "do, by as much as rounding does. Resuming with the same number of processes is exact (above).", "",
+            f"tensor by more than {figures['relative']:.1e} of its norm. These are tensors that began at zero: a first step of Adam "
+            "is as long as the learning rate, however small the gradient, so where one is nearly zero rounding decides its "
+            "sign. So samples do not depend on the process count; weights do, by as much as rounding does. Resuming with the "
+            "same number of processes is exact (above).", "",
         ]  # fmt: skip
     if wrong:
         lines += ["## Surprises", "", *(f"- {one['name']}: {_cell(one['fault'])}" for one in wrong), ""]
