@@ -69,14 +69,14 @@ def _train(config: Config, system: System, accelerator: Accelerator) -> int:
     if accelerator.is_main_process:
         final = {f"val/{name}": value for name, value in measured["metrics"].items() if value is not None}
         add_scalars(config.folder, result.step, final)
-        release(config, result.system, measured, images)
+        written = release(config, result.system, measured, images)
         print(text(measured))
         if before is not None:
             after = agreement(cast(PartGuided, result.system).eval(), cast(PairSource, validation))
             measured = {**measured, "agreement": {"before": before, "after": after}}
             write_json(config.folder / run_folder.METRICS, measured)
             print(agreement_lines(before, after))
-        print(f"{config.folder}: {run_folder.METRICS}, {run_folder.GRID}, {run_folder.MODEL}/")
+        print(f"{config.folder}: {', '.join(written)}")
     accelerator.end_training()
     return 0
 

@@ -119,9 +119,13 @@ def example_frames(source: Dataset, count: int) -> Batch | None:
     return source.frames(np.unique(np.linspace(0, len(source) - 1, count).round().astype(np.int64)))
 
 
-def release(config: Config, system: System, result: Mapping[str, Any], images: Batch | None) -> None:
-    """Write metrics.json, grid.png and model/ into the run's folder (one process)."""
-    folder = config.folder
+def release(config: Config, system: System, result: Mapping[str, Any], images: Batch | None) -> list[str]:
+    """Write metrics.json, model/ and, of images that there are, grid.png into the run's folder (one process).
+
+    Returns:
+        The names of what was written.
+    """
+    folder, written = config.folder, [run_folder.METRICS, f"{run_folder.MODEL}/"]
     write_json(folder / run_folder.METRICS, dict(result))
     pretrained.save_pretrained(folder / run_folder.MODEL, system, config.to_dict(), model_card(config, result))
     if images is not None:
@@ -129,6 +133,8 @@ def release(config: Config, system: System, result: Mapping[str, Any], images: B
             panels = system.panels(images.to(next(system.parameters()).device))
         if panels:
             write_png(folder / run_folder.GRID, sheet(panels))
+            written.append(run_folder.GRID)
+    return written
 
 
 def save_release(

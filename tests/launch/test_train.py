@@ -139,13 +139,14 @@ def test_an_earlier_run_is_not_overwritten(finished, recipe, capsys):
     assert (folder / "metrics.json").read_bytes() == before
 
 
-def test_flags_and_weights_of_another_run(finished, recipe, tmp_path):
+def test_flags_and_weights_of_another_run(finished, recipe, tmp_path, capsys):
     folder, _ = finished
     out = tmp_path / "with spaces, é"
     flags = ("--trainer.steps", 1, "--trainer.optimizer.lr", 1e-9, "--seed", 5, "--trainer.images", 0)
     assert call("--config", recipe, "--output-dir", out, "--weights", folder, *flags) == 0
     assert load_config(out / "config.yaml").seed == 5
     assert not (out / "grid.png").exists()
+    assert capsys.readouterr().out.splitlines()[-1] == f"{out}: metrics.json, model/"
     a, b = load_system(folder)[0].state_dict(), load_system(out)[0].state_dict()
     assert all((a[name] - b[name]).abs().max() < 1e-6 for name in a if a[name].is_floating_point())
 
