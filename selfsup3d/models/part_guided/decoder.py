@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsup3d.models.part_guided.layers import COLOUR, ConvNormAct
+from selfsup3d.models.part_guided.layers import COLOUR, ConvNormAct, weights_as_activations
 from selfsup3d.models.part_guided.observed_parts import PartSegmenter
 from selfsup3d.puppet.textures import Drawn
 
@@ -103,6 +103,7 @@ class Decoder(nn.Module):
         for layer in (self.to_image, self.to_parts) if textures else (self.to_image,):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        weights_as_activations(self)
 
     def forward(self, appearance: Tensor, maps: Tensor, drawn: Drawn | None = None) -> Decoded:
         """Decode; H and W must divide by 2^(levels - 1). `drawn`: the source's textures in this pose, RGB."""

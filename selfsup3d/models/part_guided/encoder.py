@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from selfsup3d.geometry.kinematics import normalize_local_vectors
 from selfsup3d.geometry.rotation import rotation_6d_to_matrix
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
-from selfsup3d.models.part_guided.layers import COLOUR, ChannelwiseLinear, ConvNormAct, standardized
+from selfsup3d.models.part_guided.layers import (
+    COLOUR,
+    ChannelwiseLinear,
+    ConvNormAct,
+    standardized,
+    weights_as_activations,
+)
 from selfsup3d.models.part_guided.left_right import assign_limbs
 from selfsup3d.models.part_guided.localizer import Localizer, crop_images, into_image
 from selfsup3d.structures.batch import Camera, TensorFields
@@ -209,6 +215,7 @@ class Encoder(nn.Module):
         self.head = VectorHead(inputs if pose_head == "features" else PLACES, hidden, outputs)
         self.appearance_channels = channels
         self.appearance = AppearanceBranch(parts + 1, channels, appearance_width, grid=8)
+        weights_as_activations(self)
 
     def pose_parameters(self) -> list[nn.Parameter]:
         """Parameters of the pose path that learn: all but the appearance branch and frozen blocks of the backbone."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from selfsup3d.errors import InputError
 from selfsup3d.models.part_guided.backbone import PatchResNet, TimmBackbone
 from selfsup3d.models.part_guided.decoder import Decoder
@@ -93,8 +91,4 @@ def build_networks(
         pose_head,
         heat_exponent,
     )
-    decoder = Decoder(parts, channels, sizes.decoder_widths, textures=textures)
-    # Weights as activations lie: of others the convolutions make copies, a twentieth of a step and of a prediction.
-    for network in (encoder, decoder):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return encoder, decoder
+    return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures)

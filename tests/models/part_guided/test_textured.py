@@ -174,6 +174,8 @@ def test_a_network_without_textures_can_be_given_a_decoder_that_draws_them(make_
     system = make_system().with_textures()
     system.fit([batch])
     assert system.with_textures() is system
+    convolutions = [layer for layer in system.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in convolutions)
     _, drawn, decoded = decode(system, batch)
     torch.testing.assert_close(decoded.person, drawn.colour.clamp(0.02, 0.98), atol=1e-5, rtol=0)
 
