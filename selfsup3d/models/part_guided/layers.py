@@ -30,9 +30,7 @@ def standardized(images: Tensor) -> Tensor:
 
 
 def weights_as_activations(network: nn.Module) -> None:
-    """Keep convolution weights channels-last, as activations lie: of others the convolutions make copies, which take a
-    twentieth of a training step and of a prediction.
-    """
+    """Keep convolution weights channels-last, as activations lie: of others the convolutions make copies at every call."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
