@@ -1,5 +1,7 @@
 """What every test process needs before its first test."""
 
+import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from selfsup3d.cli import set_environment
@@ -14,3 +16,9 @@ settings.register_profile("new", settings.get_profile("same"), derandomize=False
 settings.load_profile("same")
 
 pytest_plugins = ["tests.video_fixtures"]  # short videos that several folders' tests share
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures of every scope
+def pytest_runtest_setup() -> None:
+    """A test draws the same numbers, whichever tests its process ran before."""
+    torch.manual_seed(0)
