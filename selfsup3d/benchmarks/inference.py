@@ -1,5 +1,5 @@
-"""`Synthesizer.pose`: images to poses, cameras, parts and reconstructions, at two sizes and two batches; and the same of one
-image by ONNX Runtime, from an exported model."""
+"""`Synthesizer.pose`: images to poses and cameras, at two sizes and two batches; of one image also with its parts and
+reconstruction ("decoded"), and by ONNX Runtime, from an exported model."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def run(settings: Settings) -> Result:
         notes[f"{name}_{count}_images_per_s"] = 1e3 * count / timing.median_ms
         if count == 1:
             notes[f"{name}_1_p95_ms"] = timing.p95_ms
+            timing = measure({"decode": partial(call, decode=True)}, settings)["decode"]
+            notes |= {f"{name}_1_decoded_ms": timing.median_ms, f"{name}_1_decoded_p95_ms": timing.p95_ms}
     notes["profile of tiny, one image"] = profile(calls["tiny", 1], settings.device)
     peak = peak_memory_mb(calls["tiny", batches[-1]], settings)
     if optional("onnxruntime") is not None and optional("onnxscript") is not None:  # last: its threads are its own

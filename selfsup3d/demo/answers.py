@@ -157,7 +157,7 @@ class Answers:
 
     def _parts(self, seen: Seen, image: Tensor) -> np.ndarray:
         """Part segmentation over the image; probabilities are enlarged, so that outlines stay smooth."""
-        predicted = self.synthesizer.pose(image).segmentation
+        predicted = self.synthesizer.pose(image, decode=True).segmentation
         assert predicted is not None  # a synthesizer has a decoder
         fine = torch.nn.functional.interpolate(predicted, (SHOWN, SHOWN), mode="bilinear", align_corners=False)
         over = _tensor(seen.image)[None].to(fine.device)

@@ -7,6 +7,7 @@ A system takes part by offering the methods of `Synthesizes`; those that it lack
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from selfsup3d.evaluation.baselines import mean_colour
 from selfsup3d.evaluation.identity import part_colours
 from selfsup3d.evaluation.images import Lpips, masked_psnr, masked_ssim
 from selfsup3d.evaluation.metrics import mpjpe, pa_mpjpe
+from selfsup3d.models.part_guided.network import PartGuidedNetwork
 from selfsup3d.models.system import System
 from selfsup3d.structures.batch import Batch
 
@@ -143,7 +145,8 @@ def cycle(system: System, batch: Batch, transferred: Tensor) -> dict[str, Tensor
         "cycle_mpjpe" and "cycle_pa_mpjpe" (B,) mm, strict rules; to be read beside those of the true images.
     """
     assert batch.transfer_joints_3d is not None
-    found = system.predict(replace(batch, target=transferred, target_saliency=None, part_labels=None))
+    read = partial(system.predict, decode=False) if isinstance(system, PartGuidedNetwork) else system.predict
+    found = read(replace(batch, target=transferred, target_saliency=None, part_labels=None))
     target = batch.transfer_joints_3d.double()
     pose = found.pose[:, 0].double()
     return {"cycle_mpjpe": mpjpe(pose, target), "cycle_pa_mpjpe": pa_mpjpe(pose, target)}

@@ -208,14 +208,14 @@ class Synthesizer:
         return Person(torch.cat([a for a, _ in found]), bodies, PartTextures.joined(textures))
 
     @torch.inference_mode()
-    def pose(self, images: Images, K: Tensor | None = None) -> PoseOutput:
-        """Poses, cameras, part segmentation and reconstruction of images (see `PartGuided.predict`)."""
+    def pose(self, images: Images, K: Tensor | None = None, decode: bool = False) -> PoseOutput:
+        """Poses and cameras of images; with `decode`, part segmentation and reconstruction (`PartGuided.predict`)."""
         batch = resized(self.images(images), self.size)
         K = self.intrinsics(len(batch)) if K is None else K.to(self.device)
         outputs = [
-            self.system.predict(Batch(target=batch[start : start + self.batch_size], K=K[start : start + self.batch_size]))
-            for start in range(0, len(batch), self.batch_size)
-        ]  # fmt: skip
+            self.system.predict(Batch(target=part, K=cameras), decode=decode)
+            for part, cameras in zip(batch.split(self.batch_size), K.split(self.batch_size), strict=True)
+        ]
         return _joined(outputs)
 
     # ----------------------------------------------------------------------------------------------- putting together

@@ -86,6 +86,11 @@ def test_batches_change_nothing(synthesizer, others):
     assert poses.pose.shape == (7, 1, 17, 3)
     torch.testing.assert_close(poses.pose[:, 0], a.body.posed, atol=1e-4, rtol=0)
     assert poses.camera.K.shape == (7, 3, 3)
+    assert poses.image is poses.segmentation is poses.latent is None
+    decoded = synthesizer.pose(others, decode=True)
+    torch.testing.assert_close(decoded.pose, poses.pose, atol=0, rtol=0)
+    assert decoded.image.shape == (7, 3, SIZE, SIZE)
+    torch.testing.assert_close(decoded.segmentation.sum(1), torch.ones(7, SIZE, SIZE))
 
 
 def test_nothing_keeps_a_graph(synthesizer, image):

@@ -207,17 +207,22 @@ class PartGuidedNetwork(nn.Module):
         """Images (N, 3, S, S) under every left/right assignment, as `averaging` and `second_crop` say."""
         return averaged_reading(self, images, K, self.averaging, lengths, second_crop=self.second_crop)
 
-    def posed(self, images: Tensor, K: Tensor, encoding: Encoding, lengths: Tensor | None = None) -> BodyPose:
-        """The pose of encoded images, read as `averaging` and `second_crop` say, or by `pose_reader`."""
+    def posed(
+        self, images: Tensor, K: Tensor, encoding: Encoding | None = None, lengths: Tensor | None = None
+    ) -> BodyPose:
+        """The pose of images, read as `averaging` and `second_crop` say, or by `pose_reader`; from their encoding, if
+        these say nothing.
+        """
         if self.pose_reader is not None:
             reader, size = self.pose_reader
             wanted = K * K.new_tensor([size / images.shape[-1], size / images.shape[-1], 1.0])[:, None]
             large = images
             if images.shape[-1] != size:
                 large = nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
-            body = reader.posed(large, wanted, reader.encode(large, wanted), lengths)
+            body = reader.posed(large, wanted, lengths=lengths)
             return replace(body, camera=replace(body.camera, K=K))
         if self.averaging == "none" and not self.second_crop:
+            encoding = self.encoder(images, K, with_appearance=False) if encoding is None else encoding
             return self.pose(encoding, lengths)
         reading = self.read(images, K, lengths)
         return pose_of_joints(reading.at(reading.likeliest()).joints, K)
@@ -239,11 +244,14 @@ class PartGuidedNetwork(nn.Module):
         return self.settings.trains_decoder
 
     @torch.no_grad()
-    def predict(self, batch: Batch, samples: int = 1) -> PoseOutput:
-        """Pose, camera, reconstruction and part segmentation of `batch.target`; deterministic, so one hypothesis."""
+    def predict(self, batch: Batch, samples: int = 1, decode: bool = True) -> PoseOutput:
+        """Pose, camera, reconstruction and part segmentation of `batch.target`; deterministic, so one hypothesis.
+
+        Without `decode` only what the pose needs: no appearance, reconstruction and segmentation.
+        """
         target = batch.need("target", by="PartGuided.predict")
         K = intrinsics_of(batch)
-        encoding = self.encode(target, K)
+        encoding = self.encoder(target, K, with_appearance=decode)
         lengths = batch.bone_lengths if self.settings.bone_lengths == "given" else None
         body, keypoints, confidence = self.pose(encoding, lengths), encoding.keypoints, None
         several = self.averaging != "none" or self.second_crop
@@ -253,18 +261,7 @@ class PartGuidedNetwork(nn.Module):
             confidence = self.confidence(reading, assignment)
             if several:
                 body, keypoints = pose_of_joints(reading.at(assignment).joints, K), reading.at(assignment).keypoints
-        size = (target.shape[-2], target.shape[-1])
-        if not self.settings.trains_decoder:  # the puppet itself is the segmentation
-            maps, geometry = self.maps(body.joints, K, size)
-            labels = part_labels(maps, geometry, size, self.puppet).parts
-            image, parts = None, nn.functional.one_hot(labels, maps.shape[1] + 1).permute(0, 3, 1, 2).float()
-        else:
-            maps, geometry = self.maps(body.joints, K, size)
-            appearance = self.appearance(target, encoding, body)
-            decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, body.joints, geometry, maps))
-            image, parts = decoded.image, decoded.segmentation.softmax(1)
-            if self.settings.textures:  # the image says more of its parts than the pose found in it does
-                parts = self.observed(target, encoding, geometry, maps).softmax(1)
+        image, parts = self._decoded(target, encoding, body, K) if decode else (None, None)
         return PoseOutput(
             pose=body.posed[:, None],
             root=body.camera.translation[:, None],
@@ -273,10 +270,23 @@ class PartGuidedNetwork(nn.Module):
             joints_2d=body.pixels[:, None],
             keypoints=keypoints,
             confidence=confidence,
-            latent=encoding.appearance.flatten(1),
+            latent=encoding.appearance.flatten(1) if decode else None,
             image=image,
             segmentation=parts,
         )
+
+    def _decoded(self, target: Tensor, encoding: Encoding, body: BodyPose, K: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Reconstruction (N, 3, S, S), None where no decoder is trained, and part probabilities (N, P+1, S, S)."""
+        size = (target.shape[-2], target.shape[-1])
+        maps, geometry = self.maps(body.joints, K, size)
+        if not self.settings.trains_decoder:  # the puppet itself is the segmentation
+            labels = part_labels(maps, geometry, size, self.puppet).parts
+            return None, nn.functional.one_hot(labels, maps.shape[1] + 1).permute(0, 3, 1, 2).float()
+        appearance = self.appearance(target, encoding, body)
+        decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, body.joints, geometry, maps))
+        if self.settings.textures:  # the image says more of its parts than the pose found in it does
+            return decoded.image, self.observed(target, encoding, geometry, maps).softmax(1)
+        return decoded.image, decoded.segmentation.softmax(1)
 
     def scene(self, batch: Batch, method: str) -> Scene:
         """What one kind of synthesis is made of: "redraw", "reconstruct", "transfer" or "novel_view"."""
@@ -284,14 +294,14 @@ class PartGuidedNetwork(nn.Module):
         source = batch.need("target" if method in ("redraw", "novel_view") else "source", by="PartGuided")
         if method in ("redraw", "reconstruct"):
             target = batch.need("target", by="PartGuided.reconstruct")
-            return Scene(source, K, self.posed(target, K, self.encode(target, K)).joints, K, batch.target_background)
+            return Scene(source, K, self.posed(target, K).joints, K, batch.target_background)
         if method == "transfer":
             joints = batch.need("transfer_joints_3d", by="PartGuided.transfer")
             return Scene(source, K, joints, K, batch.target_background)
         names = ("joints_3d", "second_view_joints_3d")
         first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
         assert batch.second_view_camera is not None
-        predicted = self.posed(source, K, self.encode(source, K))
+        predicted = self.posed(source, K)
         rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
         joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
         return Scene(source, K, joints, batch.second_view_camera.K, None)
@@ -371,7 +381,7 @@ class PartGuidedNetwork(nn.Module):
         source, target = (batch.need(name, by="PartGuided.panels") for name in ("source", "target"))
         K = intrinsics_of(batch)
         size = (target.shape[-2], target.shape[-1])
-        body = self.pose(self.encode(target, K))
+        body = self.pose(self.encoder(target, K, with_appearance=False))
         appearance = self.appearance(source, self.encode(source, K))
         maps, geometry = self.maps(body.joints, K, size)
         labels = part_labels(maps, geometry, size, self.puppet).parts
