@@ -30,7 +30,7 @@ class SolidKind:
         cloth: "" (covered whole), "sleeve" or "leg" (skin past their ends, and socks at the ankle).
         chain: 0 for upper arm and thigh, 1 for forearm and shin: where the solid starts along the covered limb.
         along: metres by which the pattern's height starts, so that one garment's solids continue each other.
-        decal: "", "face" or "chest".
+        decal: "", "face", "hair" or "chest".
     """
 
     name: str
@@ -56,6 +56,8 @@ def _limbs(side: str) -> tuple[SolidKind, ...]:
     )
 
 
+_BESIDE_THE_FACE = (("ear", ("skin",)), ("lock", ("hair", "", 0.0, 0.0, "hair")))
+
 SOLIDS: tuple[SolidKind, ...] = (
     SolidKind("pelvis", "torso", "trousers", along=-0.1),
     SolidKind("abdomen", "torso", "shirt"),
@@ -64,15 +66,16 @@ SOLIDS: tuple[SolidKind, ...] = (
     SolidKind("neck", "head", "skin"),
     SolidKind("skull", "head", "skin", decal="face"),
     SolidKind("nose", "head", "skin"),
-    SolidKind("hair", "head", "hair"),
-    SolidKind("tail", "head", "hair"),
-    SolidKind("bun", "head", "hair"),
+    SolidKind("hair", "head", "hair", decal="hair"),
+    SolidKind("tail", "head", "hair", decal="hair"),
+    SolidKind("bun", "head", "hair", decal="hair"),
     SolidKind("brim", "head", "hat"),
     *_limbs("left"),
     *_limbs("right"),
     SolidKind("skirt", "torso", "trousers", along=-0.1),
     SolidKind("coat", "torso", "shirt", along=-0.1),
     SolidKind("bag", "torso", "hat"),
+    *(SolidKind(f"{side}_{name}", "head", *how) for side in ("left", "right") for name, how in _BESIDE_THE_FACE),
 )
 """All P solids, in the order of the arrays of `Solids`."""
 
@@ -107,13 +110,18 @@ def make_person(integers: np.ndarray) -> Person:
     return Person(bones, girth, make_outfit(code))
 
 
+_SIZES = ("skirt", "coat", "bag", "lowered", "ears", "locks")
+_PAINTS = ("open_front", "face", "whites", "beard", "cropped", "streaks", "ends", "glasses", "mask", "sockets")
+
+
 @dataclass(frozen=True)
 class People:
     """M people as stacked arrays, for drawing many images at once.
 
     Attributes:
         bones (M, 17), girth (M, 6), volume, tail, bun, brim (M,), looseness (M, 2), reach (M, 3: whole, sleeve, leg),
-        skirt, coat, bag, open_front, lowered, face, whites, beard (M,), chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
+        skirt, coat, bag, open_front, lowered, face, whites, beard, cropped, ears, locks, streaks, ends, glasses, mask, sockets (M,),
+        chest (M,), colours (M, R, 2, 3), pattern (M, R), period (M, R), shift (M, R) for R materials.
     """
 
     bones: np.ndarray
@@ -137,6 +145,14 @@ class People:
     face: np.ndarray
     whites: np.ndarray
     beard: np.ndarray
+    cropped: np.ndarray
+    ears: np.ndarray
+    locks: np.ndarray
+    streaks: np.ndarray
+    ends: np.ndarray
+    glasses: np.ndarray
+    mask: np.ndarray
+    sockets: np.ndarray
 
     @staticmethod
     def of(people: list[Person]) -> People:
@@ -160,14 +176,8 @@ class People:
             pattern=np.array([o.pattern for o in outfits]).astype(np.int8),
             period=np.array([o.period for o in outfits], dtype=np.float32),
             shift=np.array([o.shift for o in outfits], dtype=np.float32),
-            skirt=np.array([o.skirt for o in outfits]),
-            coat=np.array([o.coat for o in outfits]),
-            bag=np.array([o.bag for o in outfits]),
-            open_front=np.array([o.open_front for o in outfits], dtype=np.float32),
-            lowered=np.array([o.lowered for o in outfits]),
-            face=np.array([o.face for o in outfits], dtype=np.float32),
-            whites=np.array([o.whites for o in outfits], dtype=np.float32),
-            beard=np.array([o.beard for o in outfits], dtype=np.float32),
+            **{name: np.array([getattr(o, name) for o in outfits]) for name in _SIZES},
+            **{name: np.array([getattr(o, name) for o in outfits], dtype=np.float32) for name in _PAINTS},
         )
 
     def __len__(self) -> int:
@@ -344,6 +354,14 @@ def _build_head(
     bun = people.bun[index]
     build.ball("bun", skull + (-0.09 * x + 0.095 * z) * r, frame, (bun + 1e-3,) * 3, bun > 0)
     build.ball("brim", skull + (0.105 * x + 0.06 * z) * r, frame, (0.075, 0.075, 0.012), people.brim[index] > 0)
+    ears, locks = people.ears[index], people.locks[index]
+    for side, left in (("left", 1.0), ("right", -1.0)):
+        y = left * frame[:, 1]
+        build.ball(f"{side}_ear", skull + (0.083 * y - 0.012 * x - 0.01 * z) * r, frame,
+                   (0.022 * ears, 0.011 * ears, 0.034 * ears), ears > 0)  # fmt: skip
+        temple = skull + (0.066 * y - 0.01 * x + 0.05 * z) * r
+        low = temple - np.maximum(locks, 0.05)[:, None] * z + (0.02 * y + 0.06 * x) * (locks / 0.3)[:, None]
+        build.cone(f"{side}_lock", temple, low, (np.where(locks > 0, 0.036 * size, 0.0), 0.03), y, 0.7)
 
 
 def _build_arm(

@@ -14,7 +14,7 @@ _MATERIAL = np.array([MATERIALS.index(kind.material) for kind in SOLIDS])
 _CLOTH = np.array([_CLOTHS.index(kind.cloth) for kind in SOLIDS])
 _CHAIN = np.array([kind.chain for kind in SOLIDS], dtype=np.float32)
 _ALONG = np.array([kind.along for kind in SOLIDS], dtype=np.float32)
-_DECAL = np.array([("", "face", "chest").index(kind.decal) for kind in SOLIDS])
+_DECAL = np.array([("", "face", "chest", "hair").index(kind.decal) for kind in SOLIDS])
 _SKIN = MATERIALS.index("skin")
 _HAIR = MATERIALS.index("hair")
 _SOCKS = MATERIALS.index("socks")
@@ -48,6 +48,7 @@ def albedo(
     decal = _DECAL[solid]
     _draw_face(colour, people, person, np.flatnonzero(decal == 1), q)
     _draw_chest(colour, people, person, np.flatnonzero(decal == 2), q, height, across)
+    _draw_hair(colour, people, person, np.flatnonzero(decal == 3), q, np.where(length > 0, height, 0.0))
     return colour
 
 
@@ -84,15 +85,38 @@ def _draw_face(colour: np.ndarray, people: People, person: np.ndarray, at: np.nd
     strength = people.face[person[at]]
     beard = front & (z < -0.3) & (people.beard[person[at]] > 0)
     hair = people.colours[person[at], _HAIR, 0].T
+    # Hair ends above the brows, before the ears and at the nape.
+    scalp = (z > 0.45 + 0.25 * np.maximum(x, 0.0)) | ((x < 0.1) & (z > -0.6))
+    hollow = front & (((y - 0.4) / 0.3) ** 2 + ((z - 0.08) / 0.22) ** 2 < 1)
+    rims = front & (((y - 0.4) / 0.32) ** 2 + ((z - 0.02) / 0.2) ** 2 < 1)
+    bridge = front & (y < 0.7) & (np.abs(z - 0.1) < 0.04)
+    covered = front & (z < -0.15) & (z > -0.85)
     for shown, paint, share in (
+        (scalp, hair, people.cropped[person[at]]),
         (beard, hair, people.beard[person[at]]),
+        (hollow, 0.45 * colour[:, at], people.sockets[person[at]]),
         (eye, np.array([[0.95], [0.95], [0.95]], dtype=np.float32), strength * people.whites[person[at]]),
         (pupil, np.array([[0.08], [0.07], [0.07]], dtype=np.float32), strength),
         (brow, 0.35 * colour[:, at], strength),
         (mouth, np.array([[0.62], [0.2], [0.2]], dtype=np.float32), strength),
+        (rims | bridge, np.array([[0.07], [0.07], [0.08]], dtype=np.float32), people.glasses[person[at]]),
+        (covered, people.colours[person[at], _SOCKS, 0].T, people.mask[person[at]]),
     ):
         new = np.broadcast_to(paint, (3, len(at)))[:, shown]
         colour[:, at[shown]] += share[shown] * (new - colour[:, at[shown]])
+
+
+def _draw_hair(
+    colour: np.ndarray, people: People, person: np.ndarray, at: np.ndarray, q: np.ndarray, below: np.ndarray
+) -> None:
+    """Strands and ends of another colour, in place; not on a cap, which is the hair's solid too."""
+    at = at[((people.streaks > 0) | (people.ends < 9.0))[person[at]] & ~(people.brim > 0)[person[at]]]
+    second, place = people.colours[person[at], _HAIR, 1].T, people.shift[person[at], _HAIR]
+    around = np.arctan2(q[1, at], q[0, at]) + 7.0 * place
+    wave = np.sin(9.0 * around + 3.0 * np.sin(14.0 * below[at] + 20.0 * place)) * np.sin(4.0 * around + 11.0 * place)
+    share = people.streaks[person[at]] * np.clip(0.5 + 1.2 * wave, 0.0, 1.0)
+    share = np.maximum(share, np.clip((below[at] - people.ends[person[at]]) / 0.08, 0.0, 1.0))
+    colour[:, at] += share * (second - colour[:, at])
 
 
 def _draw_chest(

@@ -42,6 +42,11 @@ class Outfit:
             the benchmark's people, whose crown is above it, have 0.
         face: how strongly eyes, brows and mouth show; whites: and the whites of the eyes; beard: 0 = none. The
             benchmark's faces are drawn plainly, so that they show in few pixels; real ones are not.
+        cropped: how much of the hair's colour shows on the scalp, as of hair cut short; ears: their size, 1 = usual.
+        locks: metres that hair hangs down before the shoulders. streaks: how strongly strands differ, towards the
+            hair's second colour; ends: metres below the crown from where long hair has that colour, 9 = nowhere.
+        glasses, mask: how dark glasses are, and how well a mask over nose and mouth covers; sockets: how dark the
+            eyes' hollows are; 0 = none. Nobody in the benchmark has any of these either.
     """
 
     colours: np.ndarray
@@ -64,6 +69,14 @@ class Outfit:
     face: float = 1.0
     whites: float = 1.0
     beard: float = 0.0
+    cropped: float = 0.0
+    ears: float = 0.0
+    locks: float = 0.0
+    streaks: float = 0.0
+    ends: float = 9.0
+    glasses: float = 0.0
+    mask: float = 0.0
+    sockets: float = 0.0
 
 
 def _cloth(code: Code) -> np.ndarray:

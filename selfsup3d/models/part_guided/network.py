@@ -251,17 +251,25 @@ class PartGuidedNetwork(nn.Module):
         """
         target = batch.need("target", by="PartGuided.predict")
         K = intrinsics_of(batch)
-        encoding = self.encoder(target, K, with_appearance=decode)
         lengths = batch.bone_lengths if self.settings.bone_lengths == "given" else None
-        body, keypoints, confidence = self.pose(encoding, lengths), encoding.keypoints, None
         several = self.averaging != "none" or self.second_crop
+        encoding, confidence = None, None
+        if decode or not several:
+            encoding = self.encoder(target, K, with_appearance=decode)
         if several or self.calibration is not None:
             reading = self.read(target, K, lengths)
             assignment = reading.likeliest()
             confidence = self.confidence(reading, assignment)
-            if several:
-                body, keypoints = pose_of_joints(reading.at(assignment).joints, K), reading.at(assignment).keypoints
-        image, parts = self._decoded(target, encoding, body, K) if decode else (None, None)
+        if several:
+            body, keypoints = pose_of_joints(reading.at(assignment).joints, K), reading.at(assignment).keypoints
+        else:
+            assert encoding is not None
+            body, keypoints = self.pose(encoding, lengths), encoding.keypoints
+        image, parts, latent = None, None, None
+        if decode:
+            assert encoding is not None
+            image, parts = self._decoded(target, encoding, body, K)
+            latent = encoding.appearance.flatten(1)
         return PoseOutput(
             pose=body.posed[:, None],
             root=body.camera.translation[:, None],
@@ -270,7 +278,7 @@ class PartGuidedNetwork(nn.Module):
             joints_2d=body.pixels[:, None],
             keypoints=keypoints,
             confidence=confidence,
-            latent=encoding.appearance.flatten(1) if decode else None,
+            latent=latent,
             image=image,
             segmentation=parts,
         )

@@ -56,6 +56,8 @@ def build_networks(
     pose_head: PoseHead = "features",
     frozen_blocks: int = 0,
     heat_exponent: float = 1.0,
+    foot_crops: bool = False,
+    cue_dropout: float = 0.0,
     textures: bool = False,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
@@ -63,7 +65,7 @@ def build_networks(
     Args:
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
-        channels: C of the appearance. kinematics, pose_head, heat_exponent: see `Encoder`.
+        channels: C of the appearance. kinematics, pose_head, heat_exponent, foot_crops, cue_dropout: see `Encoder`.
         frozen_blocks: see `TimmBackbone`. textures: see `Decoder`.
 
     Raises:
@@ -90,5 +92,7 @@ def build_networks(
         kinematics,
         pose_head,
         heat_exponent,
+        foot_crops,
+        cue_dropout,
     )
     return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures)

@@ -38,7 +38,7 @@ def test_the_pose_and_the_camera_are_those_of_the_image(batch):
 
 
 def test_both_images_show_one_person_in_one_light(prior):
-    streams = lambda step: RandomStreams(3, step, np.arange(3))  # noqa: E731
+    streams = lambda step: RandomStreams(3, step, np.arange(24))  # noqa: E731
     poses = prior.sample_upright(streams(1))
     one, again = (render_people(streams(0), poses, views=streams(2)) for _ in range(2))
     np.testing.assert_array_equal(one.image, again.image)
