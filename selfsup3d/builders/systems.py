@@ -44,6 +44,7 @@ from selfsup3d.data.synthetic.prior import ProceduralPrior
 from selfsup3d.errors import InputError
 from selfsup3d.io import pretrained
 from selfsup3d.models.part_guided.confidence import Calibration
+from selfsup3d.models.part_guided.perceptual import PerceptualDistance
 from selfsup3d.models.part_guided.presets import PRESETS, build_networks
 from selfsup3d.models.part_guided.system import PartGuided
 from selfsup3d.models.system import System
@@ -95,8 +96,8 @@ def load_system(path: str | Path, device: torch.device | str = "cpu") -> tuple[S
         config = validate(upgrade(values, version), f"{path} ({pretrained.CONFIG})")
         # The weights of the backbone are among those that will be loaded, and a student needs its teacher to train
         # only: their files need not be here.
-        files = {PartGuidedConfig: ("backbone_weights", "teacher"), CrossModalConfig: ("backbone_weights",),
-                 StudentConfig: ("teacher",)}  # fmt: skip
+        files = {PartGuidedConfig: ("backbone_weights", "perceptual_weights", "teacher"),
+                 CrossModalConfig: ("backbone_weights",), StudentConfig: ("teacher",)}  # fmt: skip
         elsewhere = dict.fromkeys(files.get(type(config.system), ()))
         system = config.system.model_copy(update=elsewhere)
         configs.append(config)
@@ -148,8 +149,11 @@ def _part_guided(config: Config) -> System:
         foot_crops=settings.foot_crops,
         cue_dropout=settings.cue_dropout,
         textures=settings.textures,
+        texture_features=settings.texture_features,
     )
     system = PartGuided(encoder, decoder, puppet, settings)
+    if settings.perceptual_weights is not None and settings.weights.perceptual:
+        system.compare_by(PerceptualDistance(settings.perceptual_backbone, settings.perceptual_weights))
     if settings.teacher is not None:
         system.learn_from(part_guided_teacher(settings.teacher))
     return system

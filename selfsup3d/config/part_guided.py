@@ -49,6 +49,8 @@ class LossWeightConfig(Section):
     """With `textures`: the parts of real images learn what the saliency adds to them."""
     pairs: NotNegative = 0.0
     """With `textures`: one of two renderings of a synthetic person, decoded in the pose of the other, which it must be."""
+    perceptual: NotNegative = 0.0
+    """With `textures` and `perceptual_weights`: colours in the features of a network trained on photographs."""
     known_pose: NotNegative = 1.0
     """Pose and camera where they are known: of rendered puppets, from a teacher, or from labels."""
 
@@ -130,6 +132,12 @@ class PartGuidedConfig(Section):
     """Channels of the appearance per part."""
     textures: bool = False
     """The decoder corrects the source's parts, drawn in the target's pose; off = it starts from a colour a part."""
+    texture_features: Annotated[int, Field(ge=0)] = 0
+    """Learned channels that textures carry beside their colours."""
+    perceptual_backbone: str = "tf_efficientnet_lite0"
+    """timm name of the network that `weights.perceptual` compares images in."""
+    perceptual_weights: Path | None = None
+    """Its file (safetensors). ImageNet's were trained with class labels: a named variant. To train only."""
     optimizers: Literal["fused", "per_loss"] = "fused"
     """fused = one optimizer, weighted losses, one forward; per_loss = Algorithm 1 literally, an AdaGrad per loss."""
     stages: StageConfig = StageConfig()
@@ -150,6 +158,10 @@ class PartGuidedConfig(Section):
             raise ValueError("weights.pairs and pretrain.source: people both give the unpaired poses: choose one")
         if self.weights.pairs and not self.textures:
             raise ValueError("weights.pairs is for a decoder of textures: set textures to true")
+        if self.texture_features and not self.textures:
+            raise ValueError("texture_features is for a decoder of textures: set textures to true")
+        if self.weights.perceptual and not (self.textures and self.saliency):
+            raise ValueError("weights.perceptual is for a decoder of textures, with saliency: set both to true")
         if self.teacher is not None and self.supervision != "teacher":
             raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
         return self

@@ -26,7 +26,7 @@ FINE_WIDTH = 48
 
 
 DRAWN = COLOUR + 2
-"""Channels of drawn textures: colour, coverage, how much of it some image showed."""
+"""Channels of drawn textures: colour, coverage, how much of it some image showed; learned features come besides."""
 
 _DARKEST = 0.02  # drawn colours and coverage are kept this far from 0 and 1, where a correction would have no effect
 
@@ -72,6 +72,7 @@ class Decoder(nn.Module):
         widths: channels of the levels from the coarsest to the full resolution; each level doubles the side.
         background: BG_c, the constant colour behind decoded people.
         textures: `forward` is given drawn textures.
+        texture_features: F, learned channels that textures carry beside their colours (`textured`).
     """
 
     background: Tensor
@@ -83,6 +84,7 @@ class Decoder(nn.Module):
         widths: tuple[int, ...] = (128, 64, 48, 16),
         background: tuple[float, float, float] = (0.5, 0.5, 0.5),
         textures: bool = False,
+        texture_features: int = 0,
     ) -> None:
         super().__init__()
         self.register_buffer("background", torch.tensor(background))
@@ -91,7 +93,10 @@ class Decoder(nn.Module):
         self.channels, self.widths = channels, widths
         self.levels = nn.ModuleList()
         self.textures = textures
-        drawn = DRAWN if textures else 0
+        drawn = DRAWN + texture_features if textures else 0
+        self.features: nn.Sequential | None = None
+        if texture_features:
+            self.features = nn.Sequential(ConvNormAct(3, 16), nn.Conv2d(16, texture_features, 3, padding=1))
         for level, width in enumerate(widths):
             finest = level == len(widths) - 1
             condition = parts + (COLOUR if finest else channels) + drawn
@@ -104,6 +109,10 @@ class Decoder(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         weights_as_activations(self)
+
+    def textured(self, images: Tensor) -> Tensor:
+        """(N, 3 + F, H, W) what textures are sampled from: images (N, 3, H, W) and their learned features."""
+        return images if self.features is None else torch.cat([images, self.features(images - 0.5).float()], 1)
 
     def forward(self, appearance: Tensor, maps: Tensor, drawn: Drawn | None = None) -> Decoded:
         """Decode; H and W must divide by 2^(levels - 1). `drawn`: the source's textures in this pose, RGB."""
@@ -144,7 +153,7 @@ class Decoder(nn.Module):
         """What is drawn, corrected by the last level's features (N, C, H, W); `condition` of that level."""
         scaled, mixed, base = condition
         correction = self.to_image(torch.cat([x, mixed, base], 1)).float()
-        known = torch.cat([drawn.colour, drawn.coverage], 1).float().clamp(_DARKEST, 1.0 - _DARKEST)
+        known = torch.cat([drawn.colour[:, :COLOUR], drawn.coverage], 1).float().clamp(_DARKEST, 1.0 - _DARKEST)
         corrected = torch.sigmoid(correction + torch.logit(known))
         person, cover = corrected[:, :COLOUR], corrected[:, COLOUR:]
         cover = (cover - _DARKEST) / (1.0 - 2.0 * _DARKEST)  # so that nothing drawn is nothing decoded

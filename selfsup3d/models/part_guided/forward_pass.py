@@ -6,7 +6,7 @@ only for what that loss needs: its images alone are decoded, and no graph is kep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import torch
@@ -55,6 +55,7 @@ class ForwardPass:
             parameters, so gradients pass through it and leave it as it is. The literal Algorithm 1 cuts nothing: its
             updates update the parameters of one side alone.
         losses: those of Algorithm 1 that will be asked for; their images are decoded in one pass.
+        compare: perceptual distance (B,) of two images within a mask, if the settings ask for any.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class ForwardPass:
         freeze_pose: bool,
         adapted: str,
         losses: Collection[str] = tuple(IMAGES),
+        compare: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.network, self.teacher, self.batch = network, teacher, batch
-        self.beta, self.losses = beta, losses
+        self.beta, self.losses, self.compare = beta, losses, compare
         self.freeze_pose, self.adapted = freeze_pose, adapted
         self.source, self.target = self.need("source"), self.need("target")
         self.K = self.need("K").float()
@@ -223,7 +225,7 @@ class ForwardPass:
             if saliency is not None and decoded.person is not None and decoded.cover is not None:
                 behind = batch.target_background
                 over = None if behind is None else decoded.over(behind)
-                return objectives.layers(decoded.person, decoded.cover, self.target, saliency, over)
+                return self.layers(decoded, self.target, saliency, over)
             foreground = self.maps_t[1].foreground
             if network.settings.foreground == "decoded":
                 logits = decoded.segmentation.detach().float()
@@ -245,6 +247,16 @@ class ForwardPass:
             energy = objectives.appearance_energy(self.encoding_z.appearance, self.encoding_s.appearance)
             return {"appearance": energy}
         raise KeyError(f"no loss {loss!r} in Algorithm 1")
+
+    def layers(self, decoded: Decoded, target: Tensor, mask: Tensor, over: Tensor | None = None) -> dict[str, Tensor]:
+        """Terms (B,) of a decoded person's colour and cover against an image and where the person is in it."""
+        assert decoded.person is not None
+        assert decoded.cover is not None
+        terms = objectives.layers(decoded.person, decoded.cover, target, mask, over)
+        if self.compare is not None:
+            weight = self.network.settings.weights.perceptual
+            terms["perceptual"] = weight * self.compare(decoded.person, target, mask)
+        return terms
 
     def silhouette(self) -> Tensor:
         """Disagreement (B,) of the predicted pose's silhouette and the saliency."""
@@ -343,10 +355,8 @@ class ForwardPass:
         source, image, labels = (self.need(name) for name in ("rendered_source", "rendered", "rendered_parts"))
         encoding = self.network.encoder(source, self.need("rendered_source_K").float(), freeze_pose=True)
         decoded = self.decode([self.network.appearance(source, encoding)], ["z"])[0]
-        assert decoded.person is not None
-        assert decoded.cover is not None
         mask = (labels != len(self.network.puppet))[:, None].to(image.dtype)
-        terms = objectives.layers(decoded.person, decoded.cover, image, mask)
+        terms = self.layers(decoded, image, mask)
         certain = torch.zeros_like(mask)
         return terms | {"parts": 0.2 * objectives.segmentation(decoded.segmentation, labels, certain)}
 

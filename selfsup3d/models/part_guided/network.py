@@ -142,7 +142,10 @@ class PartGuidedNetwork(nn.Module):
         maps, geometry = self.maps(body.joints, body.camera.K, size)
         with torch.no_grad():
             parts = self.observed(images, encoding, geometry, maps).softmax(1)
-        seen = images if large is None else large
+        seen = self.decoder.textured(images)
+        if large is not None:
+            fine = nn.functional.interpolate(seen[:, COLOUR:], large.shape[-2:], mode="bilinear", align_corners=False)
+            seen = torch.cat([large, fine], 1)
         textures = sample_textures(seen, geometry, parts, view_of(body.joints), texture_size(seen.shape[-1]))
         return Appearance(encoding.appearance, textures)
 
@@ -155,7 +158,9 @@ class PartGuidedNetwork(nn.Module):
         """The textures of N people, or of one, at N poses with their part maps; None where there are no textures."""
         if appearance.textures is None:
             return None
-        fallback = appearance.vectors[:, :-1, :COLOUR].float().expand(len(joints), -1, -1)
+        features = appearance.textures.colour.shape[3] - COLOUR
+        fallback = nn.functional.pad(appearance.vectors[:, :-1, :COLOUR].float(), (0, features))
+        fallback = fallback.expand(len(joints), -1, -1)
         return draw_textures(complete(appearance.textures, self.puppet, fallback, view_of(joints)), geometry, maps)
 
     def synthesize(self, appearance: Appearance, joints: Tensor, K: Tensor, size: tuple[int, int]) -> Decoded:
@@ -185,7 +190,8 @@ class PartGuidedNetwork(nn.Module):
         assert drawn is not None
         small = drawn.map(lambda values: nn.functional.avg_pool2d(values, scale))
         decoded = self.decoder(appearance.vectors, maps, small)
-        person = (drawn.colour + enlarged(decoded.person - small.colour, scale)).clamp(0.0, 1.0)
+        correction = decoded.person - small.colour[:, :COLOUR]
+        person = (drawn.colour[:, :COLOUR] + enlarged(correction, scale)).clamp(0.0, 1.0)
         cover = (drawn.coverage + enlarged(decoded.cover - small.coverage, scale)).clamp(0.0, 1.0)
         return cover * person, cover
 

@@ -59,6 +59,7 @@ def build_networks(
     foot_crops: bool = False,
     cue_dropout: float = 0.0,
     textures: bool = False,
+    texture_features: int = 0,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
 
@@ -66,7 +67,7 @@ def build_networks(
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
         channels: C of the appearance. kinematics, pose_head, heat_exponent, foot_crops, cue_dropout: see `Encoder`.
-        frozen_blocks: see `TimmBackbone`. textures: see `Decoder`.
+        frozen_blocks: see `TimmBackbone`. textures, texture_features: see `Decoder`.
 
     Raises:
         InputError: weights for the preset's own small backbone, which has none; see `TimmBackbone`.
@@ -95,4 +96,4 @@ def build_networks(
         foot_crops,
         cue_dropout,
     )
-    return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures)
+    return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures, texture_features=texture_features)

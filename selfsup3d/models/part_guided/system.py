@@ -13,15 +13,17 @@ Curriculum **[ours]**, each stage a fraction of the run, for reasons that trials
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Literal, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from selfsup3d.errors import InputError
 from selfsup3d.geometry.kinematics import bone_lengths
 from selfsup3d.models.part_guided.forward_pass import IMAGES, ForwardPass
 from selfsup3d.models.part_guided.network import PartGuidedNetwork
+from selfsup3d.models.part_guided.perceptual import PerceptualDistance
 from selfsup3d.models.system import Student, Update
 from selfsup3d.structures.batch import Batch
 from selfsup3d.structures.skeleton import H36M_17
@@ -39,6 +41,33 @@ class PartGuided(PartGuidedNetwork, Student):
     def has_known_poses(self) -> bool:
         """Whether anything teaches the pose path directly: puppets, a teacher or labels."""
         return self.settings.pretrain.source != "none" or self.settings.supervision in ("teacher", "2d", "3d")
+
+    _distances: tuple[PerceptualDistance, ...] = ()  # in a tuple, a module is no submodule
+
+    def compare_by(self, distance: PerceptualDistance) -> None:
+        """Set `distance`; like a teacher it is no part of the system."""
+        self._distances = (distance,)
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Self:
+        for distance in self._distances:  # moves along to the device
+            distance._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    @property
+    def distance(self) -> PerceptualDistance | None:
+        """What `weights.perceptual` compares images in; None where it is 0.
+
+        Raises:
+            InputError: no weights of it were given.
+        """
+        if not self.settings.weights.perceptual:
+            return None
+        if not self._distances:
+            raise InputError(
+                "system.perceptual_weights: system.weights.perceptual asks for a network trained on photographs; give its "
+                f"file (safetensors of timm's {self.settings.perceptual_backbone}), or set the weight to 0"
+            )
+        return self._distances[0]
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -122,8 +151,9 @@ class PartGuided(PartGuidedNetwork, Student):
         if name == "joint" and self.settings.adaptation:
             losses = tuple(dict.fromkeys((*losses, "L_p", "L_a")))
         forward = ForwardPass(
-            self, cast("PartGuidedNetwork | None", self.teacher), batch, self.beta_at(progress), frozen, adapted, losses
-        )
+            self, cast("PartGuidedNetwork | None", self.teacher), batch, self.beta_at(progress), frozen, adapted, losses,
+            self.distance,
+        )  # fmt: skip
         w = self.settings.weights
         if name == "pretrain":
             return _means(forward.pose_terms(), "known_pose", w.known_pose)

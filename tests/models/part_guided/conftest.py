@@ -33,7 +33,13 @@ def make_system():
         )
         system = PartGuided(
             encoder,
-            Decoder(10, 8, (16, 16, 8), textures=variant.get("textures", False)),
+            Decoder(
+                10,
+                8,
+                (16, 16, 8),
+                textures=variant.get("textures", False),
+                texture_features=variant.get("texture_features", 0),
+            ),
             settings=PartGuidedConfig(stages=fractions, **variant),
         )
         if variant.get("supervision") == "teacher":

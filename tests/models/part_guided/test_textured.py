@@ -17,9 +17,9 @@ from selfsup3d.structures.batch import Camera
 SIZE = 32
 
 
-@pytest.fixture
-def textured(make_system, batch):
-    system = make_system(textures=True)
+@pytest.fixture(params=[0, 5], ids=["colours", "colours and features"])
+def textured(make_system, batch, request):
+    system = make_system(textures=True, texture_features=request.param)
     system.fit([batch])
     return system
 
@@ -36,7 +36,7 @@ def decode(system, batch):
 
 def test_an_untrained_decoder_gives_what_is_drawn(textured, batch):
     _, drawn, decoded = decode(textured, batch)
-    torch.testing.assert_close(decoded.person, drawn.colour.clamp(0.02, 0.98), atol=1e-5, rtol=0)
+    torch.testing.assert_close(decoded.person, drawn.colour[:, :3].clamp(0.02, 0.98), atol=1e-5, rtol=0)
     torch.testing.assert_close(decoded.cover, drawn.coverage, atol=0.03, rtol=0)
     labels = torch.cat([drawn.parts, 1 - drawn.coverage], 1)
     sure = labels.amax(1) > 0.9
@@ -70,8 +70,9 @@ def test_enlarged_people_are_the_small_ones_with_more_detail(textured, batch):
     assert 0 <= cover.min() <= cover.max() <= 1
 
 
-def test_pairs_of_renderings_train_every_parameter_of_the_decoder(make_system, batch):
-    system = make_system(textures=True, weights={"pairs": 1.0})
+@pytest.mark.parametrize("features", [0, 5])
+def test_pairs_of_renderings_train_every_parameter_of_the_decoder(make_system, batch, features):
+    system = make_system(textures=True, texture_features=features, weights={"pairs": 1.0})
     system.fit([batch])
     labels = torch.randint(0, 11, (4, SIZE, SIZE))
     more = {"rendered": batch.target, "rendered_parts": labels, "rendered_source": batch.source}
@@ -98,6 +99,10 @@ def test_losses_that_weigh_nothing_are_not_decoded(make_system, batch):
 def test_pairs_need_textures():
     with pytest.raises(ValueError, match="decoder of textures"):
         PartGuidedConfig.model_validate({"weights": {"pairs": 1.0}})
+    with pytest.raises(ValueError, match="set textures to true"):
+        PartGuidedConfig.model_validate({"texture_features": 4})
+    with pytest.raises(ValueError, match="set both to true"):
+        PartGuidedConfig.model_validate({"textures": True, "saliency": False, "weights": {"perceptual": 1.0}})
     with pytest.raises(ValueError, match="choose one"):
         PartGuidedConfig.model_validate({"textures": True, "weights": {"pairs": 1.0}, "pretrain": {"source": "people"}})
 
@@ -177,7 +182,7 @@ def test_a_network_without_textures_can_be_given_a_decoder_that_draws_them(make_
     convolutions = [layer for layer in system.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in convolutions)
     _, drawn, decoded = decode(system, batch)
-    torch.testing.assert_close(decoded.person, drawn.colour.clamp(0.02, 0.98), atol=1e-5, rtol=0)
+    torch.testing.assert_close(decoded.person, drawn.colour[:, :3].clamp(0.02, 0.98), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("side", [SIZE, 2 * SIZE])
