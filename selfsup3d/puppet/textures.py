@@ -41,6 +41,7 @@ _HIDDEN = 2e-4  # weight below which a texel counts as never seen
 _MIRROR = 5e-3  # weight of the mirror partner's texel beside one that was seen **[ours]**
 _OTHERS = 0.015  # weight of sources beside the best one of a part: they fill what it hides **[ours]**
 _BEST = 16.0  # power by which the best source of a part stands above the others **[ours]**
+_EDGE = 0.005  # weight of a texel at an outline, where the surroundings are mixed in, beside one inside **[ours]**
 _VIEW = 4.0  # a source seen from the other side scores exp(-4) of one seen from the same side **[ours]**
 
 
@@ -52,12 +53,15 @@ class PartTextures(TensorFields):
         colour: (N, S, P, C, h, w) over |u_x| <= 1.1, |u_y| <= 0.75 of each part's canonical frame.
         shown: (N, S, P, 1, h, w) in [0, 1]: the texel shows the part.
         empty: (N, S, P, 1, h, w) in [0, 1]: the texel shows the background. The rest is hidden by another part.
+        inner: (N, S, P, 1, h, w) in [0, 1]: how far the texel lies inside the person: at an outline the colours of the
+            surroundings are mixed in.
         view: (N, S, 3) unit vector along the camera's axis, in the person's body frame.
     """
 
     colour: Tensor
     shown: Tensor
     empty: Tensor
+    inner: Tensor
     view: Tensor
 
     def merged(self) -> PartTextures:
@@ -165,10 +169,12 @@ def sample_textures(
     colour = torch.lerp(plain[..., None, None], colour, share)
     with torch.no_grad():
         own = F.grid_sample(parts[:, :P].reshape(N * P, 1, H, W), grid.view(N * P, h, w, 2), align_corners=False)
-        empty = F.grid_sample(parts[:, P:], flat, align_corners=False).view(N, P, 1, h, w)
+        empty = parts[:, P:]
+        inner = 1.0 - F.max_pool2d(empty, 3, 1, 1)
+        empty, inner = (F.grid_sample(x, flat, align_corners=False).view(N, P, 1, h, w) for x in (empty, inner))
         weight = share * geometry.visible[..., None, None, None]
-    return PartTextures(colour[:, None], (own.view(N, P, 1, h, w) * weight)[:, None], (empty * weight)[:, None],
-                        view[:, None])  # fmt: skip
+    shown = own.view(N, P, 1, h, w) * weight
+    return PartTextures(*(value[:, None] for value in (colour, shown, empty * weight, inner, view)))
 
 
 def complete(textures: PartTextures, puppet: Puppet, fallback: Tensor, view: Tensor | None = None) -> WholeTextures:
@@ -187,13 +193,14 @@ def complete(textures: PartTextures, puppet: Puppet, fallback: Tensor, view: Ten
     shares, facing = _shares(textures, view, len(fallback))
     shown = _over_images(shares, textures.shown)
     empty = _over_images(shares, textures.empty)
-    value = _over_images(shares, textures.shown * textures.colour)
+    clean = textures.shown * (_EDGE + (1.0 - _EDGE) * textures.inner)
+    value, mass = _over_images(shares, clean * textures.colour), _over_images(shares, clean)
     partner = torch.tensor([part.partner for part in puppet.parts], device=shown.device)
     seen = _over_images(shares * facing, textures.shown).clamp(max=1.0)
-    value, shown, empty = (x + _MIRROR * x[:, partner].flip(-2) for x in (value, shown, empty))
-    colour = fill_holes(value.flatten(0, 1), shown.flatten(0, 1), fallback.flatten(0, 1)).view_as(value)
-    mass = shown + empty
-    return WholeTextures(colour, shown / mass.clamp_min(_HIDDEN), (mass / (2 * _MIRROR)).clamp(max=1.0), seen)
+    value, mass, shown, empty = (x + _MIRROR * x[:, partner].flip(-2) for x in (value, mass, shown, empty))
+    colour = fill_holes(value.flatten(0, 1), mass.flatten(0, 1), fallback.flatten(0, 1)).view_as(value)
+    both = shown + empty
+    return WholeTextures(colour, shown / both.clamp_min(_HIDDEN), (both / (2 * _MIRROR)).clamp(max=1.0), seen)
 
 
 def _shares(textures: PartTextures, view: Tensor | None, count: int) -> tuple[Tensor, Tensor]:

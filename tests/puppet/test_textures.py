@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch.nn.functional import one_hot
@@ -80,7 +82,7 @@ def test_a_hidden_part_takes_its_mirror_partners_texture_mirrored(puppet):
     left, right = puppet["left_forearm"].id, puppet["right_forearm"].id
     colour, shown = torch.rand(1, 1, 10, 3, *TEXELS), torch.ones(1, 1, 10, 1, *TEXELS)
     shown[:, :, left] = 0.0
-    whole = complete(PartTextures(colour, shown, 0 * shown, view(1)[:, None]), puppet, torch.zeros(1, 10, 3))
+    whole = complete(PartTextures(colour, shown, 0 * shown, shown, view(1)[:, None]), puppet, torch.zeros(1, 10, 3))
     torch.testing.assert_close(whole.colour[:, left], colour[:, 0, right].flip(-2), atol=0.1, rtol=0.0)
     assert (whole.seen[:, left] == 0).all()
 
@@ -89,7 +91,7 @@ def test_a_part_that_nothing_shows_takes_the_fallback(puppet):
     nothing = torch.zeros(2, 1, 10, 1, *TEXELS)
     colour = torch.rand(2, 1, 10, 3, *TEXELS)
     fallback = torch.rand(2, 10, 3)
-    whole = complete(PartTextures(colour, nothing, nothing, view(2)[:, None]), puppet, fallback)
+    whole = complete(PartTextures(colour, nothing, nothing, nothing, view(2)[:, None]), puppet, fallback)
     torch.testing.assert_close(whole.colour, fallback[..., None, None].expand_as(whole.colour), atol=1e-4, rtol=0.0)
 
 
@@ -99,7 +101,7 @@ def test_of_several_images_the_one_that_shows_a_part_gives_it_and_the_better_vie
     shown = torch.ones(1, 2, 10, 1, *TEXELS)
     shown[:, 0, 0] = 0.0  # the head in the second image only
     views = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]])
-    textures = PartTextures(colour, shown, 0 * shown, views)
+    textures = PartTextures(colour, shown, 0 * shown, shown, views)
     target = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
     whole = complete(textures, puppet, torch.full((2, 10, 3), 0.5), target)
     assert (whole.colour[:, 0] > 0.95).all()
@@ -139,3 +141,20 @@ def test_gradients_to_both_poses_are_bounded_where_a_limb_points_at_the_camera(s
     for pose in (source, target):
         assert torch.isfinite(pose.grad).all()
         assert pose.grad.abs().max() < 3.0
+
+
+def test_colours_of_the_surroundings_do_not_come_along_at_the_outline(drawn_people, puppet):
+    """A red person on green whose outline is a mixture: less of the green comes back than was mixed in."""
+    _, _, _, geometry, maps, _ = drawn_people(6)
+    cover = visible_parts(geometry, maps)
+    parts = torch.cat([cover, 1 - cover.sum(1, keepdim=True)], 1)
+    red, green = (torch.tensor(c)[None, :, None, None] for c in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+    blurred = torch.nn.functional.avg_pool2d(1 - parts[:, -1:], 3, 1, 1)
+    image = blurred * red + (1 - blurred) * green
+    textures = sample_textures(image, geometry, parts, view(6), TEXELS)
+    plain = dataclasses.replace(textures, inner=torch.ones_like(textures.inner))
+    green_of = [
+        (draw_textures(complete(t, puppet, torch.zeros(6, 10, 3)), geometry, maps).colour[:, 1:2] * blurred).sum()
+        for t in (textures, plain)
+    ]
+    assert green_of[0] < 0.95 * green_of[1], green_of
