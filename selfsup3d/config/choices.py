@@ -42,8 +42,9 @@ PartSource = Literal["puppet", "decoder", "none"]
 ClipCrop = Literal["whole", "motion", "reference"]
 """What of a real video's frames is read where a 2D reference is the measure."""
 
-Averaging = Literal["none", "mirror", "mirror_crops"]
-"""Predictions of an image that are averaged: one, with the mirrored image's, with those of three crops of both."""
+Averaging = Literal["none", "mirror", "mirror_crops", "mirror_fine"]
+"""Predictions of an image that are averaged: one; with the mirrored image's; with those of three crops of both; with the
+mirrored image's, left and right told by a finer look at both besides."""
 
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 """Axes of motion capture that may point up."""

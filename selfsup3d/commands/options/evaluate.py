@@ -68,7 +68,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--lpips", type=Path, help="weights of torchvision's AlexNet; default: torch's cache, if there")
     parser.add_argument(
         "--averaging", choices=get_args(Averaging), default="none",
-        help="of part-guided predictions: with the mirrored image's, with three crops of both",
+        help="of part-guided predictions: with the mirrored image's; with three crops of both; with the mirrored image's, left "
+        "and right told by a finer look at both besides",
     )  # fmt: skip
     parser.add_argument(
         "--second-crop", action=argparse.BooleanOptionalAction, default=None,

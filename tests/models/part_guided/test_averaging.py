@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import mirror_camera, project
@@ -10,6 +11,7 @@ from selfsup3d.geometry.kinematics import mirror_joints
 from selfsup3d.models.part_guided.assignment_path import AssignmentPath, best_path, movement_cost
 from selfsup3d.models.part_guided.averaging import ASSIGNMENTS, averaged_reading
 from selfsup3d.models.part_guided.confidence import Calibration, calibration_error, fit_calibration, signals
+from selfsup3d.models.part_guided.localizer import crop_images
 from selfsup3d.models.part_guided.pseudo_labels import taught_joints
 
 
@@ -33,7 +35,7 @@ def test_a_single_reading_is_what_the_encoder_gives_under_each_assignment(networ
     assert torch.allclose(reading.log_probability.exp().sum(1), torch.ones(4), atol=1e-5)
 
 
-@pytest.mark.parametrize("averaging", ["mirror", "mirror_crops"])
+@pytest.mark.parametrize("averaging", ["mirror", "mirror_crops", "mirror_fine"])
 def test_averaged_readings_of_a_mirrored_image_are_mirrored(network, batch, averaging):
     size = batch.target.shape[-1]
     K = mirror_camera(torch.eye(3).expand(4, 3, 3), torch.zeros(4, 3), batch.K, size)[2]
@@ -42,6 +44,25 @@ def test_averaged_readings_of_a_mirrored_image_are_mirrored(network, batch, aver
     torch.testing.assert_close(other.joints, mirror_joints(plain.joints, axis=0), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(other.log_probability, plain.log_probability, atol=1e-5, rtol=1e-4)
     assert plain.spread.max() > 1e-3
+
+
+def test_a_finer_look_tells_left_and_right_and_moves_nothing(network, batch):
+    plain = averaged_reading(network, batch.target, batch.K, "mirror")
+    fine = averaged_reading(network, batch.target, batch.K, "mirror_fine")
+    torch.testing.assert_close(fine.joints, plain.joints)
+    torch.testing.assert_close(fine.keypoints, plain.keypoints)
+    mirrored = mirror_camera(torch.eye(3).expand(4, 3, 3), torch.zeros(4, 3), batch.K, 32)[2]
+    logits = []
+    for images, K in ((batch.target, batch.K), (batch.target.flip(-1), mirrored)):
+        crop = network.encoder.localizer(images)
+        for side in (32, 48):  # 4/3 of 32, to the nearest multiple of 16
+            scaled = K * torch.tensor([side / 32, side / 32, 1.0])[:, None]
+            logits.append(network.encoder.observe(crop_images(images, crop, side=side), crop, crop, scaled))
+    assert (logits[0].assignment_logits - logits[1].assignment_logits).abs().max() > 1e-4
+    legs, arms = torch.stack([seen.assignment_logits for seen in logits]).mean(0).unbind(1)
+    signs = [(1 if a else -1, 1 if b else -1) for a, b in ASSIGNMENTS]
+    expected = torch.stack([F.logsigmoid(a * legs) + F.logsigmoid(b * arms) for a, b in signs], 1)
+    torch.testing.assert_close(fine.log_probability, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_second_crop_is_around_the_keypoints_of_the_first_look(network, batch):
