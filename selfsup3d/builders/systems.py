@@ -146,7 +146,6 @@ def _part_guided(config: Config) -> System:
         pose_head=settings.pose_head,
         frozen_blocks=settings.frozen_blocks,
         heat_exponent=settings.heat_exponent,
-        foot_crops=settings.foot_crops,
         cue_dropout=settings.cue_dropout,
         textures=settings.textures,
         texture_features=settings.texture_features,

@@ -99,10 +99,8 @@ class PartGuidedConfig(Section):
     """What limb vectors and camera are read from: image features besides, or keypoints, depths and confidences alone."""
     heat_exponent: Positive = 1.0
     """Keypoints are the means of their heat maps to this power; above 1, second peaks and haze count for less."""
-    foot_crops: bool = False
-    """Left and right are told by crops of both feet besides that of the head."""
     cue_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the training samples in which each cue of left and right (places, joints, whole, head, feet) is hidden."""
+    """Share of the training samples in which each cue of left and right (places, joints, whole, head) is hidden."""
     second_crop: bool = False
     """Predictions and pseudo-labels read the crop around the keypoints of a first look, not the localizer's alone; costs
     another pass of the encoder. `predict` and `evaluate` follow it unless told otherwise (--second-crop)."""

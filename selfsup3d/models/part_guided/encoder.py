@@ -44,7 +44,6 @@ PLACES = NUM_JOINTS * _PLACE + _GEOMETRY
 """What the pose head reads of keypoints: place, depth and confidence of each, and the geometry of the crop."""
 
 _HEAD = [joint_index("nose"), joint_index("head")]
-_FEET = [joint_index("right_ankle"), joint_index("left_ankle")]
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ class Encoding(PoseCode):
     appearance: Tensor
 
 
-class CropBranch(nn.Module):
-    """Features of a crop of the head, or of a foot: a few pixels there say which way a person faces, and drown in the
-    whole **[ours]**.
+class HeadCropBranch(nn.Module):
+    """Features of a crop of the head: a few pixels there say which way a person faces, and drown in the whole **[ours]**.
+    (Crops of both feet besides were tried: after 304,000 rendered people, left and right were right in .857 of limbs with them, .861 without.)
 
     Args:
         features: per cell of its 6 x 6 map.
@@ -131,9 +130,9 @@ class CropBranch(nn.Module):
         )
         self.outputs = features * (self.SIDE // 4) ** 2
 
-    def forward(self, images: Tensor, place: Tensor) -> Tensor:
-        """(N, 3, H, W) and the middle of the crops (N, 2) in units of their side -> (N, outputs)."""
-        crop = torch.cat([place, torch.full_like(place[:, :1], self.REACH / 2)], 1)
+    def forward(self, images: Tensor, head: Tensor) -> Tensor:
+        """(N, 3, H, W) and the head's place (N, 2) in units of their side -> (N, outputs)."""
+        crop = torch.cat([head, torch.full_like(head[:, :1], self.REACH / 2)], 1)
         return self.layers(standardized(crop_images(images, crop, side=self.SIDE)))
 
 
@@ -186,10 +185,9 @@ class Encoder(nn.Module):
             do not carry over to real ones, places do; and places can be had by the million without an image.
         heat_exponent: keypoints are the means of heat maps to this power: 2 keeps a second peak, or the haze around
             one, from drawing a wrist to the body.
-        foot_crops: left and right are told by crops of both feet besides.
         cue_dropout: share of the training samples in which each cue of left and right (places, features of the joints,
-            of the whole, of the head, of the feet) is hidden, each by itself: one that real images lack must not be
-            the only one that was learned.
+            of the whole, of the head) is hidden, each by itself: one that real images lack must not be the only one
+            that was learned.
     """
 
     def __init__(
@@ -203,7 +201,6 @@ class Encoder(nn.Module):
         kinematics: bool = True,
         pose_head: PoseHead = "features",
         heat_exponent: float = 1.0,
-        foot_crops: bool = False,
         cue_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -216,16 +213,10 @@ class Encoder(nn.Module):
         self.local = nn.Conv2d(width, LOCAL, 1)
         self.kinematics = kinematics
         outputs = 3 + (NUM_LOCAL * 3 + 2 + 6 if kinematics else NUM_JOINTS * 3)
-        self.head_crop = CropBranch()
+        self.head_crop = HeadCropBranch()
         inputs = NUM_JOINTS * (4 + LOCAL) + widths[-1] + self.head_crop.outputs + 3
         self.left_right = VectorHead(inputs, hidden // 2, 2, blocks=1)
         self.cue_dropout = cue_dropout
-        self.foot_crop: CropBranch | None = None
-        self.feet: VectorHead | None = None
-        if foot_crops:
-            self.foot_crop = CropBranch()
-            # At first they say nothing, so that weights without them are a good start.
-            self.feet = VectorHead(2 * self.foot_crop.outputs + PLACES, hidden // 4, 2, blocks=1, zero_output=True)
         self.pose_head, self.heat_exponent = pose_head, heat_exponent
         self.head = VectorHead(inputs if pose_head == "features" else PLACES, hidden, outputs)
         self.appearance_channels = channels
@@ -319,20 +310,14 @@ class Encoder(nn.Module):
         confidence = heat.amax((2, 3))
         places = [(inside - 0.5) * 4.0, depths[..., None] * 2.0, confidence[..., None] * 4.0]
         seen = torch.cat([*places, local], 2)  # (N, 17, 4 + LOCAL), limbs as the image shows them
-        assignment_logits = self.tell_left_right(images, inside, seen, top, face, geometry)
+        assignment_logits = self.tell_left_right(seen, top, face, geometry)
         return Observation(crop, located, assignment_logits, log_heat, parts, inside, depths, seen, whole, K, size)
 
-    def tell_left_right(
-        self, images: Tensor, inside: Tensor, seen: Tensor, top: Tensor, face: Tensor, geometry: Tensor
-    ) -> Tensor:
+    def tell_left_right(self, seen: Tensor, top: Tensor, face: Tensor, geometry: Tensor) -> Tensor:
         """Logits (N, 2) of the left/right assignment of legs and arms, from what `observe` saw."""
         place, local = seen[..., :_PLACE], seen[..., _PLACE:]
         place, local, top, face = (self.sometimes_hidden(cue) for cue in (place, local, top, face))
-        logits = self.left_right(torch.cat([torch.cat([place, local], 2).flatten(1), top, face, geometry], 1)).float()
-        if self.foot_crop is None or self.feet is None:
-            return logits
-        feet = [self.foot_crop(images, inside[:, foot].detach()).float() for foot in _FEET]
-        return logits + self.sometimes_hidden(self.feet(torch.cat([*feet, place.flatten(1), geometry], 1)).float())
+        return self.left_right(torch.cat([torch.cat([place, local], 2).flatten(1), top, face, geometry], 1)).float()
 
     def sometimes_hidden(self, cue: Tensor) -> Tensor:
         """(N, ...) with whole samples set to 0 in training (`cue_dropout`)."""
@@ -424,18 +409,14 @@ def _limbs(raw: Tensor) -> tuple[Tensor, Tensor]:
 class VectorHead(nn.Module):
     """A residual multilayer perceptron from the image's summary to the pose vector."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, blocks: int = 2, zero_output: bool = False) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, blocks: int = 2) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, hidden)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
             for _ in range(blocks)
         )
-        last = nn.Linear(hidden, outputs)
-        if zero_output:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        self.leave = nn.Sequential(nn.LayerNorm(hidden), last)
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) -> (N, outputs)."""

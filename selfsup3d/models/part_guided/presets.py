@@ -56,7 +56,6 @@ def build_networks(
     pose_head: PoseHead = "features",
     frozen_blocks: int = 0,
     heat_exponent: float = 1.0,
-    foot_crops: bool = False,
     cue_dropout: float = 0.0,
     textures: bool = False,
     texture_features: int = 0,
@@ -66,7 +65,7 @@ def build_networks(
     Args:
         preset: a key of `PRESETS`. parts: P of the puppet.
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
-        channels: C of the appearance. kinematics, pose_head, heat_exponent, foot_crops, cue_dropout: see `Encoder`.
+        channels: C of the appearance. kinematics, pose_head, heat_exponent, cue_dropout: see `Encoder`.
         frozen_blocks: see `TimmBackbone`. textures, texture_features: see `Decoder`.
 
     Raises:
@@ -93,7 +92,6 @@ def build_networks(
         kinematics,
         pose_head,
         heat_exponent,
-        foot_crops,
         cue_dropout,
     )
     return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures, texture_features=texture_features)

@@ -245,20 +245,9 @@ def test_sharpened_heat_is_its_power_and_still_a_distribution():
     torch.testing.assert_close(sharpened(log_heat, 1.0), log_heat.exp())
 
 
-def test_feet_say_nothing_about_left_and_right_until_they_have_learned():
-    images, K = torch.rand(2, 3, 32, 32), intrinsics(2, 32)
-    plain, looking = small_encoder().eval(), small_encoder(foot_crops=True).eval()
-    missing = looking.load_state_dict(plain.state_dict(), strict=False)
-    assert not missing.unexpected_keys
-    assert {key.split(".")[0] for key in missing.missing_keys} == {"foot_crop", "feet"}
-    torch.testing.assert_close(looking(images, K).assignment_logits, plain(images, K).assignment_logits)
-    looking(images, K).assignment_logits.sum().backward()
-    assert looking.feet.leave[-1].weight.grad.abs().sum() > 0
-
-
 def test_cues_of_left_and_right_are_hidden_in_training_alone():
     images, K = torch.rand(64, 3, 32, 32), intrinsics(64, 32)
-    encoder, plain = small_encoder(foot_crops=True, cue_dropout=0.5), small_encoder(foot_crops=True)
+    encoder, plain = small_encoder(cue_dropout=0.5), small_encoder()
     shown = plain(images, K)
     hidden = encoder(images, K)
     places = [assign_limbs(found.keypoints, found.assignment) for found in (hidden, shown)]
