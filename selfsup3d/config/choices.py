@@ -44,7 +44,7 @@ ClipCrop = Literal["whole", "motion", "reference"]
 
 Averaging = Literal["none", "mirror", "mirror_crops", "mirror_fine"]
 """Predictions of an image that are averaged: one; with the mirrored image's; with those of three crops of both; with the
-mirrored image's, left and right told by a finer look at both besides."""
+mirrored image's, left and right told by a finer look at both."""
 
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 """Axes of motion capture that may point up."""

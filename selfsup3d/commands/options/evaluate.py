@@ -69,7 +69,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--averaging", choices=get_args(Averaging), default="none",
         help="of part-guided predictions: with the mirrored image's; with three crops of both; with the mirrored image's, left "
-        "and right told by a finer look at both besides",
+        "and right told by a finer look at both",
     )  # fmt: skip
     parser.add_argument(
         "--second-crop", action=argparse.BooleanOptionalAction, default=None,

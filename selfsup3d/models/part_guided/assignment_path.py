@@ -1,8 +1,9 @@
 """Left and right over time: the likeliest path of a video through the four left/right assignments (Viterbi 1967).
 
 A person's arms do not change places between two frames. Each frame has a pose for each assignment and their
-probabilities (`averaging`); a step from one frame's pose to the next one's costs what its joints move beyond what people
-move **[ours]**. A single frame that reads left and right the other way round is outvoted by its neighbours.
+probabilities (`averaging`); a step from one frame's pose to the next one's costs what its joints move beyond the nearest of
+the next frame's poses **[ours]**: people move, and an assignment whose poses happen to move less is no likelier for it. A
+single frame that reads left and right the other way round is outvoted by its neighbours.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ WEIGHT = 100.0
 """Nats per metre that joints move on average: a whole-body exchange of 0.25 m costs as much as logits of 25 in one frame
 or of 2.5 in ten [ours]. Logits on real frames are surer than they are right, and alike wrong in frames in a row.
 
-Left/right errors per frame on the whole-body real clips, for 10, 30, 100 and 300: 0.269, 0.212, 0.165, 0.127 and 0.212,
-0.196, 0.188, 0.196 (two checkpoints of people-v1's run), 0.258, 0.265, 0.267, 0.273 (synth-v1). Rendered people, whose
-logits hold, would have 10: of 3, 10, 30 and 100 the best on synth-v1 val with flip averaging (MPJPE 107.5 mm; 110.7
-without a path)."""
+Left/right errors per frame on the whole-body real clips with mirror_fine, for 100, 300 and 1000: .117, .117, .128; .121,
+.128, .177; .128, .115, .149 (three stages of people-v1's training). When all movement cost something, 30, 100 and 300 gave
+.145, .175 and .27 for the last. Rendered people, whose logits hold, would have 10 or 30: people-v1's second stage on
+synth-v1 val has 92.3 mm MPJPE without a path, 90.7, 90.9, 94.9 and 106.8 mm by 10, 30, 100 and 300."""
 
 _RESET = 3
 """A gap of more frames than this (nobody found, a cut) starts afresh."""
 
 
 def movement_cost(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(..., A, B) nats for going from poses (..., A, 17, 3) to (..., B, 17, 3): mean joint distance, root-relative."""
+    """(..., A, B) nats for going from poses (..., A, 17, 3) to (..., B, 17, 3): mean joint distance, root-relative, beyond
+    that to the nearest of the B."""
     first, second = (p - p[..., :1, :] for p in (before, after))
-    return WEIGHT * np.linalg.norm(first[..., :, None, :, :] - second[..., None, :, :, :], axis=-1).mean(-1)
+    moved = np.linalg.norm(first[..., :, None, :, :] - second[..., None, :, :, :], axis=-1).mean(-1)
+    return WEIGHT * (moved - moved.min(-1, keepdims=True))
 
 
 def best_path(log_probability: np.ndarray, steps: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:

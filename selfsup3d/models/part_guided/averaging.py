@@ -35,8 +35,8 @@ ASSIGNMENTS = ((False, False), (True, False), (False, True), (True, True))
 _CROP_FACTORS = (1.0, 0.9, 1.12)  # of the crop that the localizer finds
 _FINE, _FINE_STEP = 4 / 3, 16
 """How much finer "mirror_fine" looks, and what that side, px, divides by **[ours]**. A face is a few pixels: on whole-body real
-clips people-v1 exchanges left and right in .25 of frames by 96 px with mirror, .11 by 128 px alone and by both; 112, 144 and
-160 px give .11 to .14 alone, 64 and 192 px .34 and .19. Keypoints are found better at the side that was trained."""
+clips three stages of people-v1's training exchange left and right in .24 to .26 of frames by 96 px with mirror, in .12 to .13
+by 128 px; the mean of both gives .14 to .24. Keypoints are found better at the side that was trained."""
 
 _FLIP = list(H36M_17.flip_order)
 
@@ -102,7 +102,7 @@ def averaged_reading(
     Args:
         images: (N, 3, S, S); crops are cut from them as they are, so larger ones show small people in more detail.
         averaging: "none" = one prediction; "mirror" = and one of the mirrored image; "mirror_crops" = both in three
-            crops each; "mirror_fine" = both, and left and right told by a finer look at either besides.
+            crops each; "mirror_fine" = "mirror", but for left and right, which a finer look at both tells.
         lengths: (N, 17) bone lengths where they are given.
         second_crop: read the crop around the keypoints of a first prediction, by the rule of the crops in training
             (`crop_around`), in place of the localizer's.
@@ -126,7 +126,7 @@ def averaged_reading(
     stacked = {name: torch.cat([p[name] for p in predictions]) for name in predictions[0]}  # (L, N, A, ...)
     mean = {name: mean_joints(value) if name == "joints" else value.mean(0) for name, value in stacked.items()}
     if fine is not None:
-        mean["logits"] = (mean["logits"] + fine) / 2
+        mean["logits"] = fine
     relative = stacked["joints"] - stacked["joints"][..., :1, :]
     spread = (relative - relative.mean(0)).square().sum(-1).mean(0).sqrt()
     signs = mean["logits"].new_tensor([[1.0 if on else -1.0 for on in pair] for pair in ASSIGNMENTS])  # (A, 2)
