@@ -95,7 +95,7 @@ def _people(parser: Parser) -> None:
     group.add_argument(
         "--averaging", choices=get_args(Averaging), default="none",
         help="of an image model's predictions: with the mirrored image's (twice the time); with three crops of both; with the "
-        "mirrored image's, left and right told by a finer look at both (best for real people)",
+        "mirrored image's, left and right told by a finer look at both (best for people-v1)",
     )  # fmt: skip
     group.add_argument(
         "--second-crop", action=argparse.BooleanOptionalAction, default=None,
