@@ -100,7 +100,7 @@ def _draw_face(colour: np.ndarray, people: People, person: np.ndarray, at: np.nd
         (brow, 0.35 * colour[:, at], strength),
         (mouth, np.array([[0.62], [0.2], [0.2]], dtype=np.float32), strength),
         (rims | bridge, np.array([[0.07], [0.07], [0.08]], dtype=np.float32), people.glasses[person[at]]),
-        (covered, people.colours[person[at], _SOCKS, 0].T, people.mask[person[at]]),
+        (covered, people.colours[person[at], _SOCKS, 0].T, people.mask[person[at]]),  # of the socks' cloth
     ):
         new = np.broadcast_to(paint, (3, len(at)))[:, shown]
         colour[:, at[shown]] += share[shown] * (new - colour[:, at[shown]])
