@@ -110,9 +110,15 @@ class Decoder(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         weights_as_activations(self)
 
-    def textured(self, images: Tensor) -> Tensor:
-        """(N, 3 + F, H, W) what textures are sampled from: images (N, 3, H, W) and their learned features."""
-        return images if self.features is None else torch.cat([images, self.features(images - 0.5).float()], 1)
+    def textured(self, images: Tensor, large: Tensor | None = None) -> Tensor:
+        """(N, 3 + F, H, W) what textures are sampled from: images (N, 3, H, W), or the same larger, and learned features."""
+        seen = images if large is None else large
+        if self.features is None:
+            return seen
+        features = self.features(images - 0.5).float()
+        if large is not None:
+            features = F.interpolate(features, large.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([seen, features], 1)
 
     def forward(self, appearance: Tensor, maps: Tensor, drawn: Drawn | None = None) -> Decoded:
         """Decode; H and W must divide by 2^(levels - 1). `drawn`: the source's textures in this pose, RGB."""

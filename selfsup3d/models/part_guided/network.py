@@ -142,10 +142,7 @@ class PartGuidedNetwork(nn.Module):
         maps, geometry = self.maps(body.joints, body.camera.K, size)
         with torch.no_grad():
             parts = self.observed(images, encoding, geometry, maps).softmax(1)
-        seen = self.decoder.textured(images)
-        if large is not None:
-            fine = nn.functional.interpolate(seen[:, COLOUR:], large.shape[-2:], mode="bilinear", align_corners=False)
-            seen = torch.cat([large, fine], 1)
+        seen = self.decoder.textured(images, large)
         textures = sample_textures(seen, geometry, parts, view_of(body.joints), texture_size(seen.shape[-1]))
         return Appearance(encoding.appearance, textures)
 

@@ -56,6 +56,17 @@ def test_the_colours_of_a_textured_person_reach_the_decoded_image(textured, batc
     torch.testing.assert_close(decoded.image[inside], expected[inside], atol=0.05, rtol=0)
 
 
+def test_textures_of_larger_images_are_those_of_the_small_ones_with_more_texels(textured, batch):
+    K = intrinsics_of(batch)
+    large = nn.functional.interpolate(batch.source, scale_factor=2, mode="nearest")
+    with torch.no_grad():
+        encoding = textured.encode(batch.source, K)
+        small, fine = (textured.appearance(batch.source, encoding, None, images).textures for images in (None, large))
+    assert fine.colour.shape[3] == small.colour.shape[3]
+    assert fine.colour.shape[-1] > small.colour.shape[-1]
+    torch.testing.assert_close(fine.colour.mean((4, 5)), small.colour.mean((4, 5)), atol=0.1, rtol=0.1)
+
+
 def test_enlarged_people_are_the_small_ones_with_more_detail(textured, batch):
     nn.init.normal_(textured.decoder.to_image.weight, std=0.05)
     K = intrinsics_of(batch)
