@@ -14,13 +14,8 @@ __all__ = ["AssignmentPath", "best_path", "movement_cost"]
 
 WEIGHT = 100.0
 """Nats per metre that joints move on average: a whole-body exchange of 0.25 m costs as much as logits of 25 in one frame
-or of 2.5 in ten [ours]. Logits on real frames are surer than they are right, and alike wrong in frames in a row.
-
-Left/right errors per frame on the whole-body real clips with mirror_fine, for 100, 300 and 1000: .117, .117, .128; .121,
-.128, .177; .128, .115, .149 (three stages of people-v1's training; without mirror_fine none of these is better than another).
-When all movement cost something, 30, 100 and 300 gave .145, .175 and .27 for the last. Rendered people, whose logits hold,
-would have 10 or 30: people-v1's second stage on synth-v1 val has 92.3 mm MPJPE without a path, 90.7, 90.9, 94.9 and 106.8 mm
-by 10, 30, 100 and 300."""
+or of 2.5 in ten [ours]. Logits on real frames are surer than they are right, and alike wrong in frames in a row. Rendered people,
+whose logits hold, would have less."""
 
 _RESET = 3
 """A gap of more frames than this (nobody found, a cut) starts afresh."""

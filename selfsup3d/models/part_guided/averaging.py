@@ -34,9 +34,9 @@ ASSIGNMENTS = ((False, False), (True, False), (False, True), (True, True))
 
 _CROP_FACTORS = (1.0, 0.9, 1.12)  # of the crop that the localizer finds
 _FINE, _FINE_STEP = 4 / 3, 16
-"""How much finer "mirror_fine" looks, and what that side, px, divides by **[ours]**. A face is a few pixels: on whole-body real
-clips three stages of people-v1's training exchange left and right in .24 to .26 of frames by 96 px with mirror, in .12 to .13
-by 128 px; the mean of both gives .14 to .24. synth-v1 gains nothing (.20 by 64 px, .23 by 80). Keypoints are found better at the side that was trained."""
+"""How much finer "mirror_fine" looks, and what that side, px, divides by **[ours]**. A face is a few pixels: people-v1 exchanges
+left and right in .20 of frames of the whole-body real clips with mirror and in .12 with mirror_fine, synth-v1 in .20 and .23
+(evaluate --dataset videos --reference FILE --averaging ...; assets/results/real_clips.md)."""
 
 _FLIP = list(H36M_17.flip_order)
 

@@ -26,7 +26,7 @@ class PerceptualDistance(nn.Module):
     """Distance of images by a frozen `timm` network.
 
     Args:
-        name: of the network, one with `blocks`. weights: its safetensors file.
+        name: of the network, an EfficientNet. weights: its safetensors file.
 
     Raises:
         InputError: see `TimmBackbone`.
