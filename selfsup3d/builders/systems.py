@@ -130,11 +130,12 @@ def _lies_in_its_run(path: Path, config: Config) -> bool:
 
 def _part_guided(config: Config) -> System:
     settings = cast(PartGuidedConfig, config.system)
-    multiple = PRESETS[settings.preset].multiple
+    widths = settings.decoder_widths or PRESETS[settings.preset].decoder_widths
+    multiple = 2 ** (len(widths) - 1)  # each level of the decoder halves the side
     for data in config.data.parts if isinstance(config.data, MixtureConfig) else (config.data,):
         if data.size % multiple and not isinstance(data, ProjectedConfig):
             raise InputError(f"data.size is {data.size}; images of the preset {settings.preset} need a side that "
-                             f"divides by {multiple}")  # fmt: skip
+                             f"divides by {multiple}: its decoder has {len(widths)} levels")  # fmt: skip
     puppet = default_puppet()
     encoder, decoder = build_networks(
         settings.preset,
@@ -149,6 +150,7 @@ def _part_guided(config: Config) -> System:
         cue_dropout=settings.cue_dropout,
         textures=settings.textures,
         texture_features=settings.texture_features,
+        decoder_widths=settings.decoder_widths,
     )
     system = PartGuided(encoder, decoder, puppet, settings)
     if settings.perceptual_weights is not None and settings.weights.perceptual:

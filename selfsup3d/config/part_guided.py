@@ -51,6 +51,8 @@ class LossWeightConfig(Section):
     """With `textures`: one of two renderings of a synthetic person, decoded in the pose of the other, which it must be."""
     perceptual: NotNegative = 0.0
     """With `textures` and `perceptual_weights`: colours in the features of a network trained on photographs."""
+    structure: NotNegative = 0.0
+    """With `textures`: 1 - SSIM of the colours (Wang et al. 2004), within the person."""
     known_pose: NotNegative = 1.0
     """Pose and camera where they are known: of rendered puppets, from a teacher, or from labels."""
 
@@ -132,6 +134,8 @@ class PartGuidedConfig(Section):
     """The decoder corrects the source's parts, drawn in the target's pose; off = it starts from a colour a part."""
     texture_features: Annotated[int, Field(ge=0)] = 0
     """Learned channels that textures carry beside their colours."""
+    decoder_widths: Annotated[tuple[Width, ...], Field(min_length=2)] | None = None
+    """Channels of the decoder's levels, coarse to full resolution; null = the preset's."""
     perceptual_backbone: str = "tf_efficientnet_lite0"
     """timm name of the network that `weights.perceptual` compares images in."""
     perceptual_weights: Path | None = None
@@ -160,6 +164,8 @@ class PartGuidedConfig(Section):
             raise ValueError("texture_features is for a decoder of textures: set textures to true")
         if self.weights.perceptual and not (self.textures and self.saliency):
             raise ValueError("weights.perceptual is for a decoder of textures, with saliency: set both to true")
+        if self.weights.structure and not (self.textures and self.saliency):
+            raise ValueError("weights.structure is for a decoder of textures, with saliency: set both to true")
         if self.teacher is not None and self.supervision != "teacher":
             raise ValueError(f"a teacher is given, but supervision is {self.supervision!r}: set supervision to teacher")
         return self

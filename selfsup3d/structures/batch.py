@@ -91,6 +91,7 @@ class Batch(TensorFields):
         rendered_parts: (B, H, W) int64 part ids of `rendered`, background last.
         rendered_source: (B, 3, H, W) another rendering of that person, in another pose or from another side.
         rendered_source_K: (B, 3, 3) its pinhole.
+        rendered_source_parts: (B, H, W) int64 its part ids, background last.
         joints_2d: (B, 17, 2) px of `target`; (B, T, 17, 2) for sequences. Labels: absent from unsupervised batches.
         confidence: (B, 17) or (B, T, 17); 0 = missing.
         joints_3d: (B, 17, 3) camera frame, metres, of `target`. Labels.
@@ -123,6 +124,7 @@ class Batch(TensorFields):
     rendered_parts: Tensor | None = None
     rendered_source: Tensor | None = None
     rendered_source_K: Tensor | None = None
+    rendered_source_parts: Tensor | None = None
     joints_2d: Tensor | None = None
     confidence: Tensor | None = None
     joints_3d: Tensor | None = None

@@ -9,6 +9,7 @@ from selfsup3d.data.sampling.clip_store import finish_store, save_clip
 from selfsup3d.errors import InputError
 from selfsup3d.structures.random import RandomStreams
 
+SYSTEM = {"kind": "part_guided"}
 VIDEOS = {"kind": "videos", "size": 100}
 
 
@@ -25,6 +26,14 @@ def test_images_that_the_decoder_cannot_halve_are_refused_before_anything_is_pre
 def test_other_sides_than_the_presets_own_are_fine(size):
     config = Config.model_validate({"data": {"kind": "videos", "size": size}})
     assert build_system(config).stage(0.0) == "pretrain"
+
+
+@pytest.mark.parametrize("widths", [(48, 24, 16), (64, 32)])
+def test_the_decoder_is_as_wide_as_the_settings_say(widths):
+    system = build_system(Config.model_validate({"system": SYSTEM | {"textures": True, "decoder_widths": widths}}))
+    assert system.decoder.widths == widths
+    with pytest.raises(InputError, match="divides by 128: its decoder has 8 levels"):
+        build_system(Config.model_validate({"system": SYSTEM | {"decoder_widths": (8,) * 8}}))
 
 
 def test_weights_that_are_not_there_are_bad_input(tmp_path):

@@ -290,7 +290,7 @@ class WithPeople:
         images = self.images.batch(streams)
         people = self._people.batch(streams)
         names = ["unpaired", "unpaired_camera", "unpaired_background", "rendered", "rendered_parts"]
-        names += ["rendered_source", "rendered_source_K"]  # of pairs
+        names += ["rendered_source", "rendered_source_K", "rendered_source_parts"]  # of pairs
         return replace(images, **{name: getattr(people, name) for name in names})
 
 

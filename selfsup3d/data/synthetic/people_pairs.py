@@ -68,6 +68,7 @@ class PeoplePairs:
             rendered_parts=stacked(targets, "labels").long(),
             rendered_source=image_tensor(sources, "image"),
             rendered_source_K=stacked(sources, "K"),
+            rendered_source_parts=stacked(sources, "labels").long(),
             meta=tuple({"dataset": self.name, "person": f"pair-{i}", "frame": 0} for i in which.tolist()),
         )
 

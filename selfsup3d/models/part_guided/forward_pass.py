@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
@@ -208,10 +207,14 @@ class ForwardPass:
         if self.network.settings.optimizers == "per_loss":
             # The appearance reads from the pose path where to look, but sends no gradient back through it.
             return self.network.encoder(image, K, freeze_pose="L_p" not in self.losses)
-        if self.adapted == "encoder":
-            return self.network.encoder(image.detach(), K)
+        return (
+            self.network.encoder(image.detach(), K) if self.adapted == "encoder" else self.encoded_by_frozen(image, K)
+        )
+
+    def encoded_by_frozen(self, image: Tensor, K: Tensor, with_appearance: bool = True) -> Encoding:
+        """E of decoded images (B, 3, H, W), whose gradients pass through it and leave it as it is."""
         frozen = {name: value.detach() for name, value in self.network.encoder.named_parameters()}
-        return functional_call(self.network.encoder, frozen, (image, K))
+        return functional_call(self.network.encoder, frozen, (image, K), {"with_appearance": with_appearance})
 
     # ------------------------------------------------------------------------------------------ losses, per sample
 
@@ -256,6 +259,10 @@ class ForwardPass:
         if self.compare is not None:
             weight = self.network.settings.weights.perceptual
             terms["perceptual"] = weight * self.compare(decoded.person, target, mask)
+        if self.network.settings.weights.structure:
+            terms["structure"] = self.network.settings.weights.structure * objectives.structure(
+                decoded.person, target, mask
+            )
         return terms
 
     def silhouette(self) -> Tensor:
@@ -343,22 +350,31 @@ class ForwardPass:
         given = observed_parts(visible_parts(geometry, maps).detach(), encoding.part_logits, encoding.crop)
         assert self.network.decoder.segmenter is not None
         logits = self.network.decoder.segmenter(self.target, given)
-        labels = known_parts(given, saliency).argmax(1)
-        person = 1.0 - logits.softmax(1)[:, -1:]
-        return {
-            "parts": 5.0 * F.cross_entropy(logits, labels, reduction="none").mean((1, 2)),
-            "person": objectives.silhouette(person, saliency),
-        }
+        return objectives.found_parts(logits, known_parts(given, saliency).argmax(1), saliency)
 
     def pair_terms(self) -> dict[str, Tensor]:
-        """Terms (B,) of two renderings of one person: the first, decoded in the pose of the second, is the second."""
+        """Terms (B,) of two renderings of one person: the first, decoded in the pose of the second, is the second, and
+        the encoder finds its pose there; the parts found in the first, as in the frames of videos (`observed_terms`), are its own.
+        """
         source, image, labels = (self.need(name) for name in ("rendered_source", "rendered", "rendered_parts"))
         encoding = self.network.encoder(source, self.need("rendered_source_K").float(), freeze_pose=True)
         decoded = self.decode([self.network.appearance(source, encoding)], ["z"])[0]
-        mask = (labels != len(self.network.puppet))[:, None].to(image.dtype)
+        background = len(self.network.puppet)
+        mask = (labels != background)[:, None].to(image.dtype)
         terms = self.layers(decoded, image, mask)
         certain = torch.zeros_like(mask)
-        return terms | {"parts": 0.2 * objectives.segmentation(decoded.segmentation, labels, certain)}
+        terms["parts"] = 0.2 * objectives.segmentation(decoded.segmentation, labels, certain)
+        settings = self.network.settings
+        if settings.adaptation and settings.weights.pose:
+            whole = decoded.over(self.need("unpaired_background"))
+            again = self.encoded_by_frozen(whole, self.pose_z.camera.K, with_appearance=False)
+            found = self.pose_distance(again, self.pose_z)
+            terms |= {f"pose_{name}": settings.weights.pose * value for name, value in found.items()}
+        body, own = self.network.pose(encoding), self.need("rendered_source_parts")
+        maps, geometry = self.network.maps(body.joints, body.camera.K, self.size)
+        logits = self.network.observed(source, encoding, geometry, maps)
+        observed = objectives.found_parts(logits, own, (own != background)[:, None].to(image.dtype))
+        return terms | {f"observed_{name}": settings.weights.observed * value for name, value in observed.items()}
 
     def projected_terms(self, views: int) -> dict[str, Tensor]:
         """Terms (B,) of the pose head alone: the unpaired poses from other sides, as a detector would report them."""

@@ -21,6 +21,7 @@ __all__ = [
     "background",
     "coarse_parts",
     "consistency",
+    "found_parts",
     "heatmap_likelihood",
     "joint_distance",
     "layers",
@@ -31,6 +32,7 @@ __all__ = [
     "segmentation",
     "assignment_likelihood",
     "silhouette",
+    "structure",
     "crop_distance",
 ]
 
@@ -107,6 +109,24 @@ def layers(
     if over is not None:
         terms["over"] = 0.5 * masked_l1(over, target, torch.maximum(mask, cover.detach().clamp(0.0, 1.0)))
     return terms
+
+
+def structure(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """1 - SSIM (B,) within a mask (Wang et al. 2004, window 11), as in evaluation: outside it both are the same grey."""
+    from kornia.metrics import ssim  # slow to load
+
+    alike, known = (0.5 + mask * (values.float() - 0.5) for values in (image, target))
+    local = ssim(alike, known, 11).mean(1, keepdim=True)  # (B, 1, H, W)
+    return 1.0 - (mask * local).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1.0)
+
+
+def found_parts(logits: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Terms (B,) of the parts found in images (B, P + 1, H, W; background last) against labels (B, H, W) int64 and where
+    the person is (B, 1, H, W) in [0, 1] **[ours]**."""
+    return {
+        "parts": 5.0 * F.cross_entropy(logits, labels, reduction="none").mean((1, 2)),
+        "person": silhouette(1.0 - logits.softmax(1)[:, -1:], mask),
+    }
 
 
 def silhouette(soft: Tensor, saliency: Tensor) -> Tensor:

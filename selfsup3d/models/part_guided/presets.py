@@ -21,7 +21,7 @@ class Preset:
         backbone: a `timm` name, or the channels of a `PatchResNet`. depths: its residual blocks.
         width: channels of the feature pyramid. hidden: width of the vector head.
         appearance_width: of the appearance branch.
-        decoder_widths: coarse to full resolution; the coarsest side is image_size / `multiple`.
+        decoder_widths: coarse to full resolution; each level doubles the side.
     """
 
     image_size: int
@@ -31,11 +31,6 @@ class Preset:
     hidden: int
     appearance_width: int
     decoder_widths: tuple[int, ...]
-
-    @property
-    def multiple(self) -> int:
-        """What the side of images must divide by: each level of the decoder halves it."""
-        return 2 ** (len(self.decoder_widths) - 1)
 
 
 PRESETS: dict[str, Preset] = {
@@ -59,6 +54,7 @@ def build_networks(
     cue_dropout: float = 0.0,
     textures: bool = False,
     texture_features: int = 0,
+    decoder_widths: tuple[int, ...] | None = None,
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of a preset.
 
@@ -67,6 +63,7 @@ def build_networks(
         backbone: a `timm` name in place of the preset's. weights: a checkpoint file for a `timm` backbone.
         channels: C of the appearance. kinematics, pose_head, heat_exponent, cue_dropout: see `Encoder`.
         frozen_blocks: see `TimmBackbone`. textures, texture_features: see `Decoder`.
+        decoder_widths: in place of the preset's.
 
     Raises:
         InputError: weights for the preset's own small backbone, which has none; see `TimmBackbone`.
@@ -94,4 +91,5 @@ def build_networks(
         heat_exponent,
         cue_dropout,
     )
-    return encoder, Decoder(parts, channels, sizes.decoder_widths, textures=textures, texture_features=texture_features)
+    widths = decoder_widths or sizes.decoder_widths
+    return encoder, Decoder(parts, channels, widths, textures=textures, texture_features=texture_features)

@@ -76,7 +76,7 @@ class PartGuided(PartGuidedNetwork, Student):
         if self.settings.pretrain.source in ("people", "both"):
             fields += ["rendered", "rendered_parts"]
         if self.settings.weights.pairs and self.settings.trains_decoder:
-            fields += ["rendered", "rendered_parts", "rendered_source", "rendered_source_K"]
+            fields += ["rendered", "rendered_parts", "rendered_source", "rendered_source_K", "rendered_source_parts"]
         if self.settings.saliency and self.settings.trains_decoder:
             fields += ["target_saliency"]
         if self.settings.supervision == "3d":

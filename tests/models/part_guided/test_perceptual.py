@@ -59,7 +59,7 @@ def test_a_decoder_learns_from_it_and_it_is_no_part_of_the_system(make_system, b
         "rendered_parts": torch.randint(0, 11, (4, 32, 32)),
         "rendered_source": batch.source,
     }
-    batch = dataclasses.replace(batch, **more, rendered_source_K=batch.K)
+    batch = dataclasses.replace(batch, **more, rendered_source_K=batch.K, rendered_source_parts=more["rendered_parts"])
     before = set(system.state_dict())
     with pytest.raises(InputError, match="perceptual_weights"):
         system(batch, "decoder", 0.3)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from selfsup3d.config.part_guided import PartGuidedConfig
+from selfsup3d.evaluation.images import masked_ssim
 from selfsup3d.evaluation.synthesis import TASKS, synthesis_values
-from selfsup3d.models.part_guided.losses import layers
+from selfsup3d.models.part_guided.losses import layers, structure
 from selfsup3d.models.part_guided.network import intrinsics_of
 from selfsup3d.models.part_guided.observed_parts import PartSegmenter, known_parts, observed_parts
 from selfsup3d.puppet.textures import view_of
@@ -81,13 +82,17 @@ def test_enlarged_people_are_the_small_ones_with_more_detail(textured, batch):
     assert 0 <= cover.min() <= cover.max() <= 1
 
 
+def with_pairs(batch):
+    labels = torch.randint(0, 11, (4, SIZE, SIZE))
+    more = {"rendered": batch.target, "rendered_parts": labels, "rendered_source": batch.source}
+    return dataclasses.replace(batch, **more, rendered_source_K=batch.K, rendered_source_parts=labels)
+
+
 @pytest.mark.parametrize("features", [0, 5])
 def test_pairs_of_renderings_train_every_parameter_of_the_decoder(make_system, batch, features):
     system = make_system(textures=True, texture_features=features, weights={"pairs": 1.0})
     system.fit([batch])
-    labels = torch.randint(0, 11, (4, SIZE, SIZE))
-    more = {"rendered": batch.target, "rendered_parts": labels, "rendered_source": batch.source}
-    batch = dataclasses.replace(batch, **more, rendered_source_K=batch.K)
+    batch = with_pairs(batch)
     batch.require(system.requires, by="a test")
     nn.init.normal_(system.decoder.to_image.weight, std=0.01)
     nn.init.normal_(system.decoder.to_parts.weight, std=0.01)
@@ -99,6 +104,31 @@ def test_pairs_of_renderings_train_every_parameter_of_the_decoder(make_system, b
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_pose_found_again_in_pairs_teaches_the_decoder_alone(make_system, batch):
+    weights = {"pairs": 1.0, "image": 0.0, "consistency": 0.0, "segmentation": 0.0, "observed": 0.0}
+    system = make_system(textures=True, weights=weights)
+    system.fit([batch])
+    nn.init.normal_(system.decoder.to_image.weight, std=0.01)
+    terms = system(with_pairs(batch), "decoder", 0.3)
+    found = {name: value for name, value in terms.items() if name.startswith("pairs/pose_")}
+    assert {"pairs/pose_posed", "pairs/pose_keypoints", "pairs/pose_heat"} <= set(found)
+    torch.stack(list(found.values())).sum().backward()
+    assert system.decoder.levels[0][0][0].weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in system.encoder.pose_parameters())
+    without = make_system(textures=True, weights=weights | {"pose": 0.0})
+    without.fit([batch])
+    assert not any(name.startswith("pairs/pose_") for name in without(with_pairs(batch), "decoder", 0.3))
+
+
+def test_structure_is_nothing_for_the_truth_and_ignores_what_lies_outside_the_mask():
+    target, mask = torch.rand(2, 3, 24, 24), torch.zeros(2, 1, 24, 24)
+    mask[:, :, 6:18, 6:18] = 1.0
+    other = torch.where(mask > 0, target, torch.rand_like(target))
+    torch.testing.assert_close(structure(other, target, mask), torch.zeros(2), atol=1e-5, rtol=0)
+    noisy = (target + 0.3 * torch.randn_like(target)).clamp(0, 1)
+    torch.testing.assert_close(structure(noisy, target, mask), 1.0 - masked_ssim(noisy, target, mask))
 
 
 def test_losses_that_weigh_nothing_are_not_decoded(make_system, batch):
