@@ -36,7 +36,7 @@ ASSIGNMENTS = ((False, False), (True, False), (False, True), (True, True))
 _CROP_FACTORS = (1.0, 0.9, 1.12)  # of the crop that the localizer finds
 _FINE, _FINE_STEP = 4 / 3, 16
 """How much finer "mirror_fine" looks, and what that side, px, divides by **[ours]**. A face is a few pixels: people-v1 exchanges
-left and right in .20 of frames of the whole-body real clips with mirror and in .12 with mirror_fine, synth-v1 in .20 and .23
+left and right in .18 of frames of the whole-body real clips with mirror and in .13 with mirror_fine, synth-v1 in .20 and .23
 (evaluate --dataset videos --reference FILE --averaging ...; assets/results/real_clips.md)."""
 
 _FLIP = list(H36M_17.flip_order)

@@ -3,7 +3,7 @@
 A logistic regression on label-free signals (`averaging.Reading`): the heat map's entropy, the probability of the
 left/right assignment that was taken, and how far keypoint and skeleton, depth map and skeleton lie apart. Fitted where the
 truth is known, and stored beside the weights (`confidence.json`) **[ours]**: of synth-v1 on synth-v1 val, where it is off by
-0.014 (expected calibration error, on frames that it was not fitted on), of people-v1 on rendered people (0.015). Its level
+0.014 (expected calibration error, on frames that it was not fitted on), of people-v1 on rendered people (0.014). Its level
 holds for images of that kind alone. On whole-body real clips synth-v1's mean confidence is 0.68, while 0.50 of its joints
 lie within 0.2 torso lengths of a 2D reference and 0.83 within 0.5; the fifth that it trusts least has 0.25 and 0.64, the
 fifth that it trusts most 0.67 and 0.96.
