@@ -42,7 +42,7 @@ class LossWeightConfig(Section):
     segmentation: NotNegative = 0.2
     """L_seg: part labels of the unpaired pose."""
     pose: NotNegative = 0.5
-    """L_p: the unpaired pose found again in the decoded image."""
+    """L_p: the unpaired pose found again in the decoded image; with `pairs`, that of the second rendering besides."""
     appearance: NotNegative = 0.2
     """L_a: the appearance found again in the decoded image."""
     observed: NotNegative = 0.2
