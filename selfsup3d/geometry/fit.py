@@ -1,7 +1,7 @@
 """A skeleton moved so that it re-projects onto 2D keypoints: what an image shows, with the depths of a first guess.
 
-A network that reads a pose from keypoints is off by some pixels where the keypoints are not, most of all on people whose
-bones differ from the usual ones. After SMPLify (Bogo et al. 2016), with joints in place of a body model **[ours]**.
+A network that reads a pose from keypoints is off by some pixels where the keypoints are not. After SMPLify (Bogo et al.
+2016), with joints in place of a body model **[ours]**.
 """
 
 from __future__ import annotations

@@ -207,9 +207,9 @@ class ForwardPass:
         if self.network.settings.optimizers == "per_loss":
             # The appearance reads from the pose path where to look, but sends no gradient back through it.
             return self.network.encoder(image, K, freeze_pose="L_p" not in self.losses)
-        return (
-            self.network.encoder(image.detach(), K) if self.adapted == "encoder" else self.encoded_by_frozen(image, K)
-        )
+        if self.adapted == "encoder":
+            return self.network.encoder(image.detach(), K)
+        return self.encoded_by_frozen(image, K)
 
     def encoded_by_frozen(self, image: Tensor, K: Tensor, with_appearance: bool = True) -> Encoding:
         """E of decoded images (B, 3, H, W), whose gradients pass through it and leave it as it is."""
@@ -259,10 +259,8 @@ class ForwardPass:
         if self.compare is not None:
             weight = self.network.settings.weights.perceptual
             terms["perceptual"] = weight * self.compare(decoded.person, target, mask)
-        if self.network.settings.weights.structure:
-            terms["structure"] = self.network.settings.weights.structure * objectives.structure(
-                decoded.person, target, mask
-            )
+        if weight := self.network.settings.weights.structure:
+            terms["structure"] = weight * objectives.structure(decoded.person, target, mask)
         return terms
 
     def silhouette(self) -> Tensor:
