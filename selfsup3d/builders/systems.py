@@ -208,11 +208,13 @@ def _with_people(config: Config, data: OneDataset, source: Dataset) -> Dataset:
     system = config.system
     if not isinstance(system, PartGuidedConfig) or isinstance(data, PeopleConfig | ProjectedConfig):
         return source
+    behind = data.backgrounds if isinstance(data, SyntheticConfig | VideosConfig) else None
     if system.weights.pairs:
-        return WithPeople(source, PeoplePairs(_people_poses(data.prior), data.size))
+        return WithPeople(source, PeoplePairs(_people_poses(data.prior), data.size, behind))
     if system.pretrain.source not in ("people", "both"):
         return source
-    return WithPeople(source, people_source(PeopleConfig.model_construct(size=data.size, prior=data.prior)))
+    people = PeopleConfig.model_construct(size=data.size, prior=data.prior, backgrounds=behind)
+    return WithPeople(source, people_source(people))
 
 
 def _people_poses(prior: Path | None, split: Literal["train", "val"] = "train") -> PosePool:

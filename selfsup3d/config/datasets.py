@@ -34,6 +34,8 @@ class SyntheticConfig(Section):
     """Folder of the rendered cache; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
     prior: Path | None = None
     """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
+    backgrounds: Path | None = None
+    """Folder of images without people to stand behind rendered people; none = procedural backgrounds alone."""
     camera_widen: Positive = 1.0
     """The camera prior's ranges, relative to the benchmark's own."""
     augment: bool = True
@@ -52,7 +54,7 @@ class PeopleConfig(Section):
     prior: Path | None = None
     """Motion-capture npz that gives 60 % of the poses; none = procedural poses alone."""
     backgrounds: Path | None = None
-    """Folder of images without people to stand behind them; none = procedural backgrounds alone."""
+    """Folder of images without people to stand behind rendered people; none = procedural backgrounds alone."""
     pool: Count = 16_000
     """Rendered people kept in memory at a time, of each worker (82 kB each)."""
     reuse: Positive = 5.0
@@ -72,6 +74,8 @@ class VideosConfig(Section):
     """Folder for the prepared clips; none = $SELFSUP3D_CACHE or ~/.cache/selfsup3d."""
     prior: Path | None = None
     """Motion-capture npz that gives the unpaired poses; none = the procedural prior."""
+    backgrounds: Path | None = None
+    """Folder of images without people to stand behind rendered people; none = procedural backgrounds alone."""
     size: Annotated[int, Field(ge=16, le=512)] = 64
     """Image side in pixels."""
     camera_widen: Positive = 1.0

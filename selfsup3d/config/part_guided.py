@@ -134,6 +134,8 @@ class PartGuidedConfig(Section):
     """The decoder corrects the source's parts, drawn in the target's pose; off = it starts from a colour a part."""
     texture_features: Annotated[int, Field(ge=0)] = 0
     """Learned channels that textures carry beside their colours."""
+    recoloured: Fraction = 0.0
+    """With `textures`: share of samples whose source and target the decoder learns in other colours, both alike."""
     decoder_widths: Annotated[tuple[Width, ...], Field(min_length=2)] | None = None
     """Channels of the decoder's levels, coarse to full resolution; null = the preset's."""
     perceptual_backbone: str = "tf_efficientnet_lite0"
@@ -160,6 +162,8 @@ class PartGuidedConfig(Section):
             raise ValueError("weights.pairs and pretrain.source: people both give the unpaired poses: choose one")
         if self.weights.pairs and not self.textures:
             raise ValueError("weights.pairs is for a decoder of textures: set textures to true")
+        if self.recoloured and not self.textures:
+            raise ValueError("recoloured is for a decoder of textures: set textures to true")
         if self.texture_features and not self.textures:
             raise ValueError("texture_features is for a decoder of textures: set textures to true")
         if self.weights.perceptual and not (self.textures and self.saliency):

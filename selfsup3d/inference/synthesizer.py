@@ -193,8 +193,7 @@ class Synthesizer:
         for start in range(0, len(large), self.batch_size):
             rows = slice(start, start + self.batch_size)
             batch = resized(large[rows], self.size)
-            encoding = self.system.encode(batch, K[rows])
-            body = self.system.posed(batch, K[rows], encoding)
+            encoding, body = self.system.seen(batch, K[rows], large[rows])
             found.append((encoding.appearance, body))
             textures.append(self.system.appearance(batch, encoding, body, large[rows]).textures)
         bodies = BodyPose(

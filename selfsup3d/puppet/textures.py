@@ -10,7 +10,7 @@ in place of a body model **[ours]**.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import torch
@@ -25,6 +25,7 @@ from selfsup3d.structures.skeleton import joint_index
 
 __all__ = [
     "Drawn",
+    "PIECES",
     "PartTextures",
     "WholeTextures",
     "complete",
@@ -36,6 +37,9 @@ __all__ = [
     "view_of",
     "visible_parts",
 ]
+
+PIECES = 3
+"""Pieces of equal length along each part, whose mean colours are a person's palette: a sock is no skin **[ours]**."""
 
 _HIDDEN = 2e-4  # weight below which a texel counts as never seen
 _MIRROR = 5e-3  # weight of the mirror partner's texel beside one that was seen **[ours]**
@@ -100,8 +104,14 @@ class WholeTextures(TensorFields):
 
     def mean_colour(self) -> Tensor:
         """(N, P, C) of each part, over what was seen of it."""
+        return self.colours_along(1)[:, :, 0]
+
+    def colours_along(self, pieces: int) -> Tensor:
+        """(N, P, pieces, C) mean colours of what was seen of each part, by pieces of equal length along it."""
         weight = self.seen + _HIDDEN
-        return (self.colour * weight).sum((3, 4)) / weight.sum((3, 4))
+        flat = torch.cat([self.colour * weight, weight], 2).flatten(0, 1)  # (N P, C + 1, h, w)
+        means = F.adaptive_avg_pool2d(flat, (1, pieces))[:, :, 0].view(*weight.shape[:2], -1, pieces)
+        return (means[:, :, :-1] / means[:, :, -1:]).transpose(2, 3)
 
 
 @dataclass(frozen=True)
@@ -113,12 +123,19 @@ class Drawn(TensorFields):
         coverage: (N, 1, H, W) share of each pixel that the parts cover.
         seen: (N, 1, H, W) in [0, 1]: how much of what is drawn some image showed.
         parts: (N, P, H, W) each part's visible share; their sum is `coverage`.
+        palette: (N, P, 3, C) the colours of the person: means of the `PIECES` pieces along each part.
     """
 
     colour: Tensor
     coverage: Tensor
     seen: Tensor
     parts: Tensor
+    palette: Tensor
+
+    def shrunk(self, scale: int) -> Drawn:
+        """The same at 1 / `scale` of the size."""
+        images = ("colour", "coverage", "seen", "parts")
+        return replace(self, **{name: F.avg_pool2d(getattr(self, name), scale) for name in images})
 
 
 def joined(drawn: Sequence[Drawn | None]) -> Drawn | None:
@@ -281,7 +298,8 @@ def draw_textures(textures: WholeTextures, geometry: PartGeometry, maps: Tensor)
     coverage = parts.sum(1, keepdim=True)
     person = (parts[:, :, None] * drawn).sum(1)
     fallback = person.sum((2, 3)) / coverage.sum((2, 3)).clamp_min(_HIDDEN)
-    return Drawn(fill_holes(person, coverage, fallback), coverage, (parts * seen).sum(1, keepdim=True), parts)
+    continued, seen = fill_holes(person, coverage, fallback), (parts * seen).sum(1, keepdim=True)
+    return Drawn(continued, coverage, seen, parts, textures.colours_along(PIECES))
 
 
 def visible_parts(geometry: PartGeometry, maps: Tensor) -> Tensor:

@@ -158,3 +158,23 @@ def test_colours_of_the_surroundings_do_not_come_along_at_the_outline(drawn_peop
         for t in (textures, plain)
     ]
     assert green_of[0] < 0.95 * green_of[1], green_of
+
+
+def test_the_palette_has_the_colours_of_what_was_seen_along_each_part():
+    along = torch.linspace(0, 1, 12).expand(1, 1, 1, 4, 12)
+    seen = torch.zeros(1, 1, 1, 4, 12)
+    seen[..., :2, :] = 1.0
+    colour = torch.where(seen > 0, along, 9.0)  # what was never seen counts for nothing
+    textures = WholeTextures(colour, seen, seen, seen)
+    thirds = along[0, 0, 0, 0].unflatten(0, (3, 4)).mean(1)
+    torch.testing.assert_close(textures.colours_along(3)[0, 0, :, 0], thirds, atol=5e-3, rtol=0)
+    torch.testing.assert_close(textures.mean_colour()[0, 0], along.mean()[None], atol=5e-3, rtol=0)
+
+
+def test_shrunk_people_keep_their_palette(drawn_people):
+    _, _, textures, geometry, maps, _ = drawn_people(2)
+    whole = draw_textures(textures, geometry, maps)
+    small = whole.shrunk(4)
+    assert small.parts.shape == (2, 10, SIZE // 4, SIZE // 4)
+    torch.testing.assert_close(small.colour.mean((2, 3)), whole.colour.mean((2, 3)))
+    assert torch.equal(small.palette, whole.palette)

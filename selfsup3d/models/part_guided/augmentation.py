@@ -1,4 +1,4 @@
-"""Camera degradation, and the strong augmentation of the images that a student learns pseudo-labels from.
+"""Camera degradation, strong augmentation of the images that a student learns pseudo-labels from, and people in other colours.
 
 After Xie et al. 2020, "Self-training with Noisy Student": a student learns more from pseudo-labels if
 the teacher sees clear images and the student augmented ones. Which augmentation: **[ours]**.
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from selfsup3d.structures.random import uniform_noise
 
-__all__ = ["strongly_augmented", "camera_degradation"]
+__all__ = ["recoloured", "strongly_augmented", "camera_degradation"]
 
-_STREAMS = {"camera": 2, "grain": 3, "holes": 5}
+_STREAMS = {"camera": 2, "grain": 3, "holes": 5, "colours": 7}
 _HOLES = 3
 _HOLE = (0.03, 0.12)  # half sides, of the image's
 _FREQUENCY = 0.6  # of each hole
@@ -39,6 +39,25 @@ def strongly_augmented(images: Tensor, seeds: Tensor) -> Tensor:
         inside = (there < _FREQUENCY) & ((xs - 0.2 - 0.6 * x).abs() < wide) & ((ys - 0.15 - 0.7 * y).abs() < high)
         image = torch.where(inside[:, None], hole[:, 5:, None, None], image)
     return image.clamp(0.0, 1.0)
+
+
+def recoloured(images: Tensor, seeds: Tensor, share: float) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1], a share of them in other colours: hue turned, saturation, contrast and gains changed.
+
+    It depends on the samples' seeds (B,) alone: all images of a sample are changed alike.
+    """
+    u = uniform_noise(seeds, (7,), _STREAMS["colours"])
+    angle, saturation = 2 * torch.pi * u[:, 1], 0.4 + u[:, 2]
+    # A turn about the grey axis: c I + (1 - c) G + s X, with G the mean of the channels (Rodrigues).
+    grey = torch.full((3, 3), 1.0 / 3.0, device=images.device)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=images.device) / 3.0**0.5
+    colourful = torch.eye(3, device=images.device) - grey
+    cosine, sine = (saturation * angle.cos())[:, None, None], (saturation * angle.sin())[:, None, None]
+    matrix = grey + cosine * colourful + sine * cross
+    contrast, gains = 0.6 + 0.7 * u[:, 3, None], 0.8 + 0.4 * u[:, 4:]
+    turned = torch.einsum("bij,bjhw->bihw", matrix, images.float())
+    other = (turned - 0.5) * (contrast * gains)[:, :, None, None] + 0.5
+    return torch.where((u[:, 0] < share)[:, None, None, None], other.clamp(0.0, 1.0), images)
 
 
 def camera_degradation(image: Tensor, seeds: Tensor) -> Tensor:

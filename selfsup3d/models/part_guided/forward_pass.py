@@ -17,7 +17,7 @@ from selfsup3d.errors import InputError
 from selfsup3d.geometry.camera import project
 from selfsup3d.geometry.kinematics import bone_lengths, forward_kinematics
 from selfsup3d.models.part_guided import losses as objectives
-from selfsup3d.models.part_guided.augmentation import strongly_augmented
+from selfsup3d.models.part_guided.augmentation import recoloured, strongly_augmented
 from selfsup3d.models.part_guided.decoder import Decoded
 from selfsup3d.models.part_guided.encoder import Encoding
 from selfsup3d.models.part_guided.layers import COLOUR
@@ -89,12 +89,17 @@ class ForwardPass:
     @cached_property
     def appearance_s(self) -> Appearance:
         """Appearance of the source."""
-        return self.network.appearance(self.source, self.encoding_s)
+        return self.network.appearance(self.in_other_colours(self.source), self.encoding_s)
 
     @cached_property
     def appearance_t(self) -> Appearance:
         """Appearance of the target."""
-        return self.network.appearance(self.target, self.encoding_t, self.pose_t)
+        return self.network.appearance(self.in_other_colours(self.target), self.encoding_t, self.pose_t)
+
+    def in_other_colours(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) as the decoder learns them: all of a sample in its own or in the same other colours."""
+        share = self.network.settings.recoloured
+        return recoloured(images, self.need("seeds"), share) if share else images
 
     @cached_property
     def encoding_t(self) -> Encoding:
@@ -227,8 +232,8 @@ class ForwardPass:
             decoded = self.decoded["st"]
             if saliency is not None and decoded.person is not None and decoded.cover is not None:
                 behind = batch.target_background
-                over = None if behind is None else decoded.over(behind)
-                return self.layers(decoded, self.target, saliency, over)
+                over = None if behind is None else decoded.over(self.in_other_colours(behind))
+                return self.layers(decoded, self.in_other_colours(self.target), saliency, over)
             foreground = self.maps_t[1].foreground
             if network.settings.foreground == "decoded":
                 logits = decoded.segmentation.detach().float()
@@ -347,7 +352,7 @@ class ForwardPass:
         saliency, encoding = self.need("target_saliency"), self.encoding_t
         given = observed_parts(visible_parts(geometry, maps).detach(), encoding.part_logits, encoding.crop)
         assert self.network.decoder.segmenter is not None
-        logits = self.network.decoder.segmenter(self.target, given)
+        logits = self.network.decoder.segmenter(self.in_other_colours(self.target), given)
         return objectives.found_parts(logits, known_parts(given, saliency).argmax(1), saliency)
 
     def pair_terms(self) -> dict[str, Tensor]:
@@ -356,6 +361,7 @@ class ForwardPass:
         """
         source, image, labels = (self.need(name) for name in ("rendered_source", "rendered", "rendered_parts"))
         encoding = self.network.encoder(source, self.need("rendered_source_K").float(), freeze_pose=True)
+        source, image = self.in_other_colours(source), self.in_other_colours(image)
         decoded = self.decode([self.network.appearance(source, encoding)], ["z"])[0]
         background = len(self.network.puppet)
         mask = (labels != background)[:, None].to(image.dtype)

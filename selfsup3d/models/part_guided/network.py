@@ -23,6 +23,7 @@ from selfsup3d.models.part_guided.confidence import Calibration
 from selfsup3d.models.part_guided.decoder import Decoded, Decoder
 from selfsup3d.models.part_guided.encoder import Encoder, Encoding, PoseCode
 from selfsup3d.models.part_guided.layers import COLOUR
+from selfsup3d.models.part_guided.localizer import crop_around
 from selfsup3d.models.part_guided.observed_parts import observed_parts
 from selfsup3d.models.part_guided.pose import BodyPose, pose_of, pose_of_joints
 from selfsup3d.puppet.labels import part_labels
@@ -93,7 +94,7 @@ class PartGuidedNetwork(nn.Module):
     """Of the joints' confidences; comes with a model's files."""
 
     pose_reader: tuple[PartGuidedNetwork, int] | None = None
-    """Another network, and the side of the images that it reads, px: its poses are drawn, no part of this one."""
+    """Another network, and the side of the images that it reads, px: what it sees is drawn, no part of this one."""
 
     bone_lengths: Tensor
 
@@ -185,10 +186,11 @@ class PartGuidedNetwork(nn.Module):
         fine, place = self.maps(joints, K * K.new_tensor([scale, scale, 1.0])[:, None], (size * scale, size * scale))
         drawn = self.draw(appearance, joints, place, fine)
         assert drawn is not None
-        small = drawn.map(lambda values: nn.functional.avg_pool2d(values, scale))
+        small = drawn.shrunk(scale)
         decoded = self.decoder(appearance.vectors, maps, small)
-        correction = decoded.person - small.colour[:, :COLOUR]
-        person = (drawn.colour[:, :COLOUR] + enlarged(correction, scale)).clamp(0.0, 1.0)
+        kept = 1.0 - decoded.repainted
+        painted = decoded.person - kept * small.colour[:, :COLOUR]
+        person = (enlarged(kept, scale) * drawn.colour[:, :COLOUR] + enlarged(painted, scale)).clamp(0.0, 1.0)
         cover = (drawn.coverage + enlarged(decoded.cover - small.coverage, scale)).clamp(0.0, 1.0)
         return cover * person, cover
 
@@ -210,20 +212,32 @@ class PartGuidedNetwork(nn.Module):
         """Images (N, 3, S, S) under every left/right assignment, as `averaging` and `second_crop` say."""
         return averaged_reading(self, images, K, self.averaging, lengths, second_crop=self.second_crop)
 
+    def seen(self, images: Tensor, K: Tensor, large: Tensor | None = None) -> tuple[Encoding, BodyPose]:
+        """The encoding of images (N, 3, S, S) and their pose, read as `averaging` and `second_crop` say.
+
+        With `pose_reader` the pose is its, and so are the encoding's crop and part logits.
+
+        Args:
+            large: the same images, larger, which `pose_reader` reads in their place.
+        """
+        encoding = self.encode(images, K)
+        if self.pose_reader is None:
+            return encoding, self.posed(images, K, encoding)
+        reader, size = self.pose_reader
+        read = images if large is None else large
+        if read.shape[-1] != size:
+            read = nn.functional.interpolate(read, (size, size), mode="bilinear", antialias=True)
+        wanted = K * K.new_tensor([size / images.shape[-1], size / images.shape[-1], 1.0])[:, None]
+        body = reader.posed(read, wanted)
+        crop = crop_around(body.pixels / size) if reader.second_crop else None
+        found = reader.encoder(read, wanted, with_appearance=False, crop=crop)
+        encoding = replace(encoding, crop=found.crop, part_logits=found.part_logits)
+        return encoding, replace(body, camera=replace(body.camera, K=K))
+
     def posed(
         self, images: Tensor, K: Tensor, encoding: Encoding | None = None, lengths: Tensor | None = None
     ) -> BodyPose:
-        """The pose of images, read as `averaging` and `second_crop` say, or by `pose_reader`; from their encoding, if
-        these say nothing.
-        """
-        if self.pose_reader is not None:
-            reader, size = self.pose_reader
-            wanted = K * K.new_tensor([size / images.shape[-1], size / images.shape[-1], 1.0])[:, None]
-            large = images
-            if images.shape[-1] != size:
-                large = nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
-            body = reader.posed(large, wanted, lengths=lengths)
-            return replace(body, camera=replace(body.camera, K=K))
+        """The pose of images, read as `averaging` and `second_crop` say; from their encoding, if these say nothing."""
         if self.averaging == "none" and not self.second_crop:
             encoding = self.encoder(images, K, with_appearance=False) if encoding is None else encoding
             return self.pose(encoding, lengths)
@@ -305,14 +319,14 @@ class PartGuidedNetwork(nn.Module):
         source = batch.need("target" if method in ("redraw", "novel_view") else "source", by="PartGuided")
         if method in ("redraw", "reconstruct"):
             target = batch.need("target", by="PartGuided.reconstruct")
-            return Scene(source, K, self.posed(target, K).joints, K, batch.target_background)
+            return Scene(source, K, self.seen(target, K)[1].joints, K, batch.target_background)
         if method == "transfer":
             joints = batch.need("transfer_joints_3d", by="PartGuided.transfer")
             return Scene(source, K, joints, K, batch.target_background)
         names = ("joints_3d", "second_view_joints_3d")
         first, second = (batch.need(name, by="PartGuided.novel_view") for name in names)
         assert batch.second_view_camera is not None
-        predicted = self.posed(source, K)
+        _, predicted = self.seen(source, K)
         rotation = procrustes(first - first[:, :1], second - second[:, :1], scale=False).rotation
         joints = predicted.posed @ rotation.transpose(-1, -2) + second[:, :1]
         return Scene(source, K, joints, batch.second_view_camera.K, None)
@@ -320,8 +334,7 @@ class PartGuidedNetwork(nn.Module):
     def decode_scene(self, scene: Scene) -> Tensor:
         """(N, 3, H, W) a scene's people over its background, or over the constant colour if there is none."""
         size = (scene.source.shape[-2], scene.source.shape[-1])
-        encoding = self.encode(scene.source, scene.source_K)
-        body = self.posed(scene.source, scene.source_K, encoding)
+        encoding, body = self.seen(scene.source, scene.source_K)
         appearance = self.appearance(scene.source, encoding, body)
         maps, geometry = self.maps(scene.joints, scene.K, size)
         decoded = self.decoder(appearance.vectors, maps, self.draw(appearance, scene.joints, geometry, maps))
@@ -364,8 +377,7 @@ class PartGuidedNetwork(nn.Module):
         """
         scene = self.scene(batch, method)
         size = (scene.source.shape[-2], scene.source.shape[-1])
-        encoding = self.encode(scene.source, scene.source_K)
-        body = self.posed(scene.source, scene.source_K, encoding)
+        encoding, body = self.seen(scene.source, scene.source_K)
         maps, geometry = self.maps(body.joints, scene.source_K, size)
         appearance = self.appearance(scene.source, encoding, body)
         labels = part_labels(maps, geometry, size, self.puppet).parts

@@ -1,6 +1,6 @@
 import torch
 
-from selfsup3d.models.part_guided.augmentation import camera_degradation, strongly_augmented
+from selfsup3d.models.part_guided.augmentation import camera_degradation, recoloured, strongly_augmented
 
 
 def test_it_depends_on_a_samples_seed_alone(batch):
@@ -53,3 +53,21 @@ def test_only_self_training_reads_augmented_images(make_system, batch, monkeypat
         system.fit([batch])
         system(batch, "joint/encoder", 1.0)
         assert len(calls) == expected, variant
+
+
+def test_all_images_of_a_sample_get_the_same_other_colours():
+    seeds, images = torch.arange(40), torch.rand(40, 3, 4, 4)
+    other = recoloured(images, seeds, 0.5)
+    kept = (other == images).flatten(1).all(1)
+    assert 10 < kept.sum() < 30
+    torch.testing.assert_close(other.flip(-1), recoloured(images.flip(-1), seeds, 0.5))
+    assert torch.equal(recoloured(images, seeds, 0.0), images)
+    assert 0 <= other.amin() <= other.amax() <= 1
+
+
+def test_other_colours_are_a_turned_hue_with_another_saturation_and_gain():
+    seeds = torch.arange(64)
+    grey, red = torch.full((64, 3, 1, 1), 0.5), torch.tensor([0.6, 0.45, 0.45]).view(1, 3, 1, 1).expand(64, 3, 1, 1)
+    torch.testing.assert_close(recoloured(grey, seeds, 1.0), grey)  # gains are about the middle
+    turned = (recoloured(red, seeds, 1.0) - 0.5)[..., 0, 0]
+    assert (turned.argmax(1).bincount(minlength=3) > 10).all()  # as often green or blue as red
